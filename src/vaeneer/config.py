@@ -1,0 +1,135 @@
+"""Every persistent setting once: name, type, default, unit and help. Standard library only.
+
+Flags, `--help`, docs/cli.md and config.toml are all made from these dataclasses; the text below a
+field is its help everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """How a raw folder becomes a data set."""
+
+    valid_fraction: float = 0.15
+    """Share of the assets that is held out for validation, 0 to 1."""
+
+    seed: int = SEED
+    """Seed of the split; the same seed always sends the same asset to the same side."""
+
+    min_side_px: int = 64
+    """Images with a shorter side than this are skipped."""
+
+    max_megapixels: float = 500.0
+    """Images with more pixels than this are skipped undecoded (decompression bombs)."""
+
+    near_duplicate_bits: int = 6
+    """Bits of 64 in which the perceptual hashes of near duplicates may differ."""
+
+    split: Path | None = None
+    """CSV file (columns: file, split) with a given split; files that it does not name are skipped."""
+
+    workers: int = 0
+    """Processes that decode; 0 takes one for each core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a model is trained; the defaults are the seed's recipe."""
+
+    epochs: int = 16
+    """Passes over the training images."""
+
+    batch_size: int = 16
+    """Images in one step."""
+
+    learning_rate: float = 1e-3
+    """Step size of Adam."""
+
+    beta: float = 1.0
+    """Weight of the KL term in the training loss (1 is the ELBO)."""
+
+    loss: Literal["bce", "mse"] = "bce"
+    """Reconstruction loss: binary cross entropy, or the sum of squared errors."""
+
+    crop_scale_min: float = 0.2
+    """Smallest share of an image's area that a training crop may cover."""
+
+    crop_scale_max: float = 1.0
+    """Largest share of an image's area that a training crop may cover."""
+
+    crop_ratio_min: float = 3 / 4
+    """Smallest width / height of a training crop before it is resized."""
+
+    crop_ratio_max: float = 4 / 3
+    """Largest width / height of a training crop before it is resized."""
+
+    seed: int = SEED
+    """Seed of the weights, the order, the crops and the latents."""
+
+    checkpoint_every: int = 5
+    """Epochs between the models kept under checkpoints/."""
+
+    state_every_minutes: float = 10.0
+    """Minutes between the resume states written inside a long epoch."""
+
+    workers: int = 0
+    """Threads that read images; 0 takes one for each core."""
+
+    device: str = "auto"
+    """Where to train: auto, cpu, cuda or cuda:N."""
+
+    tensorboard: bool = False
+    """Also write TensorBoard events (needs the extra: pip install 'vaeneer[tensorboard]')."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """How a model is measured on a folder of images."""
+
+    batch_size: int = 16
+    """Images in one forward pass; changes the speed, not the figures."""
+
+    iwae: int = 0
+    """Samples K of the importance-weighted bound (Burda et al. 2016); 0 leaves it out."""
+
+    worst: int = 8
+    """How many of the worst images to picture."""
+
+    seed: int = SEED
+    """Seed of the latents that are sampled from the posterior."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilaritySettings:
+    """How crops of one image are told from crops of two."""
+
+    rounds: int = 5
+    """Pairs of random crops drawn from each image."""
+
+    max_images: int = 2000
+    """Images that take part; of a larger folder, a seeded sample."""
+
+    different_pairs: int = 20000
+    """Most pairs of crops from two assets that are compared."""
+
+    bootstrap: int = 1000
+    """Resamples of the images behind each 95 % interval."""
+
+    batch_size: int = 16
+    """Crops in one forward pass; changes the speed, not the figures."""
+
+    seed: int = SEED
+    """Seed of the crops, the pairs, the sampled latents and the bootstrap."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""

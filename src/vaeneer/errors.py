@@ -1,0 +1,65 @@
+"""Every error that vaeneer raises on purpose, one sentence each with the value and the remedy.
+
+VaeneerError
+├── SettingsError          a setting is unknown or out of range
+├── OutputExistsError      the output folder holds something already
+├── DataError              a folder of images cannot be used
+│   └── ImageFileError     one file cannot be read as an image (the folder goes on without it)
+├── ImageSizeError         a tensor of images has the wrong height, width, channels or rank
+├── ModelFileError         a model, run or weights file cannot be read
+└── TrainingError          a run cannot start or go on
+    ├── NonFiniteLossError     the loss became NaN or infinite
+    └── TrainingInterrupted    Ctrl-C or SIGTERM; the run can be resumed
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class VaeneerError(Exception):
+    """The root: catching it catches all that vaeneer raises on purpose."""
+
+
+class SettingsError(VaeneerError, ValueError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class OutputExistsError(VaeneerError, FileExistsError):
+    """The output folder exists and holds something that would be lost."""
+
+
+class DataError(VaeneerError):
+    """A folder of images cannot be used."""
+
+
+class ImageFileError(DataError):
+    """One file cannot be read as an image; `path` and `reason` say which and why."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ImageFileError], tuple[str, str]]:
+        return (type(self), (str(self.path), self.reason))  # crosses process borders whole
+
+
+class ImageSizeError(VaeneerError, ValueError):
+    """A tensor of images has the wrong rank, channels, height or width."""
+
+
+class ModelFileError(VaeneerError):
+    """A model, run or weights file is missing, damaged or of another kind."""
+
+
+class TrainingError(VaeneerError):
+    """A run cannot start or go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite; the last good state is kept."""
+
+
+class TrainingInterrupted(TrainingError):
+    """Ctrl-C or SIGTERM reached the run; its state is saved and can be resumed."""
