@@ -1,0 +1,1 @@
+"""Pixels to latents and back: networks, losses, model files."""

@@ -1,0 +1,183 @@
+"""The one place that reads and writes model files: safetensors + JSON, never pickle.
+
+A model is a folder: `model.safetensors` (the weights) and `config.json` (a `ModelCard`).
+docs/formats.md lists every field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vaeneer.errors import ModelFileError
+from vaeneer.files import claim_folder, replacing_folder, write_json
+from vaeneer.model.vae import VAE
+
+FORMAT = 1
+ARCHITECTURES = {"reference": VAE}
+PREPROCESSING = "RGB / 255; whole images resized to a square, bilinear, antialiased, aspect not kept"
+_PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
+_NESTS = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What config.json says of a model beside its weights."""
+
+    architecture: str = "reference"
+    image_side_px: int = 254
+    latent_size: int = 512
+    parameters: int = 0
+    preprocessing: str = PREPROCESSING
+    reconstruction_loss: str = "bce"
+    training_mean_rgb: tuple[float, float, float] | None = None
+    """Mean colour of the training images, each channel in [0, 1]."""
+    latent_mean: list[float] | None = None
+    """Mean of the posterior means over training crops: `latent_size` numbers."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Of the training images: fingerprint and count."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Figures on the validation images when the model was saved."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Epochs, steps, images and settings behind the weights."""
+    vaeneer_version: str = ""
+    format: int = FORMAT
+
+
+def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
+    """Write a model folder, whole or not at all; a model that was there is replaced.
+
+    Without `card`, the network's own is kept (as loaded), or a bare one is made.
+    Raises OutputExistsError when `path` holds something other than a model.
+    """
+    folder = Path(path)
+    if folder.exists() and not (folder / "config.json").is_file():
+        claim_folder(folder)  # empty is fine; anything else is not ours to replace
+    known = card or getattr(vae, "card", None) or ModelCard()
+    known = dataclasses.replace(
+        known,
+        image_side_px=vae.image_side_px,
+        latent_size=vae.latent_size,
+        parameters=sum(weight.numel() for weight in vae.parameters()),
+        vaeneer_version=version("vaeneer"),
+    )
+    weights = {name: value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
+    with replacing_folder(folder) as temporary:
+        save_file(weights, temporary / "model.safetensors")
+        write_json(temporary / "config.json", dataclasses.asdict(known))
+    return folder
+
+
+def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
+    """Read a model in eval mode; `path` is a model folder, or a run (its best model is taken).
+
+    The card is at hand as `.card`. Raises ModelFileError when something is missing or damaged.
+    """
+    folder = find_model(path)
+    card = read_card(folder)
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(f"{folder / 'model.safetensors'} cannot be read: {error}") from error
+    vae = ARCHITECTURES[card.architecture]()
+    _put_weights(vae, weights, folder / "model.safetensors")
+    vae.card = card
+    return vae.to(device).eval()
+
+
+def read_card(path: Path | str) -> ModelCard:
+    """Read what config.json says of a model (a model folder, or a run).
+
+    Raises ModelFileError for a missing, damaged or newer file, or an unknown architecture.
+    """
+    file = find_model(path) / "config.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        card = ModelCard(**values)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{file} cannot be read as a model's config: {error}") from error
+    if card.format > FORMAT:
+        raise ModelFileError(f"{file} has format {card.format}; this vaeneer reads up to {FORMAT}.")
+    if card.architecture not in ARCHITECTURES:
+        raise ModelFileError(
+            f"{file} names the architecture {card.architecture!r};"
+            f" this vaeneer knows {', '.join(ARCHITECTURES)}."
+        )
+    return card
+
+
+def find_model(path: Path | str) -> Path:
+    """The model folder meant by `path`: itself, or a run's best model, else its last.
+
+    Raises ModelFileError when there is none.
+    """
+    folder = Path(path)
+    for candidate in (folder, folder / "best", folder / "best.previous", folder / "last"):
+        if (candidate / "model.safetensors").is_file() and (candidate / "config.json").is_file():
+            return candidate
+    if folder.is_file():
+        raise ModelFileError(
+            f"{folder} is a file; a model is a folder (vaeneer import-weights makes one of a .pth)."
+        )
+    raise ModelFileError(f"{folder} holds no model (config.json and model.safetensors) and no run.")
+
+
+def read_foreign_weights(file: Path | str) -> dict[str, Tensor]:
+    """The tensors in a `.pth` or `.safetensors` file of another program, prefixes stripped.
+
+    Read as data only (`weights_only=True`): a file that would have to run code is refused.
+    Raises ModelFileError.
+    """
+    path = Path(file)
+    try:
+        if path.suffix == ".safetensors":
+            loaded: Any = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelFileError(
+            f"{path} is damaged, or would have to run code to load, which vaeneer refuses;"
+            " save the network's state_dict() instead of the network."
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+        raise ModelFileError(f"{path} cannot be read as weights: {error}") from error
+    for nest in _NESTS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(nest), dict):
+            loaded = loaded[nest]
+    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise ModelFileError(f"{path} holds no state dict (names with tensors).")
+    return {_strip(name): value for name, value in loaded.items()}
+
+
+def load_foreign_weights(vae: VAE, file: Path | str) -> None:
+    """Put another program's weights into `vae`; names and shapes must be the same."""
+    _put_weights(vae, read_foreign_weights(file), Path(file))
+
+
+def _strip(name: str) -> str:
+    while name.startswith(_PREFIXES):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _put_weights(vae: VAE, weights: dict[str, Tensor], file: Path) -> None:
+    wanted = {name: tuple(value.shape) for name, value in vae.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    wrong = [name for name in wanted | found if wanted.get(name) != found.get(name)]
+    if wrong:
+        first = wrong[0]
+        raise ModelFileError(
+            f"{file} does not fit the network: {len(wrong)} tensors differ, the first is {first}"
+            f" (wanted {wanted.get(first, 'none')}, found {found.get(first, 'none')})."
+        )
+    vae.load_state_dict(weights)

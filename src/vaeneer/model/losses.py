@@ -1,0 +1,72 @@
+"""Reconstruction, KL and ELBO: one number per image, in nats, in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, special
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from vaeneer.model.vae import VAEOutput
+
+ReconstructionLoss = Literal["bce", "mse"]
+
+
+@dataclass(frozen=True)
+class ElboTerms:
+    """The two terms of the negative ELBO of each image, (B,) float32, nats."""
+
+    reconstruction_nats: Tensor
+    kl_nats: Tensor
+
+    def total_nats(self, beta: float = 1.0) -> Tensor:
+        """reconstruction + beta * KL, (B,) nats; beta 1 is the negative ELBO."""
+        return self.reconstruction_nats + beta * self.kl_nats
+
+
+def bce_nats(logits: Tensor, images: Tensor) -> Tensor:
+    """Binary cross entropy summed over an image's pixels, (B,) nats (seed.md, "Loss").
+
+    logits, images: (B, 3, H, W); images in [0, 1]. Computed on logits in float32, since
+    plain BCE of probabilities loses precision near 0 and 1.
+    """
+    loss = binary_cross_entropy_with_logits(logits.float(), images.float(), reduction="none")
+    return loss.flatten(1).sum(1)
+
+
+def mse_nats(logits: Tensor, images: Tensor) -> Tensor:
+    """Squared errors summed over an image's pixels, (B,).
+
+    This is the negative log likelihood in nats of a Gaussian of variance 1/2 around sigmoid(logits),
+    less its constant. logits, images: (B, 3, H, W); images in [0, 1].
+    """
+    return (logits.float().sigmoid() - images.float()).square().flatten(1).sum(1)
+
+
+def kl_per_latent_nats(mu: Tensor, log_var: Tensor) -> Tensor:
+    """KL(q(z | x) || N(0, I)) of each latent, (B, latent) nats.
+
+    -0.5 * (1 + log_var - mu^2 - exp(log_var)): seed.md, "Loss"; Kingma & Welling 2014, app. B.
+    """
+    return -0.5 * (1 + log_var - mu.pow(2) - log_var.exp())
+
+
+def elbo_terms(output: VAEOutput, images: Tensor, loss: ReconstructionLoss = "bce") -> ElboTerms:
+    """Both terms of the negative ELBO of each image.
+
+    output: what `VAE.forward` gave for images (B, 3, H, W) float32 in [0, 1].
+    """
+    reconstruct = bce_nats if loss == "bce" else mse_nats
+    return ElboTerms(
+        reconstruct(output.logits, images),
+        kl_per_latent_nats(output.mu.float(), output.log_var.float()).sum(1),
+    )
+
+
+def pixel_entropy_nats(images: Tensor) -> Tensor:
+    """The entropy of the pixels taken as Bernoulli means, (B,) nats: the least that BCE can be.
+
+    images: (B, 3, H, W) float32 in [0, 1].
+    """
+    return (special.entr(images) + special.entr(1 - images)).flatten(1).sum(1)

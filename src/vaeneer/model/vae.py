@@ -1,0 +1,138 @@
+"""What a VAE is here: encode, reparameterize, decode, sample, representation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from vaeneer.errors import ImageSizeError
+from vaeneer.model import reference
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The diagonal Gaussian q(z | x) of each image: `mu` and `log_var`, (B, latent) float32."""
+
+    mu: Tensor
+    log_var: Tensor
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """One random latent of each image, (B, latent) float32."""
+        return reparameterize(self.mu, self.log_var, generator)
+
+
+@dataclass(frozen=True)
+class VAEOutput:
+    """What one forward pass gives; `logits` (B, 3, H, W), the rest (B, latent), float32."""
+
+    logits: Tensor
+    mu: Tensor
+    log_var: Tensor
+    z: Tensor
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The mean of the decoded distribution, (B, 3, H, W) float32 in [0, 1]."""
+        return self.logits.sigmoid()
+
+
+def reparameterize(mu: Tensor, log_var: Tensor, generator: Generator | None = None) -> Tensor:
+    """z = mu + sigma * epsilon with epsilon ~ N(0, I) (Kingma & Welling 2014, eq. 10).
+
+    The noise is drawn on the generator's device, so that a CPU generator gives the same latents
+    on every device. All tensors (B, latent) float32.
+    """
+    device = mu.device if generator is None else generator.device
+    noise = torch.randn(mu.shape, generator=generator, device=device, dtype=mu.dtype)
+    return mu + (0.5 * log_var).exp() * noise.to(mu.device)
+
+
+class VAE(nn.Module):
+    """A variational autoencoder of an encoder and a decoder; by default the seed's (reference.py).
+
+    In training mode `forward` samples the posterior; in eval mode it takes the mean, so that the
+    same image always gives the same answer, whatever batch it is in.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        *,
+        image_side_px: int = reference.IMAGE_SIDE_PX,
+        latent_size: int = reference.LATENT_SIZE,
+    ) -> None:
+        super().__init__()
+        self.encoder = reference.Encoder() if encoder is None else encoder
+        self.decoder = reference.Decoder() if decoder is None else decoder
+        self.image_side_px = image_side_px
+        self.latent_size = latent_size
+
+    def encode(self, images: Tensor) -> Posterior:
+        """The approximate posterior q(z | x) of each image (Kingma & Welling 2014, eq. 9).
+
+        images: (B, 3, 254, 254) float32 in [0, 1].
+        Raises ImageSizeError for any other shape.
+        """
+        side = self.image_side_px
+        if images.ndim != 4 or images.shape[1:] != (3, side, side):
+            raise ImageSizeError(
+                f"images have shape {tuple(images.shape)}; the network takes (B, 3, {side}, {side})."
+            )
+        mu, log_var = self.encoder(images)
+        return Posterior(mu, log_var)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Logits of the pixels' means, (B, 3, 254, 254) float32, for latents z (B, 512) float32.
+
+        Raises ImageSizeError for latents of another shape.
+        """
+        if z.ndim != 2 or z.shape[1] != self.latent_size:
+            raise ImageSizeError(
+                f"latents have shape {tuple(z.shape)}; the network takes (B, {self.latent_size})."
+            )
+        logits: Tensor = self.decoder(z)
+        return logits
+
+    @staticmethod
+    def reparameterize(mu: Tensor, log_var: Tensor, generator: Generator | None = None) -> Tensor:
+        """A random latent of the posterior; see `vaeneer.model.vae.reparameterize`."""
+        return reparameterize(mu, log_var, generator)
+
+    def forward(self, images: Tensor, generator: Generator | None = None) -> VAEOutput:
+        """Encode, choose a latent (sampled in training mode, the mean in eval mode), decode.
+
+        images: (B, 3, 254, 254) float32 in [0, 1]. Raises ImageSizeError for any other shape.
+        """
+        posterior = self.encode(images)
+        z = posterior.sample(generator) if self.training else posterior.mu
+        return VAEOutput(self.decode(z), posterior.mu, posterior.log_var, z)
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
+        """Decode `count` random latents of the prior N(0, I): (count, 3, 254, 254) in [0, 1].
+
+        The latents are drawn on the CPU; batch norms, where there are any, are used as they stand.
+        """
+        weights = next(self.parameters())
+        z = torch.randn(count, self.latent_size, generator=generator, dtype=weights.dtype)
+        return self.decode(z.to(weights.device)).sigmoid()
+
+    @torch.no_grad()
+    def representation(
+        self,
+        images: Tensor,
+        *,
+        latent: Literal["mean", "sample"] = "mean",
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """The latent that stands for each image, (B, 512) float32.
+
+        `latent="mean"` is the posterior's mean; "sample" is the seed's behaviour, another answer
+        at each call. images as for `encode`.
+        """
+        posterior = self.encode(images)
+        return posterior.mu if latent == "mean" else posterior.sample(generator)
