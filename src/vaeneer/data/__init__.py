@@ -1,0 +1,1 @@
+"""A folder of files -> uint8 pixels -> batches of crops."""

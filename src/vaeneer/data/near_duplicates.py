@@ -1,0 +1,165 @@
+"""Pictures of one surface: recompressed, rescaled, turned, mirrored, a little brighter.
+
+Two pictures are near duplicates when their perceptual hashes differ in few bits and their 8 x 8
+colour thumbnails agree, in any of the 8 orientations of a square. Groups are closed: a copy of a
+copy belongs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+MAX_COLOUR_DIFFERENCE = 10.0
+"""Greatest mean absolute difference of two thumbnails, in levels of 255."""
+
+MAX_FLAT_DIFFERENCE = 2.0
+"""The same for flat pictures, whose hashes say nothing."""
+
+_THUMB_PX = 8
+_HASH_PX = 32
+_FLAT_LEVELS = 1.0  # a 32 x 32 reduction with less contrast than this has no structure to hash
+_FLAT_HASH_BITS = 8  # the median splits any structure in halves: 32 bits of 64
+_CHUNK_PAIRS = 2**24  # the most candidates held at once
+
+_TURNS = Image.Transpose
+_ORIENTATIONS = (
+    None,
+    _TURNS.ROTATE_90,
+    _TURNS.ROTATE_180,
+    _TURNS.ROTATE_270,
+    _TURNS.FLIP_LEFT_RIGHT,
+    _TURNS.FLIP_TOP_BOTTOM,
+    _TURNS.TRANSPOSE,
+    _TURNS.TRANSVERSE,
+)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is remembered of a picture to find its near duplicates."""
+
+    hashes: bytes
+    """64 bytes: the 64-bit perceptual hash in each of the 8 orientations, upright first."""
+
+    thumb: bytes
+    """192 bytes: the picture squeezed to 8 x 8 RGB, row by row."""
+
+
+def fingerprint(image: Image.Image) -> Fingerprint:
+    """The hashes and the thumbnail of an RGB picture of any size."""
+    import imagehash
+
+    box = Image.Resampling.BOX
+    if max(image.size) > 256:
+        image = image.resize((min(image.width, 256), min(image.height, 256)), box)
+    thumb = image.resize((_THUMB_PX, _THUMB_PX), box)
+    grey = _stretched(image.convert("L").convert("F").resize((_HASH_PX, _HASH_PX), box))
+    turned = [grey if turn is None else grey.transpose(turn) for turn in _ORIENTATIONS]
+    bits = [imagehash.phash(picture).hash for picture in turned]
+    return Fingerprint(
+        np.packbits(np.stack(bits).reshape(8, 64), axis=1).tobytes(), thumb.tobytes()
+    )
+
+
+def near_duplicate_groups(prints: Sequence[Fingerprint], max_bits: int) -> list[list[int]]:
+    """Groups of two or more positions in `prints` that show one surface, each sorted.
+
+    Memory grows with the number of pictures, not with its square. Time grows with the square,
+    about 2 ns for each pair and orientation.
+    """
+    distinct: dict[Fingerprint, list[int]] = defaultdict(list)
+    for position, one in enumerate(prints):
+        distinct[one].append(position)  # thousands of equal flat pictures cost one query
+    members = list(distinct.values())
+    parents = list(range(len(members)))
+    for first, second in near_pairs(list(distinct), max_bits):
+        _join(parents, first, second)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, positions in enumerate(members):
+        groups[_root(parents, index)] += positions
+    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+
+
+def near_pairs(prints: Sequence[Fingerprint], max_bits: int) -> Iterator[tuple[int, int]]:
+    """Pairs (i, j), i < j, of positions that show one surface; a pair may come more than once."""
+    import faiss
+
+    if len(prints) < 2:
+        return
+    hashes = np.frombuffer(b"".join(one.hashes for one in prints), np.uint8).reshape(-1, 8, 8)
+    thumbs = np.frombuffer(b"".join(one.thumb for one in prints), np.uint8)
+    thumbs = thumbs.reshape(-1, _THUMB_PX, _THUMB_PX, 3)
+    index = faiss.IndexBinaryFlat(64)
+    index.add(np.ascontiguousarray(hashes[:, 0]))
+    limits = np.where(_is_flat(hashes[:, 0]), MAX_FLAT_DIFFERENCE, MAX_COLOUR_DIFFERENCE)
+    rows = max(1, min(4096, _CHUNK_PAIRS // len(prints)))
+    for start in range(0, len(prints), rows):
+        for turn in range(len(_ORIENTATIONS)):
+            queries = np.ascontiguousarray(hashes[start : start + rows, turn])
+            ends, _, found = index.range_search(queries, max_bits + 1)  # faiss finds < radius
+            asked = np.repeat(np.arange(len(queries)), np.diff(ends.astype(np.int64)))
+            later = found > asked + start  # each pair is asked from both sides, by inverse turns
+            asked, found = asked[later], found[later]
+            turned = _turned(thumbs[start : start + rows], turn)
+            limit = np.minimum(limits[asked + start], limits[found])
+            near = _differences(turned, asked, thumbs, found) <= limit
+            yield from zip((asked[near] + start).tolist(), found[near].tolist(), strict=True)
+
+
+def _stretched(grey: Image.Image) -> Image.Image:
+    """Full contrast in 8 bits, so that rounding does not drown a low-contrast surface."""
+    values = np.asarray(grey)
+    low, high = float(values.min()), float(values.max())
+    if high - low < _FLAT_LEVELS:
+        return Image.new("L", grey.size, 128)
+    return Image.fromarray(np.rint((values - low) * (255 / (high - low))).astype(np.uint8))
+
+
+def _is_flat(hashes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    flat: NDArray[np.bool_] = np.unpackbits(hashes, axis=1).sum(1) <= _FLAT_HASH_BITS
+    return flat
+
+
+def _turned(thumbs: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
+    """(N, 8, 8, 3) thumbnails in another orientation, in the order of _ORIENTATIONS."""
+    if turn < 4:
+        return np.rot90(thumbs, turn, axes=(1, 2))
+    if turn == 4:
+        return thumbs[:, :, ::-1]
+    if turn == 5:
+        return thumbs[:, ::-1]
+    swapped = thumbs.transpose(0, 2, 1, 3)
+    return swapped if turn == 6 else swapped[:, ::-1, ::-1]
+
+
+def _differences(
+    left: NDArray[np.uint8],
+    lefts: NDArray[np.int64],
+    right: NDArray[np.uint8],
+    rights: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Mean absolute difference of chosen thumbnails, in levels: float32, one for each pair."""
+    answer = np.empty(len(lefts), np.float32)
+    for start in range(0, len(lefts), 2**16):
+        part = slice(start, start + 2**16)
+        gap = left[lefts[part]].astype(np.int16) - right[rights[part]]
+        answer[part] = np.abs(gap).mean((1, 2, 3))
+    return answer
+
+
+def _root(parents: list[int], index: int) -> int:
+    while parents[index] != index:
+        parents[index] = parents[parents[index]]
+        index = parents[index]
+    return index
+
+
+def _join(parents: list[int], first: int, second: int) -> None:
+    low, high = sorted((_root(parents, first), _root(parents, second)))
+    parents[high] = low
