@@ -1,0 +1,265 @@
+"""Surfaces laid piece by piece: one function for each family, from a sheet to a material."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vaeneer.data.lighting import Material, turned
+from vaeneer.data.patterns import (
+    Field,
+    Pieces,
+    Sheet,
+    basket,
+    cells,
+    courses,
+    each,
+    grain,
+    herringbone,
+    mixed,
+    noise,
+    palette,
+    ramp,
+    scattered,
+    step,
+    toned,
+)
+
+MASONRY = (
+    "7a3b2c 95503a a9644a 8a4433",
+    "b5543a c46a48 a8482f d07f58",
+    "5b2f27 6f3d33 4a2a27 7d4a3c",
+    "c9a873 b8935c d6b987 a98350",
+    "8e8a84 a19d95 77736d b3aea4",
+    "d8d3c8 c9c2b4 e2ded5 bdb6a8",
+    "4c4a4b 5a5655 3d3b3d 6a6361",
+    "a5786a b98d7c 8f6353 c9a493",
+)
+
+GROUT = ("b8b0a3 a39b8e", "8a857d 76716a", "d2cdc3 c0bab0", "5c5853 4c4945", "9c8f7c 8a7d6a")
+
+CERAMIC = (
+    "e6e4de f0eee8 dcd9d1",
+    "2f5d73 3b7289 264f63",
+    "2d6a58 3a7f6a 235546",
+    "c9784a b8663a d68a5c",
+    "2a2c30 35373c 202226",
+    "b9a58a a8926f c9b89f",
+    "8fb3b5 a3c2c2 7da4a8",
+    "7b2f33 8f3a3c 692629",
+    "d9b24c e3c163 c79d3a",
+    "4a5a8c 5b6ca0 3d4b78",
+)
+
+SLATE = (
+    "8e3f2a a5502f 7a3324 bb653f",
+    "4d5257 5d6368 3f4448 6c7276",
+    "6b4a3c 7d5a49 583b30 8f6c58",
+    "3f4a45 4f5b54 343d39 616d64",
+    "8a8177 9b9288 776e65 aca399",
+    "6d3b42 7f4a50 5a2f36 8c5a5f",
+)
+
+TIMBER = (
+    "6b4526 8a5d35 a6764a",
+    "8f6b45 ab8558 c5a176",
+    "3e2a1e 553b2a 6e4f39",
+    "b98d5c cda677 dfc097",
+    "7a3f26 96532f b06c42",
+    "807567 978c7d aea595",
+)
+
+PAINT = (
+    "6f8f96 86a5ab",
+    "9c4a3c b05c4b",
+    "dcd8cc e8e5dc",
+    "4a6350 5d7862",
+    "3d5573 4c6788",
+    "c9a24a d7b563",
+    "2f3235 3d4145",
+)
+
+CHIPS = (
+    "efe9df c9bba6 8d7f70 5d544c b8674a",
+    "2f3436 6c7374 b8b9b4 e6e3da 4d6a66",
+    "e8e4dc d1a28c a86a58 7a4a44 c9c0b2",
+    "dfe3df 9fb3a6 5d7a6a 33493f e8d9b5",
+    "ece8e1 a3a9b8 5c6684 2e3550 c9a05a",
+)
+
+
+def brick(sheet: Sheet) -> Material:
+    """Fired bricks in a bond, in sunken mortar."""
+    rng = sheet.rng
+    rows = 2 * int(rng.integers(3, 8))
+    columns = max(2, round(rows / rng.uniform(1.8, 3.4)))
+    lap = float(rng.choice([0.5, 0.5, 0.33, 0.25]))
+    shifts = lap * (np.arange(rows) % 2) + rng.normal(0, rng.choice([0.0, 0.04]), rows)
+    wall = courses(sheet, [columns] * rows, shifts, bend=float(rng.uniform(0, 0.006)))
+    joint = rng.uniform(0.035, 0.08) / rows
+    rough = noise(sheet, 24, slope=1.6)
+    edge = wall.edge + rough * np.float32(joint * rng.uniform(0.1, 0.35))
+    face = step(edge, joint, joint * 1.7)
+    relief = rng.uniform(0.004, 0.009)
+    height = face * (relief + each(sheet, wall, -0.2, 0.2) * relief)
+    height += rough * np.float32(rng.uniform(0.0003, 0.0011))
+    height += grain(sheet) * np.float32(0.00025)
+    tone = each(sheet, wall) * 0.75 + 0.12 * noise(sheet, 9, slope=1.5) + 0.12
+    colour = toned(
+        ramp(tone, palette(sheet, MASONRY, main=True)), 0.05 * grain(sheet) + 0.06 * rough
+    )
+    mortar = ramp(0.5 + 0.2 * rough + 0.15 * grain(sheet), palette(sheet, GROUT))
+    colour = mixed(mortar, colour, face)
+    soot = step(noise(sheet, 3, slope=1.8), 0.2, 2.4) * rng.uniform(0, 0.35)
+    return Material(toned(colour, -soot), height)
+
+
+def tile(sheet: Sheet) -> Material:
+    """Glazed ceramic tiles: squares, bars or hexagons, plain, mixed or chequered."""
+    rng = sheet.rng
+    across = 2 * int(rng.integers(2, 6))
+    kind = sheet.turn % 3
+    if kind == 0:
+        wall = courses(sheet, [across] * across, np.zeros(across))
+    elif kind == 1:
+        wall = courses(sheet, [across // 2] * across, 0.5 * (np.arange(across) % 2))
+    else:
+        wall = cells(sheet, across, 2 * round(across * 0.577), jitter=0, stagger=True)
+    joint = rng.uniform(0.02, 0.045) / across
+    face = step(wall.edge, joint, joint * 1.5)
+    height = 0.004 * step(wall.edge, joint, joint * 3.5)
+    height += each(sheet, wall, -1, 1) * np.float32(0.004) * wall.x
+    height += each(sheet, wall, -1, 1) * np.float32(0.004) * wall.y
+    height += noise(sheet, 8, slope=2.5) * np.float32(0.00025)
+    glaze = palette(sheet, CERAMIC, main=True)
+    tone = each(sheet, wall) * rng.uniform(0.2, 1) + 0.1 * noise(sheet, 6, slope=1.6)
+    colour = ramp(tone, glaze)
+    if rng.random() < 0.5:
+        other = rng.random(wall.count) < 0.35
+        if kind == 0:
+            other = np.add.outer(np.arange(across), np.arange(across)).ravel() % 2 == 1
+        second = ramp(tone, palette(sheet, CERAMIC))
+        colour = mixed(colour, second, other[wall.label].astype(np.float32))
+    colour = toned(colour, 0.015 * grain(sheet) - 0.12 * (1 - step(wall.edge, 0, joint * 5)))
+    grout = ramp(0.5 + 0.2 * grain(sheet), palette(sheet, GROUT))
+    return Material(mixed(grout, colour, face), height, float(rng.uniform(0.3, 0.9)))
+
+
+def terrazzo(sheet: Sheet) -> Material:
+    """Chips of stone in cement, ground flat and polished."""
+    rng = sheet.rng
+    chips = palette(sheet, CHIPS, main=True)
+    base = chips[int(rng.integers(len(chips)))]
+    colour = np.broadcast_to(base, (sheet.side, sheet.side, 3)).astype(np.float32)
+    colour = toned(colour, 0.025 * grain(sheet) + 0.02 * noise(sheet, 20, slope=1.2))
+    largest = int(rng.integers(8, 20))
+    for columns, share in ((largest * 3, 0.55), (largest, float(rng.uniform(0.3, 0.75)))):
+        lay = cells(sheet, columns, jitter=1, bend=0.3 / columns)
+        inset = each(sheet, lay, 0.04, 0.22) / columns
+        inset = np.where(each(sheet, lay) < share, inset, 1)
+        chip = step(lay.edge - inset, 0, 1.2 / sheet.side)
+        stone = toned(ramp(each(sheet, lay), chips), 0.05 * noise(sheet, 30, slope=1.4))
+        colour = mixed(colour, stone, chip)
+    return Material(colour, noise(sheet, 3) * np.float32(0.0004), float(rng.uniform(0, 0.3)))
+
+
+def _shingles(sheet: Sheet, rows: int, columns: int, depth: float, ragged: float) -> Pieces:
+    """Rows that overlap the next one below by `depth` (round) and up to `ragged` (straight).
+
+    y of a piece runs from 0 at the top of its own row to 2 at the bottom of the next, in rows.
+    """
+    wall = courses(sheet, [columns] * rows, 0.5 * (np.arange(rows) % 2))
+    x, y = np.broadcast_arrays(*sheet.axes())
+    row = np.floor(y * rows).astype(np.intp)
+    above = (row - 1) % rows
+    u = x * columns + np.float32(0.5) * (above % 2)
+    column = np.floor(u).astype(np.intp)
+    within = (u - column - np.float32(0.5)) / columns
+    label = above * columns + column % columns
+    reach = sheet.rng.uniform(0, ragged, rows * columns).astype(np.float32)[label]
+    reach += np.float32(depth) * np.sqrt(np.clip(1 - (2 * within * columns) ** 2, 0, 1))
+    down = y * rows - row
+    covered = down < reach
+    place_x = np.where(covered, within, wall.x)
+    place_y = np.where(covered, down + 1, down).astype(np.float32)
+    edge = np.asarray(0.5 / columns - np.abs(place_x), np.float32)
+    return Pieces(np.where(covered, label, wall.label), wall.count, edge, place_x, place_y)
+
+
+def roof(sheet: Sheet) -> Material:
+    """Shingles, scales or curved tiles, each row over the one below."""
+    rng = sheet.rng
+    rows = 2 * int(rng.integers(3, 8))
+    columns = max(3, round(rows * rng.uniform(0.6, 1.3)))
+    curved = sheet.turn % 3 == 2
+    depth = 0.0 if curved else float(rng.choice([0, 0.2, 0.5]))
+    pieces = _shingles(sheet, rows, columns, depth, 0.03 if curved else rng.uniform(0.04, 0.25))
+    gap = 0.03 / columns
+    rise = 0.05 / rows
+    height = pieces.y * np.float32(rise) + each(sheet, pieces, 0, 0.25) * np.float32(rise)
+    if curved:
+        height += np.cos(pieces.x * np.float32(2 * np.pi * columns)) * np.float32(0.09 / columns)
+    height -= np.float32(rise) * (1 - step(pieces.edge, 0, gap))
+    rough = noise(sheet, 30, slope=1.5, stretch=float(rng.uniform(1, 3)), angle=np.pi / 2)
+    height += rough * np.float32(rng.uniform(0.0002, 0.0009))
+    tone = each(sheet, pieces) * 0.8 + 0.1 * rough + 0.1
+    under = 0.35 * (1 - step(pieces.y, 0.0, 0.6))
+    colour = toned(
+        ramp(tone, palette(sheet, SLATE, main=True)), 0.04 * grain(sheet) + 0.05 * rough - under
+    )
+    moss = step(noise(sheet, 5, slope=1.4), 1.0, 2.2) * rng.uniform(0, 0.6)
+    colour = mixed(colour, np.array([0.36, 0.4, 0.2], np.float32), moss)
+    return Material(colour, height, float(rng.uniform(0, 0.25)))
+
+
+def _fibres(sheet: Sheet, stretch: float) -> Field:
+    """Wood fibres along x: long waves and fine lines together, about -2 to 2."""
+    fine = noise(sheet, 60, slope=1.2, stretch=stretch * 2)
+    return 0.6 * noise(sheet, 12, slope=1.5, stretch=stretch) + 0.4 * fine
+
+
+def parquet(sheet: Sheet) -> Material:
+    """Varnished wooden blocks as herringbone or strips."""
+    rng = sheet.rng
+    if sheet.turn % 3:
+        length = int(rng.integers(3, 6))
+        across = 2 * length * int(rng.integers(1, 3))
+        pieces, lying = herringbone(sheet, across, length)
+    else:
+        squares, strips = 2 * int(rng.integers(1, 4)), int(rng.integers(4, 7))
+        across = squares * strips
+        pieces, lying = basket(sheet, squares, strips)
+    along = scattered(sheet, _fibres(sheet, 9), pieces)
+    beside = scattered(sheet, np.ascontiguousarray(_fibres(sheet, 9).T), pieces)
+    fibre = np.where(lying, along, beside)
+    spread = rng.uniform(0.25, 0.9)
+    tone = 0.5 + (each(sheet, pieces) - 0.5) * spread + 0.13 * fibre
+    joint = 0.02 / across
+    face = step(pieces.edge, joint * 0.3, joint * 1.6)
+    colour = toned(ramp(tone, palette(sheet, TIMBER, main=True)), 0.05 * fibre - 0.6 * (1 - face))
+    height = 0.0012 * face + fibre * np.float32(0.00012)
+    height += (each(sheet, pieces, -1, 1) * pieces.x) * np.float32(0.01)
+    return Material(colour, height.astype(np.float32), float(rng.uniform(0, 0.35)))
+
+
+def planks(sheet: Sheet) -> Material:
+    """Boards side by side, weathered or painted, with nails and open joints."""
+    rng = sheet.rng
+    boards = int(rng.integers(4, 11))
+    lengths = [int(rng.choice([1, 1, 2]))] * boards
+    deck = courses(sheet, lengths, rng.random(boards))
+    fibre = scattered(sheet, _fibres(sheet, 14), deck)
+    joint = rng.uniform(0.02, 0.05) / boards
+    face = step(deck.edge, joint * 0.5, joint * 1.8)
+    height = face * (0.006 + each(sheet, deck, -0.0015, 0.0015)) + fibre * np.float32(0.0006)
+    tone = each(sheet, deck, 0.15, 0.85) + 0.2 * fibre
+    wood = toned(ramp(tone, palette(sheet, TIMBER, main=True)), 0.05 * grain(sheet) + 0.05 * fibre)
+    if rng.random() < 0.45:
+        worn = noise(sheet, 10, slope=1.3, stretch=3) + 0.9 * fibre
+        coat = step(worn, -2.2 + rng.uniform(0, 1.8), -1.8 + rng.uniform(0, 1.8) + 0.2)
+        paint = ramp(each(sheet, deck) + 0.05 * fibre, palette(sheet, PAINT))
+        wood, height = mixed(wood, paint, coat), height + coat * np.float32(0.0006)
+    end = np.abs(np.abs(deck.x) - np.float32(0.5 / lengths[0] - 0.03))
+    side = np.abs(np.abs(deck.y) - np.float32(0.28 / boards))
+    nail = 1 - step(np.hypot(end, side), 0.003, 0.006)
+    colour = toned(wood, -0.75 * (1 - face) - 0.6 * nail)
+    return turned(sheet, Material(colour, height - nail * np.float32(0.002)))
