@@ -1,0 +1,1 @@
+"""Honest figures of a model: ELBO, similarity, baselines, and their pictures."""
