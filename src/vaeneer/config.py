@@ -6,11 +6,17 @@ field is its help everywhere.
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
+
+from vaeneer.errors import SettingsError
 
 SEED = 0
+Settings = TypeVar("Settings", bound="PrepareSettings | TrainSettings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +39,7 @@ class PrepareSettings:
     """Bits of 64 in which the perceptual hashes of near duplicates may differ."""
 
     split: Path | None = None
-    """CSV file (columns: file, split) with a given split; files that it does not name are skipped."""
+    """CSV file (columns: file, split) with a given split; files it does not name are skipped."""
 
     workers: int = 0
     """Processes that decode; 0 takes one for each core."""
@@ -133,3 +139,23 @@ class SimilaritySettings:
 
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""
+
+
+def read_settings(
+    path: Path, kind: type[Settings], section: str, *, ignore: tuple[str, ...] = ()
+) -> Settings:
+    """Read one section of a TOML file into its dataclass; names in `ignore` may stand there too.
+
+    Raises SettingsError for a file that cannot be read and for unknown names, with a hint.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))[section]
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as settings: {error!r}.") from error
+    names = {field.name for field in dataclasses.fields(kind)}
+    for name in table:
+        if name not in names and name not in ignore:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise SettingsError(f"{path} has the unknown setting {name!r}{hint}")
+    return kind(**{name: value for name, value in table.items() if name in names})

@@ -45,16 +45,3 @@ def core_count(requested: int = 0) -> int:
         return requested
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     return len(usable) if usable else os.cpu_count() or 1
-
-
-def random_state(device: torch.device) -> torch.Tensor:
-    """The state of the generator that samples latents on `device`, as uint8 bytes."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def restore_random_state(device: torch.device, state: torch.Tensor) -> None:
-    """Put back what `random_state` returned."""
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state.cpu(), device)
-    else:
-        torch.set_rng_state(state.cpu())

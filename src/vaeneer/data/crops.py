@@ -1,4 +1,4 @@
-"""Random-resized crops of one image, seeded by (seed, epoch, index) so that order changes nothing."""
+"""Random-resized crops, seeded by (seed, epoch, index) so that order changes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vaeneer.errors import SettingsError
 
 @dataclass(frozen=True)
 class CropRecipe:
-    """Which crops are drawn: shares of the area and width / height ratios (seed: 0.2-1, 3/4-4/3)."""
+    """Which crops are drawn: shares of the area, width / height ratios; defaults are the seed's."""
 
     side_px: int = 254
     scale: tuple[float, float] = (0.2, 1.0)
@@ -62,7 +62,7 @@ def _central_box(width_px: int, height_px: int, recipe: CropRecipe) -> tuple[int
 
 
 def random_crop(image: Image.Image, recipe: CropRecipe, random: Generator) -> NDArray[np.uint8]:
-    """One random crop of an RGB image, resized bilinearly with antialiasing: (side, side, 3) uint8."""
+    """One random crop of an RGB image, resized bilinearly, antialiased: (side, side, 3) uint8."""
     box = random_box(image.width, image.height, recipe, random)
     crop = image.crop(box).resize((recipe.side_px, recipe.side_px), Image.Resampling.BILINEAR)
     return np.asarray(crop)

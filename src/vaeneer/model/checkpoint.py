@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,51 +20,25 @@ from torch import Tensor
 
 from vaeneer.errors import ModelFileError
 from vaeneer.files import claim_folder, replacing_folder, write_json
+from vaeneer.model.card import FORMAT, ModelCard
 from vaeneer.model.vae import VAE
 
-FORMAT = 1
 ARCHITECTURES = {"reference": VAE}
-PREPROCESSING = "RGB / 255; whole images resized to a square, bilinear, antialiased, aspect not kept"
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 _NESTS = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What config.json says of a model beside its weights."""
-
-    architecture: str = "reference"
-    image_side_px: int = 254
-    latent_size: int = 512
-    parameters: int = 0
-    preprocessing: str = PREPROCESSING
-    reconstruction_loss: str = "bce"
-    training_mean_rgb: tuple[float, float, float] | None = None
-    """Mean colour of the training images, each channel in [0, 1]."""
-    latent_mean: list[float] | None = None
-    """Mean of the posterior means over training crops: `latent_size` numbers."""
-    data: dict[str, Any] = field(default_factory=dict)
-    """Of the training images: fingerprint and count."""
-    figures: dict[str, Any] = field(default_factory=dict)
-    """Figures on the validation images when the model was saved."""
-    training: dict[str, Any] = field(default_factory=dict)
-    """Epochs, steps, images and settings behind the weights."""
-    vaeneer_version: str = ""
-    format: int = FORMAT
 
 
 def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     """Write a model folder, whole or not at all; a model that was there is replaced.
 
-    Without `card`, the network's own is kept (as loaded), or a bare one is made.
+    Without `card`, the network's own is kept (as loaded).
     Raises OutputExistsError when `path` holds something other than a model.
     """
     folder = Path(path)
     if folder.exists() and not (folder / "config.json").is_file():
         claim_folder(folder)  # empty is fine; anything else is not ours to replace
-    known = card or getattr(vae, "card", None) or ModelCard()
     known = dataclasses.replace(
-        known,
+        card or vae.card,
         image_side_px=vae.image_side_px,
         latent_size=vae.latent_size,
         parameters=sum(weight.numel() for weight in vae.parameters()),

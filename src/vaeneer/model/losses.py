@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, special
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vaeneer.model.vae import VAEOutput
@@ -38,8 +38,8 @@ def bce_nats(logits: Tensor, images: Tensor) -> Tensor:
 def mse_nats(logits: Tensor, images: Tensor) -> Tensor:
     """Squared errors summed over an image's pixels, (B,).
 
-    This is the negative log likelihood in nats of a Gaussian of variance 1/2 around sigmoid(logits),
-    less its constant. logits, images: (B, 3, H, W); images in [0, 1].
+    This is, less its constant, the negative log likelihood in nats of a Gaussian of variance 1/2
+    around sigmoid(logits). logits, images: (B, 3, H, W); images in [0, 1].
     """
     return (logits.float().sigmoid() - images.float()).square().flatten(1).sum(1)
 
@@ -62,11 +62,3 @@ def elbo_terms(output: VAEOutput, images: Tensor, loss: ReconstructionLoss = "bc
         reconstruct(output.logits, images),
         kl_per_latent_nats(output.mu.float(), output.log_var.float()).sum(1),
     )
-
-
-def pixel_entropy_nats(images: Tensor) -> Tensor:
-    """The entropy of the pixels taken as Bernoulli means, (B,) nats: the least that BCE can be.
-
-    images: (B, 3, H, W) float32 in [0, 1].
-    """
-    return (special.entr(images) + special.entr(1 - images)).flatten(1).sum(1)

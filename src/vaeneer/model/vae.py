@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from vaeneer.errors import ImageSizeError
 from vaeneer.model import reference
+from vaeneer.model.card import ModelCard
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,18 @@ def reparameterize(mu: Tensor, log_var: Tensor, generator: Generator | None = No
     return mu + (0.5 * log_var).exp() * noise.to(mu.device)
 
 
+@contextmanager
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """Put a network in eval mode without gradients for the block, and back after it."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(was_training)
+
+
 class VAE(nn.Module):
     """A variational autoencoder of an encoder and a decoder; by default the seed's (reference.py).
 
@@ -70,6 +85,7 @@ class VAE(nn.Module):
         self.decoder = reference.Decoder() if decoder is None else decoder
         self.image_side_px = image_side_px
         self.latent_size = latent_size
+        self.card = ModelCard(image_side_px=image_side_px, latent_size=latent_size)
 
     def encode(self, images: Tensor) -> Posterior:
         """The approximate posterior q(z | x) of each image (Kingma & Welling 2014, eq. 9).
@@ -80,7 +96,7 @@ class VAE(nn.Module):
         side = self.image_side_px
         if images.ndim != 4 or images.shape[1:] != (3, side, side):
             raise ImageSizeError(
-                f"images have shape {tuple(images.shape)}; the network takes (B, 3, {side}, {side})."
+                f"images have shape {tuple(images.shape)}, not (B, 3, {side}, {side})."
             )
         mu, log_var = self.encoder(images)
         return Posterior(mu, log_var)
@@ -110,6 +126,11 @@ class VAE(nn.Module):
         posterior = self.encode(images)
         z = posterior.sample(generator) if self.training else posterior.mu
         return VAEOutput(self.decode(z), posterior.mu, posterior.log_var, z)
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Decode the posterior mean of each image: (B, 3, 254, 254) float32 in [0, 1], as given."""
+        return self.decode(self.encode(images).mu).sigmoid()
 
     @torch.no_grad()
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:

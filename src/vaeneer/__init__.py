@@ -1,0 +1,67 @@
+"""vaeneer: learn, measure and search the surfaces of a material library with a VAE.
+
+Public names are imported when they are first used, so that `import vaeneer` is instant and does
+not import PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vaeneer.config import EvaluateSettings as EvaluateSettings
+    from vaeneer.config import PrepareSettings as PrepareSettings
+    from vaeneer.config import SimilaritySettings as SimilaritySettings
+    from vaeneer.config import TrainSettings as TrainSettings
+    from vaeneer.data.preparation import prepare as prepare
+    from vaeneer.data.synthetic import synthesize as synthesize
+    from vaeneer.demonstration import demo as demo
+    from vaeneer.errors import VaeneerError as VaeneerError
+    from vaeneer.generating.drawing import reconstruct as reconstruct
+    from vaeneer.generating.drawing import sample as sample
+    from vaeneer.inspection import info as info
+    from vaeneer.measuring.evaluation import evaluate as evaluate
+    from vaeneer.measuring.similarity import similarity as similarity
+    from vaeneer.model.checkpoint import load as load
+    from vaeneer.model.checkpoint import save as save
+    from vaeneer.model.importing import import_weights as import_weights
+    from vaeneer.model.vae import VAE as VAE
+    from vaeneer.training.loop import train as train
+
+_HOMES = {
+    "EvaluateSettings": "config",
+    "PrepareSettings": "config",
+    "SimilaritySettings": "config",
+    "TrainSettings": "config",
+    "VAE": "model.vae",
+    "VaeneerError": "errors",
+    "demo": "demonstration",
+    "evaluate": "measuring.evaluation",
+    "import_weights": "model.importing",
+    "info": "inspection",
+    "load": "model.checkpoint",
+    "prepare": "data.preparation",
+    "reconstruct": "generating.drawing",
+    "sample": "generating.drawing",
+    "save": "model.checkpoint",
+    "similarity": "measuring.similarity",
+    "synthesize": "data.synthetic",
+    "train": "training.loop",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version("vaeneer")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vaeneer' has no attribute {name!r}")
+    value = getattr(import_module(f"vaeneer.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

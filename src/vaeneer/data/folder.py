@@ -1,0 +1,148 @@
+"""A folder of images as training and measuring see it: which files, of which asset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from vaeneer.data.images import IMAGE_SUFFIXES, read_rgb
+from vaeneer.data.naming import group_names
+from vaeneer.errors import DataError, ImageFileError
+from vaeneer.progress import Progress, Silent
+
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ImageItem:
+    """One image file: where it is, and which others are the same surface."""
+
+    path: Path
+    name: str
+    """Path below the folder, with forward slashes."""
+    asset: str
+    """Images of one asset are never compared as different, nor split."""
+    category: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The images below one folder, in the order of their names."""
+
+    root: Path
+    items: tuple[ImageItem, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names and sizes: whether this is the data that a run was started on."""
+        digest = hashlib.sha256()
+        for item in self.items:
+            digest.update(f"{item.name}\0{item.path.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The two sides of a data set, prepared or in the seed's own layout."""
+
+    train: ImageFolder
+    valid: ImageFolder
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A folder of which every image has been decoded once."""
+
+    folder: ImageFolder
+    """The readable images."""
+    mean_rgb: RGB
+    """Mean colour over the images, each image weighing the same, channels in [0, 1]."""
+    skipped: tuple[ImageFileError, ...]
+
+
+def open_folder(path: Path | str) -> ImageFolder:
+    """List the images below `path`: any folder, or `train` or `valid` of a data set.
+
+    The asset of each comes from the manifest that `prepare` wrote, else from its file name.
+    Raises DataError when the folder is missing or holds no image.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; name a folder of images.")
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    names = [PurePosixPath(file.relative_to(root).as_posix()) for file in files]
+    assets = group_names(names)
+    items = tuple(
+        ImageItem(file, str(name), assets[name].asset)
+        for file, name in zip(files, names, strict=True)
+        if not _hidden(name)
+    )
+    if not items:
+        raise DataError(f"{root} holds no image files ({_what_is_there(root)}).")
+    return ImageFolder(root, items)
+
+
+def open_data_set(path: Path | str) -> DataSet:
+    """Open `path`/train and `path`/valid, whether `prepare` made them or someone else.
+
+    Raises DataError when either is missing or holds no image.
+    """
+    root = Path(path)
+    for side in ("train", "valid"):
+        if not (root / side).is_dir():
+            raise DataError(
+                f"{root} has no folder {side!r}; make a data set with:"
+                f" vaeneer prepare RAW --out {root}"
+            )
+    return DataSet(open_folder(root / "train"), open_folder(root / "valid"))
+
+
+def survey(folder: ImageFolder, *, workers: int, progress: Progress | None = None) -> Survey:
+    """Decode every image once: leave out the unreadable, and find the mean colour of the rest.
+
+    Raises DataError when none is readable.
+    """
+    title = f"checking {folder.root.name}"
+    good: list[ImageItem] = []
+    colours: list[RGB] = []
+    skipped: list[ImageFileError] = []
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        (progress or Silent()).bar(title, total=len(folder), unit="images") as bar,
+    ):
+        for item, answer in zip(folder.items, pool.map(_colour_of, folder.items), strict=True):
+            bar.advance()
+            if isinstance(answer, ImageFileError):
+                skipped.append(answer)
+            else:
+                good.append(item)
+                colours.append(answer)
+    if not good:
+        raise DataError(f"None of the {len(folder)} images in {folder.root} is readable.")
+    red, green, blue = np.mean(colours, axis=0).tolist()
+    return Survey(replace(folder, items=tuple(good)), (red, green, blue), tuple(skipped))
+
+
+def _colour_of(item: ImageItem) -> RGB | ImageFileError:
+    try:
+        pixels = np.asarray(read_rgb(item.path))
+    except ImageFileError as error:
+        return error
+    red, green, blue = (pixels.mean((0, 1)) / 255).tolist()
+    return red, green, blue
+
+
+def _hidden(relative: PurePosixPath) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def _what_is_there(root: Path) -> str:
+    counts = Counter(p.suffix.lower() or "no suffix" for p in root.rglob("*") if p.is_file())
+    return ", ".join(f"{n} {suffix}" for suffix, n in counts.most_common(4)) or "it is empty"

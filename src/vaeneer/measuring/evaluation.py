@@ -1,0 +1,161 @@
+"""A model measured on a folder (the seed's AEtest): exact averages beside trivial predictors."""
+
+from __future__ import annotations
+
+import csv
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vaeneer.config import EvaluateSettings
+from vaeneer.data.folder import open_folder
+from vaeneer.errors import SettingsError
+from vaeneer.files import claim_folder, replacing, write_json
+from vaeneer.measuring.evaluation_plots import draw_loss_per_image, draw_worst
+from vaeneer.measuring.measurement import Figures, Measurements, measure, trivial_excess_nats
+from vaeneer.model.checkpoint import load
+from vaeneer.model.vae import VAE
+from vaeneer.progress import Progress, Silent
+from vaeneer.runtime import choose_device
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Means over the images of a folder; nats are per image unless the name says otherwise."""
+
+    model: str
+    folder: str
+    images: int
+    nats_per_image: float
+    """The negative ELBO: reconstruction (BCE, one latent sampled from the posterior) + KL."""
+    reconstruction_nats: float
+    kl_nats: float
+    nats_per_dim: float
+    entropy_nats: float
+    excess_nats: float
+    """nats_per_image - entropy_nats: what the model costs above the least that BCE can be."""
+    psnr_db: float
+    ssim: float
+    active_units: int
+    squared_error: float
+    best_image_nats: float
+    worst_image_nats: float
+    iwae_nats: float | None
+    iwae_samples: int
+    trivial_excess_nats: dict[str, float | None]
+    """The excess of saying one colour: grey, training_mean (null where unknown), own_mean."""
+    skipped: dict[str, str]
+    pictures: list[str]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+def evaluate(
+    model: Path | str,
+    folder: Path | str,
+    *,
+    out: Path | str | None = None,
+    settings: EvaluateSettings | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> EvaluationReport:
+    """Measure a model on every image of a folder, resized to 254 x 254 as the seed does.
+
+    model: a model folder, or a run (its best model). With `out`, evaluation.json, per-image.csv and
+    the pictures go there. Raises ModelFileError, DataError, OutputExistsError or SettingsError.
+    """
+    settings = settings or EvaluateSettings()
+    _check(settings)
+    progress = progress or Silent()
+    started = time.monotonic()
+    vae = load(model, device=choose_device(settings.device))
+    images = open_folder(folder)
+    target = claim_folder(Path(out), overwrite=overwrite) if out is not None else None
+    found = measure(
+        vae,
+        images.items,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        quality=True,
+        iwae=settings.iwae,
+        title=f"evaluating {images.root.name}",
+        progress=progress,
+    )
+    pictures: list[Path] = []
+    if target:
+        pictures = [draw_loss_per_image(found, target / "loss-per-image.png")]
+        if settings.worst:
+            pictures.append(draw_worst(vae, found, target / "worst.png", settings.worst))
+    seconds = time.monotonic() - started
+    report = _report(str(model), str(folder), vae, found, settings, pictures, seconds)
+    if target:
+        _write_per_image(target / "per-image.csv", found)
+        write_json(target / "evaluation.json", report.to_dict())
+    return report
+
+
+def _check(settings: EvaluateSettings) -> None:
+    for name, least in (("batch_size", 1), ("iwae", 0), ("worst", 0)):
+        if getattr(settings, name) < least:
+            raise SettingsError(f"{name} is {getattr(settings, name)}; use {least} or more.")
+
+
+def _report(
+    model: str,
+    folder: str,
+    vae: VAE,
+    found: Measurements,
+    settings: EvaluateSettings,
+    pictures: list[Path],
+    seconds: float,
+) -> EvaluationReport:
+    total = found.total_nats
+    return EvaluationReport(
+        model=model,
+        folder=folder,
+        images=len(total),
+        nats_per_image=float(total.mean()),
+        reconstruction_nats=float(found.reconstruction_nats.mean()),
+        kl_nats=float(found.kl_nats.mean()),
+        nats_per_dim=float(total.mean()) / (3 * found.side_px**2),
+        entropy_nats=float(found.entropy_nats.mean()),
+        excess_nats=float(found.excess_nats.mean()),
+        psnr_db=_mean(found.psnr_db),
+        ssim=_mean(found.ssim),
+        active_units=found.active_units,
+        squared_error=float(found.squared_error.mean()),
+        best_image_nats=float(total.min()),
+        worst_image_nats=float(total.max()),
+        iwae_nats=None if found.iwae_nats is None else float(found.iwae_nats.mean()),
+        iwae_samples=settings.iwae,
+        trivial_excess_nats=trivial_excess_nats(found, vae.card.training_mean_rgb),
+        skipped={str(error.path): error.reason for error in found.skipped},
+        pictures=[str(picture) for picture in pictures],
+        seconds=seconds,
+    )
+
+
+def _mean(values: Figures | None) -> float:
+    assert values is not None  # measured with quality=True
+    return float(values.mean())
+
+
+def _write_per_image(path: Path, found: Measurements) -> None:
+    columns = {
+        "file": [item.name for item in found.items],
+        "nats": found.total_nats,
+        "reconstruction_nats": found.reconstruction_nats,
+        "kl_nats": found.kl_nats,
+        "entropy_nats": found.entropy_nats,
+        "excess_nats": found.excess_nats,
+        "psnr_db": found.psnr_db,
+        "ssim": found.ssim,
+    }
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))

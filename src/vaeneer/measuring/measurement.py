@@ -1,0 +1,221 @@
+"""Figures of each image under a model: the same whatever the batch size, never a mean of means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaeneer.config import SEED
+from vaeneer.data.crops import crop_generator
+from vaeneer.data.folder import RGB, ImageItem
+from vaeneer.data.images import read_rgb, resize_rgb
+from vaeneer.data.loading import chunks, load_batches
+from vaeneer.errors import DataError, ImageFileError
+from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats
+from vaeneer.model.vae import VAE, Posterior, eval_mode
+from vaeneer.progress import Progress, Silent
+from vaeneer.runtime import core_count
+
+Figures = NDArray[np.float64]
+ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 4.2
+GREY: RGB = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Figures of n images; each array is (n,) float64 unless it says otherwise."""
+
+    items: tuple[ImageItem, ...]
+    skipped: tuple[ImageFileError, ...]
+    side_px: int
+    reconstruction_nats: Figures
+    """BCE with a latent sampled from the posterior."""
+    squared_error: Figures
+    """Squared errors summed over the pixels, with the same latent."""
+    kl_nats: Figures
+    entropy_nats: Figures
+    rgb: Figures
+    """(n, 3): each image's mean colour in [0, 1]."""
+    kl_per_latent_nats: Figures
+    """(latent,): mean over the images."""
+    mu: NDArray[np.float32]
+    """(n, latent): the posterior means."""
+    psnr_db: Figures | None
+    ssim: Figures | None
+    iwae_nats: Figures | None
+
+    @property
+    def total_nats(self) -> Figures:
+        """The negative ELBO (beta 1, BCE) of each image."""
+        return self.reconstruction_nats + self.kl_nats
+
+    @property
+    def excess_nats(self) -> Figures:
+        """What each image costs above its entropy, the least that BCE can be."""
+        return self.total_nats - self.entropy_nats
+
+    @property
+    def active_units(self) -> int:
+        """Latents whose mean varies over the images by more than 0.01 (Burda et al. 2016)."""
+        return int((self.mu.var(axis=0) > ACTIVE_VARIANCE).sum())
+
+    def one_colour_excess_nats(self, colour: RGB | Figures) -> float:
+        """What saying `colour` for all pixels of an image costs above the entropy, mean nats.
+
+        colour: one, or (n, 3) for one each. Exact: that BCE depends on mean colours alone.
+        """
+        p = np.clip(np.asarray(colour), 1e-6, 1 - 1e-6)
+        nats = -(self.rgb * np.log(p) + (1 - self.rgb) * np.log1p(-p)).sum(1) * self.side_px**2
+        return float((nats - self.entropy_nats).mean())
+
+
+def trivial_excess_nats(found: Measurements, training_mean: RGB | None) -> dict[str, float | None]:
+    """The excess of the predictors that any model must beat, mean nats per image.
+
+    grey (0.5), training_mean (None where it is not known) and own_mean, each image's own colour.
+    """
+    colours = {"grey": GREY, "training_mean": training_mean, "own_mean": found.rgb}
+    return {
+        name: None if colour is None else found.one_colour_excess_nats(colour)
+        for name, colour in colours.items()
+    }
+
+
+def measure(
+    vae: VAE,
+    items: Sequence[ImageItem],
+    *,
+    batch_size: int = 16,
+    seed: int = SEED,
+    quality: bool = False,
+    iwae: int = 0,
+    workers: int = 0,
+    title: str = "measuring",
+    progress: Progress | None = None,
+) -> Measurements:
+    """Measure each image, resized to the network's square as the seed does, in eval mode.
+
+    `quality` adds PSNR and SSIM; `iwae` adds the importance-weighted bound with that many samples.
+    Unreadable files are left out and listed. Raises DataError when no image is readable.
+    """
+    device = next(vae.parameters()).device
+    skipped: list[ImageFileError] = []
+    kept: list[int] = []
+    entropy: list[float] = []
+    rows: list[dict[str, Tensor]] = []
+    batches = load_batches(
+        chunks(len(items), batch_size),
+        lambda index: resize_rgb(read_rgb(items[index].path), vae.image_side_px),
+        workers=core_count(workers),
+        skipped=skipped,
+    )
+    with (
+        eval_mode(vae),
+        (progress or Silent()).bar(title, total=len(items), unit="images") as bar,
+    ):
+        for batch in batches:
+            pixels = batch.images.to(device)
+            rows.append(_measure_batch(vae, pixels, batch.indices, seed, quality, iwae))
+            entropy.extend(batch.entropy_nats)
+            kept.extend(batch.indices)
+            bar.advance(len(batch.indices))
+    if not rows:
+        raise DataError(f"None of the {len(items)} images is readable; the first: {skipped[0]}")
+    columns = {name: torch.cat([row[name] for row in rows]).cpu().numpy() for name in rows[0]}
+    columns["entropy_nats"] = np.array(entropy)
+    return _measurements(
+        tuple(items[index] for index in kept), tuple(skipped), vae.image_side_px, columns
+    )
+
+
+def _measure_batch(
+    vae: VAE, pixels: Tensor, indices: Sequence[int], seed: int, quality: bool, iwae: int
+) -> dict[str, Tensor]:
+    posterior = vae.encode(pixels)
+    z = _latent(posterior, _noise(seed, indices, vae.latent_size, 0, pixels))
+    logits = vae.decode(z)
+    row = {
+        "reconstruction_nats": bce_nats(logits, pixels),
+        "squared_error": mse_nats(logits, pixels),
+        "kl": kl_per_latent_nats(posterior.mu, posterior.log_var),
+        "rgb": pixels.mean((2, 3)),
+        "mu": posterior.mu,
+    }
+    if quality:
+        row |= _quality(vae, posterior, pixels)
+    if iwae:
+        row["iwae_nats"] = _importance_weighted(vae, posterior, pixels, indices, seed, iwae)
+    return row
+
+
+def _quality(vae: VAE, posterior: Posterior, pixels: Tensor) -> dict[str, Tensor]:
+    """PSNR and SSIM of what `reconstruct` shows: the decoded mean of the posterior."""
+    from skimage.metrics import structural_similarity  # slow to import, and training goes without
+
+    mean = vae.decode(posterior.mu).sigmoid()
+    error = (mean - pixels).square().flatten(1).mean(1)
+    pairs = zip(_hwc(pixels), _hwc(mean), strict=True)
+    ssim = [structural_similarity(a, b, channel_axis=2, data_range=1.0) for a, b in pairs]
+    return {
+        "psnr_db": -10 * error.clamp_min(1e-12).log10(),
+        "ssim": torch.tensor(ssim, dtype=torch.float64),
+    }
+
+
+def _importance_weighted(
+    vae: VAE, posterior: Posterior, pixels: Tensor, indices: Sequence[int], seed: int, samples: int
+) -> Tensor:
+    """-log(1/K sum_k p(x, z_k) / q(z_k | x)) (Burda et al. 2016, eq. 8), (B,) nats."""
+    log_weights = []
+    for k in range(samples):
+        noise = _noise(seed, indices, vae.latent_size, k, pixels)
+        z = _latent(posterior, noise)
+        log_ratio = 0.5 * (noise.square() - z.square() + posterior.log_var).sum(1)  # p(z) / q(z|x)
+        log_weights.append(log_ratio - bce_nats(vae.decode(z), pixels))
+    return math.log(samples) - torch.stack(log_weights).logsumexp(0)
+
+
+def _latent(posterior: Posterior, noise: Tensor) -> Tensor:
+    return posterior.mu + (0.5 * posterior.log_var).exp() * noise
+
+
+def _noise(seed: int, indices: Sequence[int], size: int, sample: int, like: Tensor) -> Tensor:
+    """Noise by the index of each image, so that batches change nothing: (B, size)."""
+    draws = [crop_generator(seed, i, sample).standard_normal(size, np.float32) for i in indices]
+    return torch.from_numpy(np.stack(draws)).to(like.device)
+
+
+def _hwc(images: Tensor) -> NDArray[np.float32]:
+    pixels: NDArray[np.float32] = images.permute(0, 2, 3, 1).cpu().numpy()
+    return pixels
+
+
+def _measurements(
+    items: tuple[ImageItem, ...],
+    skipped: tuple[ImageFileError, ...],
+    side_px: int,
+    columns: dict[str, NDArray[Any]],
+) -> Measurements:
+    exact = {name: values.astype(np.float64) for name, values in columns.items()}
+    return Measurements(
+        items=items,
+        skipped=skipped,
+        side_px=side_px,
+        reconstruction_nats=exact["reconstruction_nats"],
+        squared_error=exact["squared_error"],
+        kl_nats=exact["kl"].sum(1),
+        entropy_nats=exact["entropy_nats"],
+        rgb=exact["rgb"],
+        kl_per_latent_nats=exact["kl"].mean(0),
+        mu=columns["mu"],
+        psnr_db=exact.get("psnr_db"),
+        ssim=exact.get("ssim"),
+        iwae_nats=exact.get("iwae_nats"),
+    )

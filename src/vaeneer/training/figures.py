@@ -1,0 +1,75 @@
+"""The figures of an epoch, in honest units: nats per image, per dimension, above the entropy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vaeneer.data.folder import RGB
+from vaeneer.measuring.measurement import Measurements, trivial_excess_nats
+from vaeneer.model.losses import ReconstructionLoss
+from vaeneer.training.state import TrainState
+
+SEED_BATCH = 16  # the seed quotes losses summed over batches of 16
+
+
+def epoch_line(
+    state: TrainState, loss: ReconstructionLoss, found: Measurements, training_mean: RGB | None
+) -> dict[str, Any]:
+    """One line of metrics.jsonl (docs/formats.md), for the epoch that `state` has just trained."""
+    return {
+        "epoch": state.epoch + 1,
+        "step": state.step,
+        "seconds": state.seconds,
+        "images_per_second": state.sums["images"] / max(state.epoch_seconds, 1e-9),
+        "train": _train_figures(state, loss, 3 * found.side_px**2),
+        "valid": _valid_figures(loss, found, training_mean),
+    }
+
+
+def _train_figures(state: TrainState, loss: ReconstructionLoss, dims: int) -> dict[str, Any]:
+    total = state.mean("reconstruction") + state.mean("kl")
+    return {
+        "loss": loss,
+        "images": int(state.sums["images"]),
+        "nats_per_image": total,
+        "reconstruction_nats": state.mean("reconstruction"),
+        "kl_nats": state.mean("kl"),
+        "nats_per_dim": total / dims,
+        "entropy_nats": state.mean("entropy"),
+        "excess_nats": total - state.mean("entropy") if loss == "bce" else None,
+        "seed_loss": SEED_BATCH * total,
+    }
+
+
+def _valid_figures(
+    loss: ReconstructionLoss, found: Measurements, training_mean: RGB | None
+) -> dict[str, Any]:
+    total = float(found.total_nats.mean())
+    trained_on = found.reconstruction_nats if loss == "bce" else found.squared_error
+    return {
+        "images": len(found.items),
+        "elbo_loss": float((trained_on + found.kl_nats).mean()),  # what "best" goes by
+        "nats_per_image": total,
+        "reconstruction_nats": float(found.reconstruction_nats.mean()),
+        "kl_nats": float(found.kl_nats.mean()),
+        "nats_per_dim": total / (3 * found.side_px**2),
+        "entropy_nats": float(found.entropy_nats.mean()),
+        "excess_nats": float(found.excess_nats.mean()),
+        "squared_error": float(found.squared_error.mean()),
+        "active_units": found.active_units,
+        "trivial_excess_nats": trivial_excess_nats(found, training_mean),
+    }
+
+
+def spoken(line: dict[str, Any], epochs: int) -> str:
+    """An epoch's figures as one line for people."""
+    train, valid = line["train"], line["valid"]
+    return (
+        f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
+        f"  train {train['nats_per_image']:>9,.0f}"
+        f"  valid {valid['nats_per_image']:>9,.0f} nats/image"
+        f" (KL {valid['kl_nats']:,.0f}, {valid['active_units']} active)"
+        f"  excess {valid['excess_nats']:,.0f}"
+        f" (own mean colour {valid['trivial_excess_nats']['own_mean']:,.0f})"
+        f"  {line['images_per_second']:.0f} images/s"
+    )

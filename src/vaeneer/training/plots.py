@@ -1,0 +1,102 @@
+"""The pictures of a run, redrawn after each epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from vaeneer.data.folder import ImageFolder
+from vaeneer.data.images import read_rgb, resize_rgb
+from vaeneer.data.loading import to_tensor
+from vaeneer.measuring.charts import QUIET, TRAIN, VALID, new_chart, save_chart
+from vaeneer.measuring.measurement import Measurements
+from vaeneer.measuring.pictures import save_grid, to_pixels
+from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.training.run_folder import RunFolder, read_metrics
+
+SHOWN = 8
+Lines = list[dict[str, Any]]
+
+
+def draw_epoch(
+    folder: RunFolder, vae: VAE, valid: ImageFolder, found: Measurements, seed: int
+) -> None:
+    """Redraw all plots of a run from its metrics and its network."""
+    lines, plots = read_metrics(folder.root), folder.plots
+    draw_training_loss(lines, plots / "training-loss.png")
+    draw_validation(lines, plots / "validation.png")
+    draw_kl_per_latent(found, plots / "kl-per-latent.png")
+    draw_reconstructions(vae, valid, plots / "reconstructions.png")
+    draw_samples(vae, plots / "samples.png", seed)
+
+
+def draw_training_loss(lines: Lines, path: Path) -> Path:
+    """The seed's curve: the training loss, summed over 16 images, after each epoch."""
+    losses = [line["train"]["seed_loss"] for line in lines]
+    figure, axes = new_chart(
+        f"Training loss: {losses[-1]:,.0f} after epoch {len(lines)}",
+        "epoch",
+        "loss / 16 images",
+    )
+    axes.plot(_epochs(lines), losses, marker=".", color=TRAIN)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(EngFormatter(places=2))
+    return save_chart(figure, path)
+
+
+def draw_validation(lines: Lines, path: Path) -> Path:
+    """Validation loss above the entropy, beside each image's own mean colour; KL below."""
+    figure, axes = new_chart(
+        "Validation: what the model costs above the least possible",
+        "epoch",
+        "excess nats / image",
+    )
+    excess = [line["valid"]["excess_nats"] for line in lines]
+    kl = [line["valid"]["kl_nats"] for line in lines]
+    own_mean = lines[-1]["valid"]["trivial_excess_nats"]["own_mean"]
+    axes.plot(_epochs(lines), excess, marker=".", color=VALID, label="model")
+    axes.plot(_epochs(lines), kl, marker=".", color=TRAIN, label="of it, KL")
+    axes.axhline(own_mean, color=QUIET, linestyle="--", label="own mean colour")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    return save_chart(figure, path)
+
+
+def draw_kl_per_latent(found: Measurements, path: Path) -> Path:
+    """How many nats each latent carries, the largest first."""
+    kl = np.sort(found.kl_per_latent_nats)[::-1]
+    figure, axes = new_chart(
+        f"KL per latent: {kl.sum():,.0f} nats, {found.active_units} of {len(kl)} active",
+        "latent, the largest first",
+        "nats / image",
+    )
+    axes.plot(np.arange(1, len(kl) + 1), np.maximum(kl, 1e-6), color=TRAIN)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    return save_chart(figure, path)
+
+
+def draw_reconstructions(vae: VAE, folder: ImageFolder, path: Path) -> Path:
+    """Some images of a folder, spread over it, each above its reconstruction."""
+    places = np.linspace(0, len(folder) - 1, min(SHOWN, len(folder))).astype(int)
+    images = [resize_rgb(read_rgb(folder.items[i].path), vae.image_side_px) for i in places]
+    device = next(vae.parameters()).device
+    with eval_mode(vae):
+        answers = vae.reconstruct(to_tensor(images).to(device))
+    return save_grid([*images, *to_pixels(answers)], path, columns=len(images))
+
+
+def draw_samples(vae: VAE, path: Path, seed: int, *, count: int = 2 * SHOWN) -> Path:
+    """Random samples of the prior, the same latents at each call with one seed."""
+    with eval_mode(vae):
+        samples = vae.sample(count, torch.Generator().manual_seed(seed))
+    return save_grid(to_pixels(samples), path, columns=min(count, SHOWN))
+
+
+def _epochs(lines: Lines) -> list[int]:
+    return [line["epoch"] for line in lines]

@@ -1,0 +1,148 @@
+"""The folder of a run: settings, metrics, models, state, plots. docs/formats.md lists its files."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from vaeneer.config import TrainSettings, read_settings
+from vaeneer.errors import SettingsError, TrainingError
+from vaeneer.files import write_json, write_text
+
+FREE_ON_RESUME = ("epochs", "workers", "device", "tensorboard", "checkpoint_every")
+"""Settings that a resumed run may change, since no computed number depends on them."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of what a run keeps below `root`."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """config.toml: `vaeneer train --config FILE --out NEW` does the run again."""
+        return self.root / "config.toml"
+
+    @property
+    def facts(self) -> Path:
+        """run.json: data, versions, device."""
+        return self.root / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """metrics.jsonl: one line for each epoch."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """state.safetensors: where `--resume` goes on."""
+        return self.root / "state.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The model with the least validation loss (negative ELBO)."""
+        return self.root / "best"
+
+    @property
+    def last(self) -> Path:
+        """The model of the last epoch."""
+        return self.root / "last"
+
+    @property
+    def plots(self) -> Path:
+        """PNG pictures, redrawn after each epoch."""
+        return self.root / "plots"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's events."""
+        return self.root / "tensorboard"
+
+    def checkpoint(self, epoch: int) -> Path:
+        """The model kept after `epoch` (counted from 1)."""
+        return self.root / "checkpoints" / f"epoch-{epoch:04d}"
+
+    def write_config(self, data: Path, settings: TrainSettings) -> None:
+        """Write config.toml, in the sections and names that `--config` reads."""
+        table = {"data": str(data.absolute()), **asdict(settings)}
+        write_text(self.config, tomli_w.dumps({"train": table}))
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Append one epoch's figures and see them to the disk."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep_metrics(self, epochs: int) -> None:
+        """Drop lines after `epochs` epochs: a run killed between two writes does them again."""
+        kept = [line for line in read_metrics(self.root) if line["epoch"] <= epochs]
+        write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Write run.json."""
+        write_json(self.facts, facts)
+
+
+def read_metrics(root: Path) -> list[dict[str, Any]]:
+    """The whole lines of a run's metrics.jsonl; a line torn by a crash ends the list."""
+    path = RunFolder(root).metrics
+    found: list[dict[str, Any]] = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                break
+    return found
+
+
+def settings_to_resume(run: RunFolder, asked: TrainSettings) -> TrainSettings:
+    """The settings of a run to go on with: its own, but for those that it may change.
+
+    Raises SettingsError when another setting than those was asked to change.
+    """
+    own = read_settings(run.config, TrainSettings, "train", ignore=("data",))
+    default, changed = TrainSettings(), {}
+    for name in (field.name for field in fields(TrainSettings)):
+        value = getattr(asked, name)
+        if value in (getattr(default, name), getattr(own, name)):
+            continue
+        if name not in FREE_ON_RESUME:
+            raise SettingsError(
+                f"The run in {run.root} has {name} = {getattr(own, name)!r} and cannot go on with"
+                f" {value!r}; leave that setting out, or start a new run with another --out."
+            )
+        changed[name] = value
+    return TrainSettings(**{**asdict(own), **changed})
+
+
+def check_same_data(run: RunFolder, fingerprint: str) -> None:
+    """Raise TrainingError when the training images are not those that the run began with."""
+    try:
+        known = json.loads(run.facts.read_text(encoding="utf-8"))["data"]["fingerprint"]
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{run.facts} cannot be read: {error}; start a new run.") from error
+    if known != fingerprint:
+        raise TrainingError(
+            f"The training images are not those that {run.root} began with, so it cannot go on"
+            " exactly; put them back, or start a new run with another --out."
+        )
+
+
+def newest_run(runs: Path) -> Path | None:
+    """The run below `runs` that was written to last, or None."""
+    found = [path.parent for path in runs.glob("*/config.toml")]
+    return max(found, key=lambda run: (run / "config.toml").stat().st_mtime_ns, default=None)
+
+
+def next_run(runs: Path) -> Path:
+    """The name for a new run below `runs`: 001, 002, ..."""
+    numbers = [int(path.name) for path in runs.glob("*") if path.name.isdigit()]
+    return runs / f"{max(numbers, default=0) + 1:03d}"
