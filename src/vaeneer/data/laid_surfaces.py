@@ -50,6 +50,7 @@ CERAMIC = (
     "4a5a8c 5b6ca0 3d4b78",
 )
 
+# The counts of SLATE and TIMBER share no factor with the layouts that are also taken by turns.
 SLATE = (
     "8e3f2a a5502f 7a3324 bb653f",
     "4d5257 5d6368 3f4448 6c7276",
@@ -57,6 +58,7 @@ SLATE = (
     "3f4a45 4f5b54 343d39 616d64",
     "8a8177 9b9288 776e65 aca399",
     "6d3b42 7f4a50 5a2f36 8c5a5f",
+    "b8613a c87548 a2502e d68c5e",
 )
 
 TIMBER = (
@@ -66,6 +68,7 @@ TIMBER = (
     "b98d5c cda677 dfc097",
     "7a3f26 96532f b06c42",
     "807567 978c7d aea595",
+    "9c6b3c b9854f d3a46c",
 )
 
 PAINT = (
@@ -162,16 +165,18 @@ def terrazzo(sheet: Sheet) -> Material:
     return Material(colour, noise(sheet, 3) * np.float32(0.0004), float(rng.uniform(0, 0.3)))
 
 
-def _shingles(sheet: Sheet, rows: int, columns: int, depth: float, ragged: float) -> Pieces:
+def _shingles(
+    sheet: Sheet, rows: int, columns: int, *, shift: float, depth: float, ragged: float
+) -> Pieces:
     """Rows that overlap the next one below by `depth` (round) and up to `ragged` (straight).
 
     y of a piece runs from 0 at the top of its own row to 2 at the bottom of the next, in rows.
     """
-    wall = courses(sheet, [columns] * rows, 0.5 * (np.arange(rows) % 2))
+    wall = courses(sheet, [columns] * rows, shift * (np.arange(rows) % 2))
     x, y = np.broadcast_arrays(*sheet.axes())
     row = np.floor(y * rows).astype(np.intp)
     above = (row - 1) % rows
-    u = x * columns + np.float32(0.5) * (above % 2)
+    u = x * columns + np.float32(shift) * (above % 2)
     column = np.floor(u).astype(np.intp)
     within = (u - column - np.float32(0.5)) / columns
     label = above * columns + column % columns
@@ -188,16 +193,19 @@ def _shingles(sheet: Sheet, rows: int, columns: int, depth: float, ragged: float
 def roof(sheet: Sheet) -> Material:
     """Shingles, scales or curved tiles, each row over the one below."""
     rng = sheet.rng
-    rows = 2 * int(rng.integers(3, 8))
-    columns = max(3, round(rows * rng.uniform(0.6, 1.3)))
     curved = sheet.turn % 3 == 2
+    rows = 2 * int(rng.integers(2, 5) if curved else rng.integers(3, 8))
+    columns = max(3, round(rows * (rng.uniform(1, 1.8) if curved else rng.uniform(0.6, 1.3))))
     depth = 0.0 if curved else float(rng.choice([0, 0.2, 0.5]))
-    pieces = _shingles(sheet, rows, columns, depth, 0.03 if curved else rng.uniform(0.04, 0.25))
+    ragged = 0.02 if curved else float(rng.uniform(0.04, 0.25))
+    shift = 0.0 if curved else 0.5  # the channels of curved tiles run down the whole roof
+    pieces = _shingles(sheet, rows, columns, shift=shift, depth=depth, ragged=ragged)
     gap = 0.03 / columns
     rise = 0.05 / rows
     height = pieces.y * np.float32(rise) + each(sheet, pieces, 0, 0.25) * np.float32(rise)
     if curved:
-        height += np.cos(pieces.x * np.float32(2 * np.pi * columns)) * np.float32(0.09 / columns)
+        wave = pieces.x * np.float32(2 * np.pi * columns)
+        height += np.cos(wave + 0.5 * np.sin(wave)) * np.float32(0.2 / columns)
     height -= np.float32(rise) * (1 - step(pieces.edge, 0, gap))
     rough = noise(sheet, 30, slope=1.5, stretch=float(rng.uniform(1, 3)), angle=np.pi / 2)
     height += rough * np.float32(rng.uniform(0.0002, 0.0009))

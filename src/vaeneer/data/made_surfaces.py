@@ -40,6 +40,7 @@ METALS = (
     "5a5d63 6d7177 858990",
     "b3b0a8 c9c6be dad8d2",
     "47525c 596672 6f7d89",
+    "5c4a38 756049 927a5e",
 )
 
 CEMENT = (
@@ -84,19 +85,18 @@ def fabric(sheet: Sheet) -> Material:
 def metal(sheet: Sheet) -> Material:
     """Brushed sheets: fine lines, soft reflections, scratches, sometimes riveted panels."""
     rng = sheet.rng
-    brushed = noise(sheet, 150, slope=1.0, stretch=float(rng.uniform(25, 70)))
+    brushed = noise(sheet, 150, slope=1.0, stretch=float(rng.uniform(60, 150)))
     sheen = noise(sheet, 1.5, slope=2.6, stretch=float(rng.uniform(0.1, 0.4)))
     scratch = vein(sheet, 4, 0.012, stretch=8) * step(noise(sheet, 4), 0.5, 1.5)
-    patina = step(noise(sheet, 5, slope=1.5), 0.5, 2.5) * rng.uniform(0, 0.2)
-    tone = 0.45 + 0.13 * brushed + rng.uniform(0.08, 0.2) * sheen + 0.25 * scratch
+    patina = step(noise(sheet, 5, slope=1.5), 0.5, 2.5) * float(rng.choice([0, 0, 0.15]))
+    tone = 0.45 + 0.09 * brushed + rng.uniform(0.08, 0.2) * sheen + 0.25 * scratch
     colour = toned(
         ramp(tone, palette(sheet, METALS, main=True)), 0.035 * brushed + 0.04 * sheen - patina
     )
-    height = brushed * np.float32(0.00012) - scratch * np.float32(0.0004)
-    height += noise(sheet, 2, slope=3) * np.float32(rng.uniform(0.0002, 0.0012))
+    height = brushed * np.float32(0.00006) - scratch * np.float32(0.0004)
+    height += noise(sheet, 2, slope=3) * np.float32(rng.uniform(0.0001, 0.0006))
     if sheet.turn % 2:
-        across = int(rng.integers(1, 4))
-        down = int(rng.integers(1, 4))
+        across, down = rng.integers(1, 4, 2).tolist()
         panels = courses(sheet, [across] * down, np.zeros(down))
         pitch = 1 / 16
         seam = step(panels.edge, 0.002, 0.005)

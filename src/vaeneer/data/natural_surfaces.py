@@ -6,7 +6,6 @@ import numpy as np
 
 from vaeneer.data.lighting import Material, turned
 from vaeneer.data.patterns import (
-    Colours,
     Sheet,
     cells,
     each,
@@ -226,10 +225,10 @@ def gravel(sheet: Sheet) -> Material:
     """Loose pebbles in layers: large ones over small ones."""
     rng = sheet.rng
     colours = palette(sheet, PEBBLES, main=True)
-    largest, round_off = int(rng.integers(7, 20)), float(rng.uniform(0.4, 0.62))
-    colour: Colours = np.zeros((sheet.side, sheet.side, 3), np.float32) + colours[0] * 0.4
+    largest, round_off = int(rng.integers(7, 20)), float(rng.uniform(0.46, 0.62))
     height = np.zeros((sheet.side, sheet.side), np.float32)
     dust = noise(sheet, 60, slope=1.2)
+    colour = ramp(0.4 + 0.35 * dust, colours * 0.6)
     for columns, share in ((largest * 2, 1.0), (largest, float(rng.uniform(0.35, 0.8)))):
         lay = cells(sheet, columns, jitter=1, bend=0.2 / columns)
         there = each(sheet, lay) < share
@@ -251,7 +250,7 @@ def sand(sheet: Sheet) -> Material:
     x, y = sheet.axes()
     waves = int(rng.integers(5, 22))
     cross = int(rng.integers(-waves // 2, waves // 2 + 1))
-    drift = noise(sheet, 2.5, slope=2.3) * np.float32(rng.uniform(0.6, 2.2))
+    drift = noise(sheet, 2, slope=3) * np.float32(rng.uniform(0.4, 2))
     phase = 2 * np.pi * (cross * x + waves * y) + drift
     if rng.random() < 0.5:
         phase = phase.T

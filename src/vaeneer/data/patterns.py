@@ -27,6 +27,8 @@ Colours = NDArray[np.float32]
 Labels = NDArray[np.intp]
 """(side, side): the number of the piece that each pixel belongs to."""
 
+_BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))  # -1e-9 % 1 is 1.0 in float32
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -134,7 +136,7 @@ def cells(
     (with jitter 0 and even rows: hexagons). bend: how far borders wander, tile sides.
     """
     rows = rows or columns
-    x, y = (axis % 1 for axis in _bent(sheet, bend))
+    x, y = (np.minimum(axis % 1, _BELOW_ONE) for axis in _bent(sheet, bend))
     shake = sheet.rng.uniform(-jitter / 2, jitter / 2, (2, rows, columns))
     shake[0, 1::2] += 0.5 if stagger else 0.0
     # The lattice gets a rim of its own far side, so that no neighbour needs wrapping.
