@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-MAX_COLOUR_DIFFERENCE = 10.0
-"""Greatest mean absolute difference of two thumbnails, in levels of 255."""
+MAX_GAIN = 1.15
+"""How much brighter one picture may be as a whole."""
+
+MAX_COLOUR_DIFFERENCE = 4.0
+"""Greatest mean absolute difference of two thumbnails after that gain, in levels of 255."""
 
 MAX_FLAT_DIFFERENCE = 2.0
 """The same for flat pictures, whose hashes say nothing."""
@@ -103,7 +106,7 @@ def near_pairs(prints: Sequence[Fingerprint], max_bits: int) -> Iterator[tuple[i
         for turn in range(len(_ORIENTATIONS)):
             queries = np.ascontiguousarray(hashes[start : start + rows, turn])
             ends, _, found = index.range_search(queries, max_bits + 1)  # faiss finds < radius
-            asked = np.repeat(np.arange(len(queries)), np.diff(ends.astype(np.int64)))
+            asked = np.repeat(np.arange(len(queries)), (ends[1:] - ends[:-1]).astype(np.int64))
             later = found > asked + start  # each pair is asked from both sides, by inverse turns
             asked, found = asked[later], found[later]
             turned = _turned(thumbs[start : start + rows], turn)
@@ -144,12 +147,17 @@ def _differences(
     right: NDArray[np.uint8],
     rights: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Mean absolute difference of chosen thumbnails, in levels: float32, one for each pair."""
+    """Mean absolute difference of chosen thumbnails, in levels: float32, one for each pair.
+
+    The left ones are first brought to the brightness of the right ones, by MAX_GAIN at most.
+    """
     answer = np.empty(len(lefts), np.float32)
     for start in range(0, len(lefts), 2**16):
         part = slice(start, start + 2**16)
-        gap = left[lefts[part]].astype(np.int16) - right[rights[part]]
-        answer[part] = np.abs(gap).mean((1, 2, 3))
+        one, two = left[lefts[part]].astype(np.float32), right[rights[part]].astype(np.float32)
+        gain = (two.sum((1, 2, 3)) + 1) / (one.sum((1, 2, 3)) + 1)
+        gain = np.clip(gain, 1 / MAX_GAIN, MAX_GAIN)
+        answer[part] = np.abs(one * gain[:, None, None, None] - two).mean((1, 2, 3))
     return answer
 
 

@@ -1,0 +1,218 @@
+"""prepare: a raw folder of surfaces becomes a data set, clean and split without leaks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from vaeneer.config import PrepareSettings
+from vaeneer.data.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ManifestRow,
+    read_manifest,
+    write_manifest,
+)
+from vaeneer.data.placing import name_outputs, place, remove_stale
+from vaeneer.data.prepare_report import PrepareReport, make_report
+from vaeneer.data.scanning import Scan, scan_folder
+from vaeneer.data.selecting import (
+    asset_folders,
+    describe,
+    drop_exact_duplicates,
+    group_near_duplicates,
+    keep_one_colour_map,
+)
+from vaeneer.data.sidecars import match_sidecars, read_sidecar
+from vaeneer.data.splitting import read_split, split_by_asset
+from vaeneer.data.verifying import verified_rows
+from vaeneer.errors import DataError, OutputExistsError, SettingsError
+from vaeneer.files import claim_folder, write_json
+from vaeneer.progress import Progress, Silent
+
+__all__ = ["PrepareReport", "prepare"]
+
+REPORT_NAME = "report.json"
+
+
+def prepare(
+    raw: Path | str,
+    *,
+    out: Path | str,
+    settings: PrepareSettings | None = None,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Scan, verify, group, deduplicate and split `raw` into `out`/train and `out`/valid.
+
+    `raw` is never changed. A second run decodes only files that changed and moves no asset to the
+    other side. `dry_run` writes nothing; `overwrite` empties `out` first and forgets earlier sides.
+    Raises SettingsError for settings out of range, DataError when nothing is usable and
+    OutputExistsError when `out` holds something that no earlier run of `prepare` made.
+    """
+    settings, progress, started = (
+        settings or PrepareSettings(),
+        progress or Silent(),
+        time.monotonic(),
+    )
+    _check_settings(settings)
+    raw, out = _checked_folders(Path(raw), Path(out))
+    earlier = _earlier_run(raw, out, overwrite=overwrite)
+    given = read_split(settings.split) if settings.split else None
+    scan = scan_folder(raw, ignore=out)
+
+    rows, decoded = verified_rows(scan, given, earlier, settings, progress)
+    rows = drop_exact_duplicates(rows if given is not None else keep_one_colour_map(rows))
+    _refuse_nothing_usable(raw, rows, scan, given)
+    rows = group_near_duplicates(rows, settings.near_duplicate_bits)
+    if given is None:
+        rows = _split(rows, settings, earlier)
+    rows, warnings = _described(raw, rows, scan)
+    rows = name_outputs(rows)
+
+    warnings = [*scan.warnings, *warnings]
+    report = make_report(raw, out, rows, scan, given, warnings, dry_run=dry_run, decoded=decoded)
+    for line in report.warnings:
+        progress.say(line)
+    if not dry_run:
+        _write(raw, out, rows, earlier, settings, overwrite=overwrite, progress=progress)
+    report = replace(report, seconds=round(time.monotonic() - started, 3))
+    if not dry_run:
+        write_json(out / REPORT_NAME, report.to_dict() | _how(raw, settings))
+    return report
+
+
+def _split(
+    rows: Sequence[ManifestRow], settings: PrepareSettings, earlier: Manifest | None
+) -> list[ManifestRow]:
+    sides = split_by_asset(
+        rows,
+        seed=settings.seed,
+        valid_fraction=settings.valid_fraction,
+        earlier=_earlier_sides(earlier, settings),
+    )
+    return [replace(row, split=sides[row.asset]) if row.status == "kept" else row for row in rows]
+
+
+def _earlier_sides(earlier: Manifest | None, settings: PrepareSettings) -> dict[str, str]:
+    """Asset and path -> side in the run before, if that split by the same rule."""
+    if earlier is None:
+        return {}
+    before = earlier.info["settings"]
+    same = (settings.seed, settings.valid_fraction, None)
+    if (before["seed"], before["valid_fraction"], before["split"]) != same:
+        return {}
+    kept = [row for row in earlier.rows if row.split is not None]
+    return {name: row.split or "" for row in kept for name in (row.asset, row.path)}
+
+
+def _described(
+    raw: Path, rows: Sequence[ManifestRow], scan: Scan
+) -> tuple[list[ManifestRow], list[str]]:
+    """The rows with what side-cars and folders say, and a line for each broken side-car."""
+    sidecars = [read_sidecar(raw, path) for path in scan.sidecars]
+    warnings = [f"{sidecar.path}: {sidecar.warning}" for sidecar in sidecars if sidecar.warning]
+    return describe(rows, match_sidecars(sidecars, asset_folders(rows))), warnings
+
+
+def _write(
+    raw: Path,
+    out: Path,
+    rows: Sequence[ManifestRow],
+    earlier: Manifest | None,
+    settings: PrepareSettings,
+    *,
+    overwrite: bool,
+    progress: Progress,
+) -> None:
+    """Remove, then list, then place: whatever interrupts this, the next run knows every output."""
+    if overwrite:
+        claim_folder(out, overwrite=True)
+    elif earlier is not None:
+        remove_stale(out, earlier, rows)
+    write_manifest(out, rows, _how(raw, settings))
+    place(
+        raw,
+        out,
+        rows,
+        max_megapixels=settings.max_megapixels,
+        workers=settings.workers,
+        progress=progress,
+    )
+
+
+def _refuse_nothing_usable(
+    raw: Path, rows: Sequence[ManifestRow], scan: Scan, given: Mapping[str, str] | None
+) -> None:
+    if any(row.status == "kept" for row in rows):
+        return
+    reasons = Counter(row.reason.split(":")[0] for row in rows if row.reason)
+    found = (reasons + Counter(scan.others)).most_common(5)
+    listed = ", ".join(f"{count} {reason}" for reason, count in found) or "it is empty"
+    remedy = "name a folder with colour images such as .jpg, .png or .tif"
+    if given is not None:
+        remedy = f"the split file's names must be paths below {raw}"
+    raise DataError(f"{raw} holds no usable image ({listed}); {remedy}.")
+
+
+def _checked_folders(raw: Path, out: Path) -> tuple[Path, Path]:
+    if not raw.is_dir():
+        what = "is a file, not a folder" if raw.exists() else "does not exist"
+        raise DataError(f"{raw} {what}; name the folder of your images.")
+    if raw.resolve() == out.resolve():
+        raise DataError(f"{out} is the raw folder itself; name another --out.")
+    if out.resolve() in raw.resolve().parents:
+        raise DataError(f"{raw} lies inside the output folder {out}; name another --out.")
+    return raw, out
+
+
+def _earlier_run(raw: Path, out: Path, *, overwrite: bool) -> Manifest | None:
+    """The manifest of the run before; refuses a folder that holds anything else."""
+    if overwrite:
+        inside = raw.resolve() in out.resolve().parents
+        if inside and out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
+            raise OutputExistsError(
+                f"{out} lies inside the raw folder and may hold sources; name another --out."
+            )
+        return None
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError(f"{out} is a file; name a folder for the output.")
+    earlier = read_manifest(out)
+    if earlier is None and out.is_dir() and any(out.iterdir()):
+        raise OutputExistsError(
+            f"{out} is not empty and was not made by vaeneer prepare;"
+            " pass --overwrite to replace it, or another --out."
+        )
+    return earlier
+
+
+def _check_settings(settings: PrepareSettings) -> None:
+    """Raise SettingsError for the first setting that is out of range."""
+    limits = {
+        "valid_fraction": (0 < settings.valid_fraction < 1, "between 0 and 1"),
+        "min_side_px": (settings.min_side_px >= 1, "1 or more"),
+        "max_megapixels": (settings.max_megapixels > 0, "more than 0"),
+        "near_duplicate_bits": (0 <= settings.near_duplicate_bits <= 31, "0 to 31"),
+        "workers": (settings.workers >= 0, "0 or more"),
+    }
+    for name, (good, allowed) in limits.items():
+        value = getattr(settings, name)
+        if not good or math.isnan(value):
+            raise SettingsError(f"{name} is {value}; it must be {allowed}.")
+
+
+def _how(raw: Path, settings: PrepareSettings) -> dict[str, Any]:
+    """What the manifest and the report say about how they were made."""
+    plain = asdict(settings) | {"split": str(settings.split) if settings.split else None}
+    return {
+        "version": metadata.version("vaeneer"),
+        "raw": str(raw.resolve()),
+        "settings": plain,
+    }
