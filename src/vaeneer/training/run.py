@@ -15,13 +15,14 @@ from vaeneer.config import TrainSettings
 from vaeneer.data.crops import CropRecipe, crop_generator, random_crop
 from vaeneer.data.folder import ImageFolder, Survey, open_data_set, survey
 from vaeneer.data.images import read_rgb
-from vaeneer.data.loading import Pixels, chunks, load_batches
+from vaeneer.data.loading import Pixels
 from vaeneer.errors import ImageFileError, SettingsError
 from vaeneer.files import claim_folder
 from vaeneer.measuring.measurement import measure
 from vaeneer.model.card import ModelCard
 from vaeneer.model.checkpoint import load, save
-from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.model.latents import latent_mean
+from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
 from vaeneer.runtime import choose_device, core_count, describe_device
 from vaeneer.training.events import write_events
@@ -29,8 +30,6 @@ from vaeneer.training.figures import epoch_line, spoken
 from vaeneer.training.plots import draw_epoch
 from vaeneer.training.run_folder import RunFolder, check_same_data, read_metrics, settings_to_resume
 from vaeneer.training.state import TrainState, check_weights, load_state, save_state
-
-LATENT_MEAN_CROPS = 2000
 
 
 @dataclass
@@ -180,32 +179,17 @@ def finish_run(run: Run, progress: Progress) -> dict[str, Any]:
     for folder in (run.folder.best, run.folder.last):
         vae = load(folder, device=run.device)
         if vae.card.latent_mean is None:
-            card = replace(vae.card, latent_mean=latent_mean(vae, run, progress))
-            save(vae, folder, card=card)
+            mean = latent_mean(
+                vae,
+                run.train,
+                run.crops,
+                progress=progress,
+                seed=run.settings.seed,
+                batch_size=run.settings.batch_size,
+                workers=run.settings.workers,
+            )
+            save(vae, folder, card=replace(vae.card, latent_mean=mean))
     return read_metrics(run.folder.root)[-1]
-
-
-def latent_mean(vae: VAE, run: Run, progress: Progress) -> list[float]:
-    """The mean of the posterior means over one crop of each training image (at most 2,000)."""
-    order = (
-        crop_generator(run.settings.seed).permutation(len(run.train))[:LATENT_MEAN_CROPS].tolist()
-    )
-    groups = [[order[i] for i in chunk] for chunk in chunks(len(order), run.settings.batch_size)]
-    batches = load_batches(
-        groups,
-        lambda index: run.read_crop(index, run.settings.epochs),
-        workers=core_count(run.settings.workers),
-    )
-    total = torch.zeros(vae.latent_size, dtype=torch.float64)
-    with (
-        eval_mode(vae),
-        progress.bar("mean of the latents", total=len(order), unit="crops") as bar,
-    ):
-        for batch in batches:
-            total += vae.representation(batch.images.to(run.device)).double().sum(0).cpu()
-            bar.advance(len(batch.indices))
-    mean: list[float] = (total / len(order)).tolist()
-    return mean
 
 
 def seeded_network(seed: int) -> VAE:

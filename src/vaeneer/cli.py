@@ -1,0 +1,445 @@
+"""The commands: parse, call one function, print. Nothing else in vaeneer prints.
+
+Flags and their help come from the dataclasses in config.py. PyTorch is imported by the functions
+that are called, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.config import Toml
+from rich.console import Console
+from rich.table import Table
+
+import vaeneer
+from vaeneer.config import (
+    SEED,
+    EvaluateSettings,
+    PrepareSettings,
+    SimilaritySettings,
+    TrainSettings,
+)
+from vaeneer.console import ConsoleProgress
+from vaeneer.errors import TrainingInterrupted, VaeneerError
+
+OUTPUT = Group("Output", sort_key=2)
+SETTINGS = Group("Settings", sort_key=1)
+Json = Annotated[
+    bool, Parameter(name="--json", negative="", group=OUTPUT, help="Print one JSON object.")
+]
+Overwrite = Annotated[
+    bool,
+    Parameter(negative="", group=OUTPUT, help="Replace an output that exists."),
+]
+Flat = Parameter(name="*", group=SETTINGS)
+
+app = App(
+    name="vaeneer",
+    help="Learn, measure and search the surfaces of a material library with a VAE.",
+    version=lambda: vaeneer.__version__,
+    print_error=False,
+    exit_on_error=False,
+)
+
+
+class Report(Protocol):
+    """What every public function gives back."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+
+
+@app.command
+def demo(
+    *,
+    out: Path = Path("vaeneer-demo"),
+    data: Path | None = None,
+    epochs: int = 0,
+    seed: int = SEED,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Run everything once, in about three minutes: prepare, train, evaluate, similarity, sample.
+
+    Parameters
+    ----------
+    out
+        Folder for all that the demo makes; report.html in it shows the whole.
+    data
+        Your own folder of surfaces instead of the built-in procedural ones.
+    epochs
+        Passes over the training images; 0 chooses as many as fit the time.
+    seed
+        Seed of the surfaces, the split and the training.
+    """
+    report = vaeneer.demo(
+        out=out, data=data, epochs=epochs, seed=seed, overwrite=overwrite, progress=_progress()
+    )
+    _show("demo", report, json)
+
+
+@app.command
+def synthesize(
+    folder: Path,
+    *,
+    count: int = 192,
+    side_px: int = 384,
+    seed: int = SEED,
+    json: Json = False,
+) -> None:
+    """Write a raw library of procedural surfaces, as a scanner would leave it.
+
+    Parameters
+    ----------
+    folder
+        Where to write; must not exist, or be empty.
+    count
+        How many surfaces, spread over all families.
+    side_px
+        Width and height of each colour map.
+    seed
+        Seed of all surfaces.
+    """
+    files = vaeneer.synthesize(
+        folder, count=count, side_px=side_px, seed=seed, progress=_progress()
+    )
+    _print("synthesize", {"folder": str(folder), "surfaces": count, "files": len(files)}, json)
+
+
+@app.command
+def prepare(
+    raw: Path,
+    *,
+    out: Path,
+    settings: Annotated[PrepareSettings, Flat] = PrepareSettings(),
+    dry_run: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Make a data set of a raw folder: verify, group by asset, find duplicates, split.
+
+    The raw folder is never changed. Running it again takes up what is new and quick.
+
+    Parameters
+    ----------
+    raw
+        Folder of surfaces, scanned with all folders below it.
+    out
+        The data set: train/, valid/, manifest.parquet and report.json.
+    dry_run
+        Say what would be done and write nothing.
+    """
+    report = vaeneer.prepare(
+        raw,
+        out=out,
+        settings=settings,
+        dry_run=dry_run,
+        overwrite=overwrite,
+        progress=_progress(),
+    )
+    _show("prepare", report, json)
+
+
+@app.command
+def train(
+    data: Path,
+    *,
+    out: Path,
+    settings: Annotated[TrainSettings, Flat] = TrainSettings(),
+    resume: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Train the reference network; models, metrics and plots land in a run folder.
+
+    Ctrl-C leaves a state that --resume goes on from, to the bit.
+
+    Parameters
+    ----------
+    data
+        A data set: a folder with train/ and valid/, made by prepare or by you.
+    out
+        The run folder.
+    resume
+        Go on with the run in --out where there is one, with its own settings.
+    """
+    report = vaeneer.train(
+        data, out=out, settings=settings, resume=resume, overwrite=overwrite, progress=_progress()
+    )
+    _show("train", report, json)
+
+
+@app.command
+def evaluate(
+    model: Path,
+    folder: Path,
+    *,
+    out: Path | None = None,
+    settings: Annotated[EvaluateSettings, Flat] = EvaluateSettings(),
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Measure a model on the images of a folder: ELBO and its parts, PSNR, SSIM, the worst images.
+
+    Parameters
+    ----------
+    model
+        A model, or a run (its best model).
+    folder
+        Images, such as DATA/valid.
+    out
+        Folder for evaluation.json, per-image.csv and the pictures; by default
+        MODEL/evaluation-FOLDER, replaced at each call.
+    """
+    report = vaeneer.evaluate(
+        model,
+        folder,
+        out=out or _own_folder(model, "evaluation", folder),
+        settings=settings,
+        overwrite=overwrite or out is None,
+        progress=_progress(),
+    )
+    _show("evaluate", report, json)
+
+
+@app.command
+def similarity(
+    model: Path,
+    folder: Path,
+    *,
+    out: Path | None = None,
+    settings: Annotated[SimilaritySettings, Flat] = SimilaritySettings(),
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Tell crops of one image from crops of two, by latents and by a colour histogram.
+
+    Parameters
+    ----------
+    model
+        A model, or a run (its best model).
+    folder
+        Images, such as DATA/valid.
+    out
+        Folder for similarity.json and the pictures; by default MODEL/similarity-FOLDER,
+        replaced at each call.
+    """
+    report = vaeneer.similarity(
+        model,
+        folder,
+        out=out or _own_folder(model, "similarity", folder),
+        settings=settings,
+        overwrite=overwrite or out is None,
+        progress=_progress(),
+    )
+    _show("similarity", report, json)
+
+
+@app.command
+def sample(
+    model: Path,
+    *,
+    out: Path = Path("samples.png"),
+    count: int = 16,
+    seed: int = SEED,
+    device: str = "auto",
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Draw random samples of the prior as one picture.
+
+    Parameters
+    ----------
+    model
+        A model, or a run (its best model).
+    out
+        The PNG file.
+    count
+        How many samples.
+    seed
+        Seed of the latents: one seed, one picture.
+    device
+        Where to compute: auto, cpu, cuda or cuda:N.
+    """
+    report = vaeneer.sample(
+        model, out=out, count=count, seed=seed, device=device, overwrite=overwrite
+    )
+    _show("sample", report, json)
+
+
+@app.command
+def reconstruct(
+    model: Path,
+    images: Annotated[list[Path], Parameter(negative="")],
+    *,
+    out: Path = Path("reconstructions.png"),
+    count: int = 8,
+    seed: int = SEED,
+    device: str = "auto",
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Draw images above what the model makes of them.
+
+    Parameters
+    ----------
+    model
+        A model, or a run (its best model).
+    images
+        Image files, or folders to choose from.
+    out
+        The PNG file.
+    count
+        How many images to choose from a folder.
+    seed
+        Seed of that choice.
+    device
+        Where to compute: auto, cpu, cuda or cuda:N.
+    """
+    report = vaeneer.reconstruct(
+        model, images, out=out, count=count, seed=seed, device=device, overwrite=overwrite
+    )
+    _show("reconstruct", report, json)
+
+
+@app.command
+def info(path: Path, *, json: Json = False) -> None:
+    """Tell what a folder is (data set, run, model) and what there is to know of it.
+
+    Parameters
+    ----------
+    path
+        A data set, a run, a model, or a folder of images.
+    """
+    _show("info", vaeneer.info(path), json)
+
+
+@app.command
+def import_weights(
+    file: Path,
+    *,
+    out: Path,
+    data: Path | None = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Make a model folder of a .pth state dict that the seed's own code saved.
+
+    Read as data only: a file that would have to run code is refused.
+
+    Parameters
+    ----------
+    file
+        The .pth (or .safetensors) file.
+    out
+        The model folder.
+    data
+        The folder of its training images; adds their mean colour and mean latent.
+    """
+    report = vaeneer.import_weights(
+        file, out=out, data=data, overwrite=overwrite, progress=_progress()
+    )
+    _show("import-weights", report, json)
+
+
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[Path | None, Parameter(group="Every command")] = None,
+    debug: Annotated[bool, Parameter(negative="", group="Every command")] = False,
+) -> None:
+    """Read the options that every command has, then run it.
+
+    Parameters
+    ----------
+    config
+        TOML file with settings, a section for each command (a run's config.toml is one).
+    debug
+        Show the traceback of an error.
+    """
+    app.config = (Toml(config, must_exist=True, allow_unknown=False),) if config else ()
+    app(tokens)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; the exit code: 0, 1 for errors, 128 + signal when stopped."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app.meta(arguments)
+    except TrainingInterrupted as error:
+        errors.print(str(error), markup=False)
+        return 130
+    except KeyboardInterrupt:
+        errors.print("Stopped.")
+        return 130
+    except Exception as error:  # the last frame: every error becomes one sentence
+        if "--debug" in arguments:
+            traceback.print_exc()
+        else:
+            errors.print(_sentence(error), markup=False)
+        return 1
+    return 0
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, VaeneerError | CycloptsError | OSError):
+        return f"Error: {error}"
+    return f"Error: {type(error).__name__}: {error} (--debug shows where)"
+
+
+def _progress() -> ConsoleProgress:
+    return ConsoleProgress()
+
+
+def _own_folder(model: Path, what: str, folder: Path) -> Path:
+    return model / f"{what}-{folder.resolve().name}"
+
+
+def _show(title: str, report: Report, as_json: bool) -> None:
+    _print(title, report.to_dict(), as_json)
+
+
+def _print(title: str, values: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json_module.dumps(values, allow_nan=False))
+        return
+    table = Table(title=f"vaeneer {title}", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(values):
+        table.add_row(name, value)
+    Console(highlight=False).print(table)
+
+
+def _rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        label = f"{prefix}{name}".replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += _rows(value, f"{label}: ")
+        elif value is not None and value != []:
+            rows.append((label, _cell(value)))
+    return rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return "\n".join(_cell(item) for item in value)
+    return str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

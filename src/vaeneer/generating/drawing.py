@@ -1,0 +1,144 @@
+"""sample() and reconstruct(): what a model makes, as picture grids."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaeneer.config import SEED
+from vaeneer.data.folder import open_folder
+from vaeneer.data.images import read_rgb, resize_rgb
+from vaeneer.data.loading import Pixels, to_tensor
+from vaeneer.errors import DataError, ImageFileError, OutputExistsError, SettingsError
+from vaeneer.measuring.pictures import save_grid, to_pixels
+from vaeneer.model.checkpoint import load
+from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.runtime import choose_device
+
+_AT_ONCE = 16
+_MOST_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class PictureReport:
+    """A picture that was written."""
+
+    picture: str
+    images: int
+    skipped: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+def sample(
+    model: Path | str,
+    *,
+    out: Path | str,
+    count: int = 16,
+    seed: int = SEED,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> PictureReport:
+    """Draw `count` random samples of the prior as one PNG grid; one seed, one picture.
+
+    Raises ModelFileError, SettingsError or OutputExistsError.
+    """
+    if count < 1:
+        raise SettingsError(f"count is {count}; use 1 or more.")
+    path = _claim_file(Path(out), overwrite)
+    vae = load(model, device=choose_device(device))
+    random = torch.Generator().manual_seed(seed)
+    pixels: list[Pixels] = []
+    with eval_mode(vae):
+        while len(pixels) < count:
+            pixels += to_pixels(vae.sample(min(_AT_ONCE, count - len(pixels)), random))
+    save_grid(pixels, path, columns=min(_MOST_COLUMNS, math.ceil(math.sqrt(count))))
+    return PictureReport(str(path), count, {})
+
+
+def reconstruct(
+    model: Path | str,
+    images: Sequence[Path | str],
+    *,
+    out: Path | str,
+    count: int = 8,
+    seed: int = SEED,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> PictureReport:
+    """Draw images and, below each, its reconstruction (the decoded posterior mean), as one PNG.
+
+    images: files and folders; of a folder, `count` images chosen by `seed`. Unreadable files are
+    skipped and listed. Raises ModelFileError, DataError, SettingsError or OutputExistsError.
+    """
+    if count < 1:
+        raise SettingsError(f"count is {count}; use 1 or more.")
+    path = _claim_file(Path(out), overwrite)
+    vae = load(model, device=choose_device(device))
+    files = [file for image in images for file in _chosen(Path(image), count, seed)]
+    pixels, names, skipped = _read(files, vae.image_side_px)
+    if not pixels:
+        raise DataError(f"None of the {len(files)} images can be read: {skipped}")
+    answers = [a for start in range(0, len(pixels), _AT_ONCE) for a in _answers(vae, pixels, start)]
+    columns = min(_MOST_COLUMNS, len(pixels))
+    tiles, captions = _above_each_other(pixels, answers, names, columns)
+    save_grid(tiles, path, columns=columns, captions=captions)
+    return PictureReport(str(path), len(pixels), skipped)
+
+
+def _chosen(path: Path, count: int, seed: int) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    items = open_folder(path).items
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [items[place].path for place in sorted(order[:count])]
+
+
+def _read(files: list[Path], side_px: int) -> tuple[list[Pixels], list[str], dict[str, str]]:
+    pixels, names, skipped = [], [], {}
+    for file in files:
+        try:
+            pixels.append(resize_rgb(read_rgb(file), side_px))
+            names.append(file.name)
+        except ImageFileError as error:
+            skipped[str(file)] = error.reason
+    return pixels, names, skipped
+
+
+def _answers(vae: VAE, pixels: list[Pixels], start: int) -> list[Pixels]:
+    device = next(vae.parameters()).device
+    with eval_mode(vae):
+        answers = vae.reconstruct(to_tensor(pixels[start : start + _AT_ONCE]).to(device))
+    return to_pixels(answers)
+
+
+def _above_each_other(
+    pixels: list[Pixels], answers: list[Pixels], names: list[str], columns: int
+) -> tuple[list[Pixels], list[str]]:
+    """A row of images, then the row of their answers, and so on; the last row filled with white."""
+    tiles: list[Pixels] = []
+    captions: list[str] = []
+    for start in range(0, len(pixels), columns):
+        stop = min(start + columns, len(pixels))
+        blanks = columns - (stop - start)
+        for row, texts in ((pixels, names), (answers, ["reconstruction"] * len(names))):
+            tiles += row[start:stop] + [pixels[0] * 0 + 255] * blanks
+            captions += texts[start:stop] + [""] * blanks
+    return tiles, captions
+
+
+def _claim_file(path: Path, overwrite: bool) -> Path:
+    if path.is_dir():
+        raise OutputExistsError(f"{path} is a folder; name a .png file for the picture.")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists; pass --overwrite to replace it, or another --out.")
+    if path.suffix.lower() != ".png":
+        raise SettingsError(f"The picture {path} is written as PNG; give it the suffix .png.")
+    return path

@@ -1,0 +1,91 @@
+"""info(): what a folder is (data set, run or model) and what there is to know of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vaeneer.data.folder import open_data_set, open_folder
+from vaeneer.errors import DataError
+from vaeneer.model.checkpoint import read_card
+from vaeneer.training.run_folder import RunFolder, read_metrics
+
+
+@dataclass(frozen=True)
+class InfoReport:
+    """What a path is, and its facts by name."""
+
+    path: str
+    kind: str
+    """model, run, data set or images."""
+    facts: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+def info(path: Path | str) -> InfoReport:
+    """Tell what a folder is: a model, a run, a data set (prepared or not) or plain images.
+
+    Raises DataError when it is none of these, ModelFileError when a model is damaged.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; name a data set, a run or a model.")
+    if RunFolder(folder).config.is_file():
+        return InfoReport(str(folder), "run", _run_facts(RunFolder(folder)))
+    if (folder / "config.json").is_file():
+        return InfoReport(str(folder), "model", _model_facts(folder))
+    if (folder / "train").is_dir() and (folder / "valid").is_dir():
+        return InfoReport(str(folder), "data set", _data_set_facts(folder))
+    images = open_folder(folder)
+    assets = len({item.asset for item in images.items})
+    return InfoReport(str(folder), "images", {"images": len(images), "assets": assets})
+
+
+def _run_facts(run: RunFolder) -> dict[str, Any]:
+    lines = read_metrics(run.root)
+    began = json.loads(run.facts.read_text(encoding="utf-8")) if run.facts.is_file() else {}
+    facts: dict[str, Any] = {
+        "data": began.get("data", {}).get("path"),
+        "train_images": began.get("train_images"),
+        "valid_images": began.get("valid_images"),
+        "device": began.get("device"),
+        "epochs": len(lines),
+    }
+    if lines:
+        best = min(lines, key=lambda line: float(line["valid"]["elbo_loss"]))
+        facts |= {
+            "best_epoch": best["epoch"],
+            "best_valid": best["valid"],
+            "last_train": lines[-1]["train"],
+            "seconds": lines[-1]["seconds"],
+        }
+    return facts
+
+
+def _model_facts(folder: Path) -> dict[str, Any]:
+    card = asdict(read_card(folder))
+    mean = card.pop("latent_mean")
+    return {**card, "latent_mean": "known" if mean else "not known"}
+
+
+def _data_set_facts(folder: Path) -> dict[str, Any]:
+    data = open_data_set(folder)
+    facts: dict[str, Any] = {
+        "train_images": len(data.train),
+        "valid_images": len(data.valid),
+        "train_assets": len({item.asset for item in data.train.items}),
+        "valid_assets": len({item.asset for item in data.valid.items}),
+    }
+    categories = Counter(item.category for item in data.train.items + data.valid.items)
+    if set(categories) != {None}:
+        facts["categories"] = {str(name): count for name, count in categories.most_common()}
+    report = folder / "report.json"
+    if report.is_file():
+        facts["report"] = str(report)
+    return facts

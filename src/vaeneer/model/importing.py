@@ -1,0 +1,66 @@
+"""import_weights(): the seed's own checkpoints, and others with its layers, as a model folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vaeneer.data.crops import CropRecipe
+from vaeneer.data.folder import open_folder, survey
+from vaeneer.files import claim_folder
+from vaeneer.model.card import ModelCard
+from vaeneer.model.checkpoint import load_foreign_weights, save
+from vaeneer.model.latents import latent_mean
+from vaeneer.model.vae import VAE
+from vaeneer.progress import Progress, Silent
+from vaeneer.runtime import core_count
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """Where an imported model lies, and what is known of it."""
+
+    out: str
+    architecture: str
+    parameters: int
+    images: int
+    """Training images behind latent_mean and training_mean_rgb; 0 where none were given."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+def import_weights(
+    file: Path | str,
+    *,
+    out: Path | str,
+    data: Path | str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Make a model folder of a `.pth` (or `.safetensors`) state dict with the seed's layers.
+
+    The file is read as data only; one that would have to run code is refused. `data`, the folder of
+    its training images, adds their mean colour and mean latent, which `evaluate` and `similarity`
+    use. Raises ModelFileError, DataError or OutputExistsError.
+    """
+    progress = progress or Silent()
+    vae = VAE().eval()
+    load_foreign_weights(vae, file)
+    card = ModelCard(training={"imported_from": str(file)})
+    count = 0
+    if data is not None:
+        seen = survey(open_folder(data), workers=core_count(), progress=progress)
+        count = len(seen.folder)
+        card = replace(
+            card,
+            training_mean_rgb=seen.mean_rgb,
+            latent_mean=latent_mean(vae, seen.folder, CropRecipe(), progress=progress),
+            data={"fingerprint": seen.folder.fingerprint(), "images": count},
+        )
+    claim_folder(Path(out), overwrite=overwrite)
+    save(vae, out, card=card)
+    parameters = sum(weight.numel() for weight in vae.parameters())
+    return ImportReport(str(out), card.architecture, parameters, count)
