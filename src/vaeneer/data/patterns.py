@@ -246,7 +246,7 @@ def scattered(sheet: Sheet, field: Field, pieces: Pieces) -> Field:
 def each(sheet: Sheet, pieces: Pieces, low: float = 0.0, high: float = 1.0) -> Field:
     """A random number for each piece, low to high, at all of its pixels."""
     table = sheet.rng.uniform(low, high, pieces.count).astype(np.float32)
-    values: Field = table[pieces.label]
+    values: Field = table.take(pieces.label)
     return values
 
 
@@ -272,7 +272,7 @@ def ramp(values: Numbers, colours: Colours) -> Colours:
     table = np.stack(
         [np.interp(np.linspace(0, 1, 1024), places, channel) for channel in colours.T], axis=-1
     ).astype(np.float32)
-    picked: Colours = table[np.clip(values * 1023, 0, 1023).astype(np.intp)]
+    picked: Colours = table.take((values * 1023).astype(np.intp), axis=0, mode="clip")
     return picked
 
 
