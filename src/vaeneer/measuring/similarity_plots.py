@@ -68,8 +68,8 @@ def histograms(panels: Sequence[Panel], images: int) -> Figure:
         f" {pairs.same.size:,} same and {pairs.different.size:,} different pairs",
         fontsize=11,
     )
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()  # different is drawn first
+    figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

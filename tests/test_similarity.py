@@ -1,0 +1,301 @@
+"""Similarity on small procedural folders under an untrained network: the protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+from vaeneer.config import SimilaritySettings
+from vaeneer.data.folder import open_folder
+from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
+from vaeneer.measuring.crop_vectors import describe_crops, unit_vectors
+from vaeneer.measuring.similarity import SimilarityReport, different_pairs, similarity
+from vaeneer.model.card import ModelCard
+from vaeneer.model.checkpoint import load, save
+from vaeneer.model.vae import VAE
+from vaeneer.progress import Silent
+
+QUICK = SimilaritySettings(rounds=2, different_pairs=150, bootstrap=20, device="cpu")
+LATENTS = ("sampled", "mean", "centred")
+
+
+def paint(file: Path, seed: int, side: int = 80) -> None:
+    """A noisy surface in a colour of its own."""
+    random = np.random.default_rng(seed)
+    colour = np.array([seed * 37 % 200 + 20, seed * 91 % 200 + 20, seed * 53 % 200 + 20])
+    pixels = colour + random.normal(0, 6, (side, side, 1))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
+
+
+@pytest.fixture(scope="module")
+def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("surfaces")
+    for place, name in enumerate(("bark", "cork", "felt", "lava", "reed", "silk")):
+        paint(folder / f"{name}.png", place)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    card = ModelCard(latent_mean=[0.01] * 512)
+    return save(VAE(), tmp_path_factory.mktemp("models") / "model", card=card)
+
+
+@pytest.fixture(scope="module")
+def written(model: Path, surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    similarity(model, surfaces, out=out, settings=QUICK)
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(model: Path, surfaces: Path) -> SimilarityReport:
+    return similarity(model, surfaces, settings=QUICK)
+
+
+def figures(report: SimilarityReport) -> dict[str, Any]:
+    answer = report.to_dict()
+    del answer["seconds"]
+    return answer
+
+
+def test_report_says_what_was_compared(report: SimilarityReport) -> None:
+    assert (report.images, report.assets, report.rounds) == (6, 6, 2)
+    assert (report.same_pairs, report.different_pairs) == (12, 150)
+    assert report.chance_recall_at_1 == pytest.approx(1 / 6)
+    assert tuple(report.representations) == (*LATENTS, "rgb_histogram")
+    assert report.pictures == []
+    for row in report.representations.values():
+        assert row.same_min <= row.same_mean <= row.same_max <= 1 + 1e-9
+        assert row.different_min <= row.different_mean <= row.different_max <= 1 + 1e-9
+        assert row.chance_auc == 0.5
+
+
+def test_colour_alone_tells_coloured_surfaces_apart(report: SimilarityReport) -> None:
+    row = report.representations["rgb_histogram"]
+    assert row.auc > 0.99
+    assert row.recall_at_1 > 0.9
+    assert any("RGB histogram" in note for note in report.notes)
+
+
+def test_the_seed_decides(model: Path, surfaces: Path, report: SimilarityReport) -> None:
+    once = figures(report)
+    assert once == figures(similarity(model, surfaces, settings=QUICK))
+    other = dataclasses.replace(QUICK, seed=1)
+    assert once != figures(similarity(model, surfaces, settings=other))
+
+
+@pytest.mark.parametrize("batch_size", [3, 64])
+def test_the_batch_size_changes_nothing(model: Path, surfaces: Path, batch_size: int) -> None:
+    items, vae = open_folder(surfaces).items, load(model)
+    settings = dataclasses.replace(QUICK, batch_size=batch_size)
+    usual = describe_crops(vae, items, QUICK, Silent()).vectors
+    found = describe_crops(vae, items, settings, Silent()).vectors
+    for name in usual:
+        np.testing.assert_allclose(found[name], usual[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_sampled_image_gives_the_crops_that_it_gives_in_the_whole(
+    model: Path, surfaces: Path
+) -> None:
+    items, vae = open_folder(surfaces).items, load(model)
+    every = describe_crops(vae, items, QUICK, Silent())
+    some = describe_crops(vae, items, dataclasses.replace(QUICK, max_images=3), Silent())
+    assert len(some.items) == 3
+    places = [every.items.index(item) for item in some.items]
+    assert places == sorted(places)
+    for name in every.vectors:
+        np.testing.assert_allclose(
+            some.vectors[name], every.vectors[name][places], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_all_crops_differ(model: Path, surfaces: Path) -> None:
+    vectors = describe_crops(load(model), open_folder(surfaces).items, QUICK, Silent()).vectors
+    assert vectors["sampled"].shape == (6, 4, 512)
+    assert len(np.unique(vectors["rgb_histogram"].reshape(24, -1), axis=0)) == 24
+
+
+def test_the_centred_mean_is_the_mean_less_the_centre(model: Path, surfaces: Path) -> None:
+    vectors = describe_crops(load(model), open_folder(surfaces).items, QUICK, Silent()).vectors
+    np.testing.assert_allclose(vectors["centred"], vectors["mean"] - 0.01, atol=1e-7)
+
+
+def test_without_a_centre_the_report_says_how_to_get_one(surfaces: Path, tmp_path: Path) -> None:
+    report = similarity(save(VAE(), tmp_path / "model"), surfaces, settings=QUICK)
+    assert "centred" not in report.representations
+    assert any("vaeneer import-weights" in note for note in report.notes)
+
+
+assets_of_images = st.lists(st.integers(0, 4), min_size=2, max_size=9).filter(
+    lambda assets: len(set(assets)) > 1
+)
+
+
+@given(assets_of_images, st.integers(1, 4), st.integers(1, 300), st.integers(0, 9))
+def test_different_pairs_are_distinct_and_of_two_assets(
+    assets: list[int], crops: int, limit: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    found = different_pairs(np.array(assets), crops, limit=limit, random=random)
+    pairs = {
+        frozenset(zip(images, places, strict=True))
+        for images, places in zip(found.images.tolist(), found.crops.tolist(), strict=True)
+    }
+    every = {
+        frozenset([(i, k), (j, m)])
+        for i, j in itertools.combinations(range(len(assets)), 2)
+        for k, m in itertools.product(range(crops), repeat=2)
+        if assets[i] != assets[j]
+    }
+    assert len(pairs) == len(found.images) == min(limit, len(every))
+    assert pairs <= every
+
+
+def test_pairs_of_a_large_library_are_drawn_without_listing_them_all() -> None:
+    assets = np.arange(100_000)
+    random = np.random.default_rng(0)
+    found = different_pairs(assets, 10, limit=20_000, random=random)  # of 5e11
+    assert found.images.shape == (20_000, 2)
+    assert 45_000 < found.images.mean() < 55_000
+
+
+def test_two_files_of_one_asset_are_neither_same_nor_different(model: Path, tmp_path: Path) -> None:
+    for place, name in enumerate(("oak_1k.png", "oak_2k.png", "elm_1k.png")):
+        paint(tmp_path / name, place)
+    report = similarity(model, tmp_path, settings=dataclasses.replace(QUICK, different_pairs=999))
+    assert (report.images, report.assets) == (3, 2)
+    assert report.different_pairs == 2 * 4 * 4  # elm with each oak, every crop with every crop
+    assert report.chance_recall_at_1 == pytest.approx((1 / 2 + 1 / 2 + 1 / 3) / 3)
+
+
+def test_a_broken_file_is_left_out_and_listed(model: Path, surfaces: Path, tmp_path: Path) -> None:
+    for file in surfaces.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    whole = describe_crops(load(model), open_folder(tmp_path).items, QUICK, Silent())
+    broken = tmp_path / "felt.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    report = similarity(model, tmp_path, settings=QUICK)
+    assert report.images == 5
+    assert list(report.skipped) == [str(broken)]
+    rest = describe_crops(load(model), open_folder(tmp_path).items, QUICK, Silent())
+    assert [item.name for item in rest.items] == [
+        item.name for item in whole.items if item.name != "felt.png"
+    ]
+    np.testing.assert_array_equal(
+        rest.vectors["rgb_histogram"], np.delete(whole.vectors["rgb_histogram"], 2, axis=0)
+    )
+
+
+def test_one_asset_is_refused_with_a_remedy(model: Path, tmp_path: Path) -> None:
+    paint(tmp_path / "data" / "oak_1k.png", 0)
+    paint(tmp_path / "data" / "oak_2k.png", 1)
+    with pytest.raises(DataError, match="1 assets; similarity compares at least two"):
+        similarity(model, tmp_path / "data", out=tmp_path / "out", settings=QUICK)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_readable_asset_is_refused(model: Path, tmp_path: Path) -> None:
+    paint(tmp_path / "oak.png", 0)
+    (tmp_path / "elm.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"1 readable images \(of 2 files\)"):
+        similarity(model, tmp_path, settings=QUICK)
+
+
+@pytest.mark.parametrize(
+    "name", ["rounds", "max_images", "different_pairs", "bootstrap", "batch_size"]
+)
+def test_settings_out_of_range_are_refused(model: Path, surfaces: Path, name: str) -> None:
+    values: dict[str, Any] = {name: -1}
+    with pytest.raises(SettingsError, match=f"{name} is -1"):
+        similarity(model, surfaces, settings=dataclasses.replace(QUICK, **values))
+
+
+def test_constant_images_give_finite_figures(model: Path, tmp_path: Path) -> None:
+    for name in ("ash", "fog", "ink"):
+        Image.new("RGB", (70, 70), (90, 90, 90)).save(tmp_path / f"{name}.png")
+    report = similarity(model, tmp_path, out=tmp_path / "out", settings=QUICK)
+    row = report.representations["rgb_histogram"]
+    assert (row.auc, row.d_prime, row.eer) == (0.5, 0.0, 0.5)
+    assert all_finite(report.to_dict())
+
+
+def test_images_without_any_spread_have_no_d_prime(model: Path, tmp_path: Path) -> None:
+    for name, colour in (("ash", 40), ("fog", 130), ("ink", 220)):
+        Image.new("L", (70, 70), colour).save(tmp_path / f"{name}.png")
+    row = similarity(model, tmp_path, settings=QUICK).representations["rgb_histogram"]
+    assert (row.auc, row.d_prime, row.d_prime_ci95, row.eer) == (1.0, None, None, 0.0)
+
+
+def test_a_dead_representation_is_at_chance(surfaces: Path, tmp_path: Path) -> None:
+    vae = VAE()
+    nn.init.zeros_(vae.encoder.get_parameter("mu.weight"))
+    nn.init.zeros_(vae.encoder.get_parameter("mu.bias"))
+    report = similarity(save(vae, tmp_path / "model"), surfaces, settings=QUICK)
+    row = report.representations["mean"]
+    assert (row.same_mean, row.different_mean, row.auc) == (0, 0, 0.5)
+    assert row.recall_at_1 == pytest.approx(row.chance_recall_at_1)
+    assert all_finite(report.to_dict())
+
+
+def test_a_broken_network_is_named(surfaces: Path, tmp_path: Path) -> None:
+    vae = VAE()
+    nn.init.constant_(vae.encoder.get_parameter("mu.bias"), math.nan)
+    with pytest.raises(ModelFileError, match="not finite"):
+        similarity(save(vae, tmp_path / "model"), surfaces, settings=QUICK)
+
+
+def test_unit_vectors_have_length_one_or_stay_zero() -> None:
+    vectors = np.array([[[3e30, 4e30], [0, 0], [1e-30, 0]]], np.float32)
+    np.testing.assert_allclose(unit_vectors(vectors), [[[0.6, 0.8], [0, 0], [1, 0]]])
+
+
+def test_json_is_the_report(written: Path) -> None:
+    answer = json.loads((written / "similarity.json").read_text(encoding="utf-8"))
+    assert {"images", "same_pairs", "different_pairs", "chance_recall_at_1"} <= set(answer)
+    assert set(answer["representations"]) == {*LATENTS, "rgb_histogram"}
+    for row in answer["representations"].values():
+        for name in ("auc", "d_prime", "eer", "recall_at_1"):
+            low, high = row[f"{name}_ci95"]
+            assert low <= high
+    assert all_finite(answer)
+
+
+def test_pictures_are_there_and_open(written: Path) -> None:
+    answer = json.loads((written / "similarity.json").read_text(encoding="utf-8"))
+    names = {"similarity.png", "roc.png"}
+    names |= {f"{kind}-image-{name}.png" for kind in ("same", "different") for name in LATENTS}
+    assert {Path(picture).name for picture in answer["pictures"]} == names
+    for picture in answer["pictures"]:
+        with Image.open(picture) as image:
+            image.load()
+            assert min(image.size) > 300
+
+
+def test_an_output_folder_in_use_is_kept(model: Path, surfaces: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputExistsError):
+        similarity(model, surfaces, out=tmp_path, settings=QUICK)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def all_finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(all_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(all_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
