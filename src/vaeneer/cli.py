@@ -10,6 +10,7 @@ import json as json_module
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -43,7 +44,7 @@ Flat = Parameter(name="*", group=SETTINGS)
 app = App(
     name="vaeneer",
     help="Learn, measure and search the surfaces of a material library with a VAE.",
-    version=lambda: vaeneer.__version__,
+    version=lambda: version("vaeneer"),
     print_error=False,
     exit_on_error=False,
 )

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from vaeneer.data.images import IMAGE_SUFFIXES, read_rgb
+from vaeneer.data.manifest import ManifestRow, read_manifest
 from vaeneer.data.naming import group_names
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.progress import Progress, Silent
@@ -26,7 +27,7 @@ class ImageItem:
     name: str
     """Path below the folder, with forward slashes."""
     asset: str
-    """Images of one asset are never compared as different, nor split."""
+    """Images of one asset, and near duplicates, are never compared as different."""
     category: str | None = None
 
 
@@ -78,11 +79,12 @@ def open_folder(path: Path | str) -> ImageFolder:
         raise DataError(f"{root} is not a folder; name a folder of images.")
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     names = [PurePosixPath(file.relative_to(root).as_posix()) for file in files]
-    assets = group_names(names)
+    guesses = group_names(names)
+    known = _manifest_rows(root)
     items = tuple(
-        ImageItem(file, str(name), assets[name].asset)
+        _item(file, name, guesses[name].asset, known.get(str(name)))
         for file, name in zip(files, names, strict=True)
-        if not _hidden(name)
+        if not any(part.startswith(".") for part in name.parts)
     )
     if not items:
         raise DataError(f"{root} holds no image files ({_what_is_there(root)}).")
@@ -139,8 +141,20 @@ def _colour_of(item: ImageItem) -> RGB | ImageFileError:
     return red, green, blue
 
 
-def _hidden(relative: PurePosixPath) -> bool:
-    return any(part.startswith(".") for part in relative.parts)
+def _manifest_rows(root: Path) -> dict[str, ManifestRow]:
+    """What `prepare` wrote of the files below `root`, itself a data set or a side of one."""
+    for data_set, prefix in ((root, ""), (root.parent, f"{root.name}/")):
+        manifest = read_manifest(data_set)
+        if manifest is not None:
+            rows = manifest.by_output().items()
+            return {k.removeprefix(prefix): row for k, row in rows if k.startswith(prefix)}
+    return {}
+
+
+def _item(file: Path, name: PurePosixPath, guess: str, row: ManifestRow | None) -> ImageItem:
+    if row is None:
+        return ImageItem(file, str(name), guess)
+    return ImageItem(file, str(name), row.near_group or row.asset, row.category)
 
 
 def _what_is_there(root: Path) -> str:
