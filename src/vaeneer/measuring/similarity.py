@@ -41,7 +41,8 @@ from vaeneer.runtime import choose_device
 
 NO_CENTRE = (
     "The model does not know the mean of its training latents, so the centred posterior mean is"
-    " left out; import it with: vaeneer import-weights FILE --out MODEL --data DATA"
+    " left out; a finished run knows it, and weights of another program get it with:"
+    " vaeneer import-weights FILE.pth --out MODEL --data DATA"
 )
 COLOUR_IS_ENOUGH = (
     "The RGB histogram, which learnt nothing, separates these crops at least as well as every"
