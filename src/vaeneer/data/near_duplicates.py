@@ -28,7 +28,7 @@ _THUMB_PX = 8
 _HASH_PX = 32
 _FLAT_LEVELS = 1.0  # a 32 x 32 reduction with less contrast than this has no structure to hash
 _FLAT_HASH_BITS = 8  # the median splits any structure in halves: 32 bits of 64
-_CHUNK_PAIRS = 2**24  # the most candidates held at once
+_CHUNK_PAIRS = 2**21  # the most candidates held at once, each with two thumbnails of 192 bytes
 
 _TURNS = Image.Transpose
 _ORIENTATIONS = (
@@ -100,7 +100,7 @@ def near_pairs(prints: Sequence[Fingerprint], max_bits: int) -> Iterator[tuple[i
     thumbs = thumbs.reshape(-1, _THUMB_PX, _THUMB_PX, 3)
     index = faiss.IndexBinaryFlat(64)
     index.add(np.ascontiguousarray(hashes[:, 0]))
-    limits = np.where(_is_flat(hashes[:, 0]), MAX_FLAT_DIFFERENCE, MAX_COLOUR_DIFFERENCE)
+    flat = _is_flat(hashes[:, 0])
     rows = max(1, min(4096, _CHUNK_PAIRS // len(prints)))
     for start in range(0, len(prints), rows):
         for turn in range(len(_ORIENTATIONS)):
@@ -110,8 +110,9 @@ def near_pairs(prints: Sequence[Fingerprint], max_bits: int) -> Iterator[tuple[i
             later = found > asked + start  # each pair is asked from both sides, by inverse turns
             asked, found = asked[later], found[later]
             turned = _turned(thumbs[start : start + rows], turn)
-            limit = np.minimum(limits[asked + start], limits[found])
-            near = _differences(turned, asked, thumbs, found) <= limit
+            flats = flat[asked + start] | flat[found]
+            gaps = _differences(turned[asked], thumbs[found], np.where(flats, 1.0, MAX_GAIN))
+            near = gaps <= np.where(flats, MAX_FLAT_DIFFERENCE, MAX_COLOUR_DIFFERENCE)
             yield from zip((asked[near] + start).tolist(), found[near].tolist(), strict=True)
 
 
@@ -142,21 +143,18 @@ def _turned(thumbs: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
 
 
 def _differences(
-    left: NDArray[np.uint8],
-    lefts: NDArray[np.int64],
-    right: NDArray[np.uint8],
-    rights: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Mean absolute difference of chosen thumbnails, in levels: float32, one for each pair.
+    left: NDArray[np.uint8], right: NDArray[np.uint8], max_gain: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean absolute difference of (N, 8, 8, 3) thumbnails, in levels: (N,).
 
-    The left ones are first brought to the brightness of the right ones, by MAX_GAIN at most.
+    The left ones are first brought to the brightness of the right ones, by (N,) `max_gain` at most.
     """
-    answer = np.empty(len(lefts), np.float32)
-    for start in range(0, len(lefts), 2**16):
-        part = slice(start, start + 2**16)
-        one, two = left[lefts[part]].astype(np.float32), right[rights[part]].astype(np.float32)
+    answer = np.empty(len(left))
+    for start in range(0, len(left), 2**14):  # floats of a few only, to stay small
+        part = slice(start, start + 2**14)
+        one, two, most = left[part].astype(np.float32), right[part], max_gain[part]
         gain = (two.sum((1, 2, 3)) + 1) / (one.sum((1, 2, 3)) + 1)
-        gain = np.clip(gain, 1 / MAX_GAIN, MAX_GAIN)
+        gain = np.clip(gain, 1 / most, most).astype(np.float32)
         answer[part] = np.abs(one * gain[:, None, None, None] - two).mean((1, 2, 3))
     return answer
 
