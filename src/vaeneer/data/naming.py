@@ -42,7 +42,6 @@ _LETTERS = {"d": "color", "n": "normal", "s": "specular", "r": "roughness", "h":
 _RESOLUTION = re.compile(r"\d{1,2}k|\d{3,5}x\d{3,5}|\d{3,5}px", re.IGNORECASE)
 _PIXELS = frozenset({"256", "512", "1024", "2048", "4096", "8192"})
 _FORMAT = re.compile(r"jpe?g|png|exr|tiff?|tga|bmp|webp|lod\d", re.IGNORECASE)
-_SEPARATOR = re.compile(r"[_\-. ]+")
 
 
 @dataclass(frozen=True)

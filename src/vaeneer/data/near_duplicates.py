@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ _THUMB_PX = 8
 _HASH_PX = 32
 _FLAT_LEVELS = 1.0  # a 32 x 32 reduction with less contrast than this has no structure to hash
 _FLAT_HASH_BITS = 8  # the median splits any structure in halves: 32 bits of 64
-_CHUNK_PAIRS = 2**21  # the most candidates held at once, each with two thumbnails of 192 bytes
+_CHUNK_PAIRS = 2**26  # about the most candidates held at once, 12 bytes each
 
 _TURNS = Image.Transpose
 _ORIENTATIONS = (
@@ -74,7 +75,7 @@ def near_duplicate_groups(prints: Sequence[Fingerprint], max_bits: int) -> list[
     """Groups of two or more positions in `prints` that show one surface, each sorted.
 
     Memory grows with the number of pictures, not with its square. Time grows with the square,
-    about 2 ns for each pair and orientation.
+    below 1 ns for each pair and orientation.
     """
     distinct: dict[Fingerprint, list[int]] = defaultdict(list)
     for position, one in enumerate(prints):
@@ -91,29 +92,69 @@ def near_duplicate_groups(prints: Sequence[Fingerprint], max_bits: int) -> list[
 
 def near_pairs(prints: Sequence[Fingerprint], max_bits: int) -> Iterator[tuple[int, int]]:
     """Pairs (i, j), i < j, of positions that show one surface; a pair may come more than once."""
-    import faiss
-
     if len(prints) < 2:
         return
     hashes = np.frombuffer(b"".join(one.hashes for one in prints), np.uint8).reshape(-1, 8, 8)
     thumbs = np.frombuffer(b"".join(one.thumb for one in prints), np.uint8)
     thumbs = thumbs.reshape(-1, _THUMB_PX, _THUMB_PX, 3)
+    flat = np.unpackbits(hashes[:, 0], axis=1).sum(1) <= _FLAT_HASH_BITS
+    flats, others = np.flatnonzero(flat), np.flatnonzero(~flat)
+    for positions, pairs in (
+        (flats, _flat_pairs(thumbs[flats])),
+        (others, _structured_pairs(hashes[others], thumbs[others], max_bits)),
+    ):
+        for first, second in pairs:
+            yield from zip(positions[first].tolist(), positions[second].tolist(), strict=True)
+
+
+def _flat_pairs(thumbs: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs of pictures without structure: by colour alone, turned or not."""
+    import faiss
+
+    colours = thumbs.mean((1, 2), dtype=np.float32)  # (N, 3) levels
+    index = faiss.IndexFlat(3, faiss.METRIC_L1)
+    index.add(colours)
+    rows = _rows_at_once(len(thumbs))
+    for start in range(0, len(thumbs), rows):
+        part = colours[start : start + rows]
+        ends, _, found = index.range_search(part, 3 * MAX_FLAT_DIFFERENCE + 0.01)
+        asked = _askers(ends) + start
+        yield asked[found > asked], found[found > asked]
+
+
+def _structured_pairs(
+    hashes: NDArray[np.uint8], thumbs: NDArray[np.uint8], max_bits: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs by (N, 8, 8) hashes in any orientation and (N, 8, 8, 3) thumbnails."""
+    import faiss
+
+    colours = thumbs.mean((1, 2), dtype=np.float32)
     index = faiss.IndexBinaryFlat(64)
     index.add(np.ascontiguousarray(hashes[:, 0]))
-    flat = _is_flat(hashes[:, 0])
-    rows = max(1, min(4096, _CHUNK_PAIRS // len(prints)))
-    for start in range(0, len(prints), rows):
+    rows = _rows_at_once(len(thumbs))
+    for start in range(0, len(thumbs), rows):
         for turn in range(len(_ORIENTATIONS)):
             queries = np.ascontiguousarray(hashes[start : start + rows, turn])
             ends, _, found = index.range_search(queries, max_bits + 1)  # faiss finds < radius
-            asked = np.repeat(np.arange(len(queries)), (ends[1:] - ends[:-1]).astype(np.int64))
-            later = found > asked + start  # each pair is asked from both sides, by inverse turns
+            asked = _askers(ends) + start
+            later = found > asked  # each pair is asked from both sides, by inverse turns
             asked, found = asked[later], found[later]
-            turned = _turned(thumbs[start : start + rows], turn)
-            flats = flat[asked + start] | flat[found]
-            gaps = _differences(turned[asked], thumbs[found], np.where(flats, 1.0, MAX_GAIN))
-            near = gaps <= np.where(flats, MAX_FLAT_DIFFERENCE, MAX_COLOUR_DIFFERENCE)
-            yield from zip((asked[near] + start).tolist(), found[near].tolist(), strict=True)
+            # The mean colours are as near as the thumbnails, and 64 times quicker to compare.
+            close = _difference(colours[asked], colours[found]) <= MAX_COLOUR_DIFFERENCE
+            asked, found = asked[close], found[close]
+            turned = _turned(thumbs[asked], turn).reshape(-1, 64 * 3)
+            near = _difference(turned, thumbs[found].reshape(-1, 64 * 3)) <= MAX_COLOUR_DIFFERENCE
+            yield asked[near], found[near]
+
+
+def _rows_at_once(count: int) -> int:
+    return max(64, min(4096, _CHUNK_PAIRS // max(1, count)))
+
+
+def _askers(ends: NDArray[Any]) -> NDArray[np.int64]:
+    """The query that each result of a faiss range search belongs to."""
+    ends = ends.astype(np.int64)
+    return np.repeat(np.arange(len(ends) - 1), ends[1:] - ends[:-1])
 
 
 def _stretched(grey: Image.Image) -> Image.Image:
@@ -123,11 +164,6 @@ def _stretched(grey: Image.Image) -> Image.Image:
     if high - low < _FLAT_LEVELS:
         return Image.new("L", grey.size, 128)
     return Image.fromarray(np.rint((values - low) * (255 / (high - low))).astype(np.uint8))
-
-
-def _is_flat(hashes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    flat: NDArray[np.bool_] = np.unpackbits(hashes, axis=1).sum(1) <= _FLAT_HASH_BITS
-    return flat
 
 
 def _turned(thumbs: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
@@ -142,20 +178,15 @@ def _turned(thumbs: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     return swapped if turn == 6 else swapped[:, ::-1, ::-1]
 
 
-def _differences(
-    left: NDArray[np.uint8], right: NDArray[np.uint8], max_gain: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Mean absolute difference of (N, 8, 8, 3) thumbnails, in levels: (N,).
+def _difference(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float32]:
+    """Mean absolute difference of (N, ...) rows of levels, float32.
 
-    The left ones are first brought to the brightness of the right ones, by (N,) `max_gain` at most.
+    The left one is first brought to the brightness of the right one, by MAX_GAIN at most.
     """
-    answer = np.empty(len(left))
-    for start in range(0, len(left), 2**14):  # floats of a few only, to stay small
-        part = slice(start, start + 2**14)
-        one, two, most = left[part].astype(np.float32), right[part], max_gain[part]
-        gain = (two.sum((1, 2, 3)) + 1) / (one.sum((1, 2, 3)) + 1)
-        gain = np.clip(gain, 1 / most, most).astype(np.float32)
-        answer[part] = np.abs(one * gain[:, None, None, None] - two).mean((1, 2, 3))
+    left, right = left.astype(np.float32), right.astype(np.float32)
+    gain = (right.mean(1) + 0.01) / (left.mean(1) + 0.01)
+    gain = np.clip(gain, 1 / MAX_GAIN, MAX_GAIN)
+    answer: NDArray[np.float32] = np.abs(left * gain[:, None] - right).mean(1)
     return answer
 
 
