@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 
 from vaeneer.data.near_duplicates import Fingerprint, fingerprint, near_duplicate_groups
 
@@ -67,11 +67,27 @@ def test_different_surfaces_are_not_merged() -> None:
     assert near_duplicate_groups([fingerprint(surface(seed)) for seed in range(200)], BITS) == []
 
 
-def test_another_colour_is_another_surface() -> None:
+def test_a_recoloured_copy_is_the_same_surface() -> None:
     image = surface(1)
-    red, green, blue = image.split()
-    recoloured = Image.merge("RGB", (blue, green, red))
-    assert near_duplicate_groups([fingerprint(image), fingerprint(recoloured)], BITS) == []
+    grey = ImageOps.autocontrast(image.convert("L"))
+    copies = [grey.convert("RGB"), ImageOps.colorize(grey, (30, 0, 0), (200, 160, 150))]
+    prints = [fingerprint(one) for one in (image, *copies, surface(2))]
+    assert near_duplicate_groups(prints, BITS) == [[0, 1, 2]]
+
+
+def test_the_same_colours_in_another_pattern_are_another_surface() -> None:
+    image = surface(1)
+    shuffled = np.random.default_rng(0).permutation(np.asarray(image).reshape(-1, 48, 3))
+    other = Image.fromarray(shuffled.reshape(image.height, image.width, 3))
+    assert near_duplicate_groups([fingerprint(image), fingerprint(other)], BITS) == []
+
+
+def test_stripes_of_other_colours_and_no_thumbnail_structure_stay_apart() -> None:
+    stripes = (np.arange(256) // 4 % 2)[:, None, None] * np.ones((1, 256, 3))
+    red, blue = (
+        Image.fromarray((stripes * c).astype(np.uint8)) for c in ([200, 0, 0], [0, 0, 200])
+    )
+    assert near_duplicate_groups([fingerprint(red), fingerprint(blue)], BITS) == []
 
 
 def test_flat_pictures_are_told_by_their_colour() -> None:
@@ -124,11 +140,15 @@ def test_turned_thumbnails_follow_turned_pictures() -> None:
 
 
 @pytest.mark.skipif(not SURFACES.is_dir(), reason="the real surfaces are not here")
-def test_no_two_real_surfaces_are_merged() -> None:
-    files = sorted(SURFACES.glob("*/*.jpg"))[::5]
+def test_real_surfaces() -> None:
+    """Of a sample, only the two groups that an eye confirms: one scan graded anew, turned."""
+    names = ["plaster_grecuglystuco1_004", "plaster_roman_column_beams1_005"]
+    names += ["plaster_uglystucco1_007", "plaster_stuccoroof_006", "roof_wataroof_006"]
+    files = [next(SURFACES.glob(f"*/{name}.jpg")) for name in names]
+    files += [file for file in sorted(SURFACES.glob("*/*.jpg"))[::5] if file not in files]
     prints = []
     for file in files:
         with Image.open(file) as image:
             image.draft("RGB", (256, 256))
             prints.append(fingerprint(image.convert("RGB")))
-    assert near_duplicate_groups(prints, BITS) == []
+    assert near_duplicate_groups(prints, BITS) == [[0, 1, 2], [3, 4]]
