@@ -9,17 +9,18 @@ from __future__ import annotations
 import json as json_module
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Toml
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 import vaeneer
+from vaeneer import tables
 from vaeneer.config import (
     SEED,
     EvaluateSettings,
@@ -29,6 +30,7 @@ from vaeneer.config import (
 )
 from vaeneer.console import ConsoleProgress
 from vaeneer.errors import TrainingInterrupted, VaeneerError
+from vaeneer.tables import Values
 
 OUTPUT = Group("Output", sort_key=2)
 SETTINGS = Group("Settings", sort_key=1)
@@ -48,13 +50,6 @@ app = App(
     print_error=False,
     exit_on_error=False,
 )
-
-
-class Report(Protocol):
-    """What every public function gives back."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as one JSON object."""
 
 
 @app.command
@@ -83,7 +78,7 @@ def demo(
     report = vaeneer.demo(
         out=out, data=data, epochs=epochs, seed=seed, overwrite=overwrite, progress=_progress()
     )
-    _show("demo", report, json)
+    _show(report.to_dict(), tables.demonstration, json)
 
 
 @app.command
@@ -108,10 +103,9 @@ def synthesize(
     seed
         Seed of all surfaces.
     """
-    files = vaeneer.synthesize(
-        folder, count=count, side_px=side_px, seed=seed, progress=_progress()
-    )
-    _print("synthesize", {"folder": str(folder), "surfaces": count, "files": len(files)}, json)
+    maps = vaeneer.synthesize(folder, count=count, side_px=side_px, seed=seed, progress=_progress())
+    values = {"folder": str(folder), "surfaces": len(maps), "first": str(maps[0])}
+    _show(values, partial(tables.plain, "synthesize"), json)
 
 
 @app.command
@@ -145,7 +139,7 @@ def prepare(
         overwrite=overwrite,
         progress=_progress(),
     )
-    _show("prepare", report, json)
+    _show(report.to_dict(), tables.preparation, json)
 
 
 @app.command
@@ -174,7 +168,7 @@ def train(
     report = vaeneer.train(
         data, out=out, settings=settings, resume=resume, overwrite=overwrite, progress=_progress()
     )
-    _show("train", report, json)
+    _show(report.to_dict(), tables.training, json)
 
 
 @app.command
@@ -207,7 +201,7 @@ def evaluate(
         overwrite=overwrite or out is None,
         progress=_progress(),
     )
-    _show("evaluate", report, json)
+    _show(report.to_dict(), tables.evaluation, json)
 
 
 @app.command
@@ -240,7 +234,7 @@ def similarity(
         overwrite=overwrite or out is None,
         progress=_progress(),
     )
-    _show("similarity", report, json)
+    _show(report.to_dict(), tables.similarity, json)
 
 
 @app.command
@@ -272,7 +266,7 @@ def sample(
     report = vaeneer.sample(
         model, out=out, count=count, seed=seed, device=device, overwrite=overwrite
     )
-    _show("sample", report, json)
+    _show(report.to_dict(), partial(tables.plain, "sample"), json)
 
 
 @app.command
@@ -307,7 +301,7 @@ def reconstruct(
     report = vaeneer.reconstruct(
         model, images, out=out, count=count, seed=seed, device=device, overwrite=overwrite
     )
-    _show("reconstruct", report, json)
+    _show(report.to_dict(), partial(tables.plain, "reconstruct"), json)
 
 
 @app.command
@@ -319,7 +313,7 @@ def info(path: Path, *, json: Json = False) -> None:
     path
         A data set, a run, a model, or a folder of images.
     """
-    _show("info", vaeneer.info(path), json)
+    _show(vaeneer.info(path).to_dict(), tables.inspection, json)
 
 
 @app.command
@@ -347,7 +341,7 @@ def import_weights(
     report = vaeneer.import_weights(
         file, out=out, data=data, overwrite=overwrite, progress=_progress()
     )
-    _show("import-weights", report, json)
+    _show(report.to_dict(), partial(tables.plain, "import-weights"), json)
 
 
 @app.meta.default
@@ -403,43 +397,11 @@ def _own_folder(model: Path, what: str, folder: Path) -> Path:
     return model / f"{what}-{folder.resolve().name}"
 
 
-def _show(title: str, report: Report, as_json: bool) -> None:
-    _print(title, report.to_dict(), as_json)
-
-
-def _print(title: str, values: Mapping[str, Any], as_json: bool) -> None:
+def _show(values: Values, table: Callable[[Values], RenderableType], as_json: bool) -> None:
     if as_json:
         print(json_module.dumps(values, allow_nan=False))
-        return
-    table = Table(title=f"vaeneer {title}", title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in _rows(values):
-        table.add_row(name, value)
-    Console(highlight=False).print(table)
-
-
-def _rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for name, value in values.items():
-        label = f"{prefix}{name}".replace("_", " ")
-        if isinstance(value, Mapping):
-            rows += _rows(value, f"{label}: ")
-        elif value is not None and value != []:
-            rows.append((label, _cell(value)))
-    return rows
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return "\n".join(_cell(item) for item in value)
-    return str(value)
+    else:
+        Console(highlight=False, soft_wrap=True).print(table(values), markup=False)
 
 
 if __name__ == "__main__":

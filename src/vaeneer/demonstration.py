@@ -67,7 +67,7 @@ def demo(
         raise SettingsError(f"epochs is {epochs}; use 1 or more, or 0 for as many as fit the time.")
     progress = progress or Silent()
     started = time.monotonic()
-    root = claim_folder(Path(out), overwrite=overwrite)
+    root = claim_folder(Path(out), overwrite=overwrite, inputs=[Path(data)] if data else [])
     raw = root / "raw" if data is None else Path(data)
     if data is None:
         synthesize(raw, count=SURFACES, seed=seed, progress=progress)

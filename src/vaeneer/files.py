@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def claim_folder(path: Path, *, overwrite: bool = False) -> Path:
+def claim_folder(path: Path, *, overwrite: bool = False, inputs: Sequence[Path] = ()) -> Path:
     """Make an output folder, refusing one that holds anything unless `overwrite` empties it.
 
-    Raises OutputExistsError when `path` is a file, or a folder with something in it.
+    Raises OutputExistsError when `path` is a file, or a folder with something in it; and whatever
+    `overwrite` says, when that would delete one of `inputs`, the working or the home folder.
     """
     if path.exists() and not path.is_dir():
         raise OutputExistsError(f"{path} is a file; name a folder for the output.")
@@ -83,6 +84,11 @@ def claim_folder(path: Path, *, overwrite: bool = False) -> Path:
             raise OutputExistsError(
                 f"{path} exists and is not empty; pass --overwrite to replace it, or another --out."
             )
+        for needed in (*inputs, Path.cwd(), Path.home()):
+            if needed.resolve().is_relative_to(path.resolve()):
+                raise OutputExistsError(
+                    f"{path} cannot be replaced, since {needed} is in it; take another --out."
+                )
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -74,7 +74,9 @@ def evaluate(
     started = time.monotonic()
     vae = load(model, device=choose_device(settings.device))
     images = open_folder(folder)
-    target = claim_folder(Path(out), overwrite=overwrite) if out is not None else None
+    target = None if out is None else Path(out)
+    if target is not None:
+        claim_folder(target, overwrite=overwrite, inputs=[Path(model), Path(folder)])
     found = measure(
         vae,
         images.items,

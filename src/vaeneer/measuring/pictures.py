@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,3 +65,21 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
     while text and font.getlength(text + "…") > width_px:
         text = text[:-1]
     return text + "…"
+
+
+def show_pictures(folder: Path) -> int:
+    """Open each PNG of a folder in a window, where there is a display; returns how many."""
+    if not has_display():
+        return 0
+    pictures = sorted(folder.glob("*.png"))
+    for picture in pictures:
+        with Image.open(picture) as image:
+            image.show(title=picture.name)
+    return len(pictures)
+
+
+def has_display() -> bool:
+    """Whether a window can be opened: always on Windows and macOS, else by X11 or Wayland."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -138,7 +138,9 @@ def similarity(
     vae = load(model, device=choose_device(settings.device))
     items = open_folder(folder).items
     _check_assets(items, folder, len(items))
-    target = claim_folder(Path(out), overwrite=overwrite) if out is not None else None
+    target = None if out is None else Path(out)
+    if target is not None:
+        claim_folder(target, overwrite=overwrite, inputs=[Path(model), Path(folder)])
     found = describe_crops(vae, items, settings, progress)
     _check_assets(found.items, folder, len(items))
     panels, figures = _compare(found, settings, progress)

@@ -60,7 +60,9 @@ def import_weights(
             latent_mean=latent_mean(vae, seen.folder, CropRecipe(), progress=progress),
             data={"fingerprint": seen.folder.fingerprint(), "images": count},
         )
-    claim_folder(Path(out), overwrite=overwrite)
+    claim_folder(
+        Path(out), overwrite=overwrite, inputs=[Path(file), *([Path(data)] if data else [])]
+    )
     save(vae, out, card=card)
     parameters = sum(weight.numel() for weight in vae.parameters())
     return ImportReport(str(out), card.architecture, parameters, count)

@@ -84,7 +84,7 @@ def start_run(
     device = choose_device(settings.device)
     sides = open_data_set(data)
     if not goes_on:
-        claim_folder(folder.root, overwrite=overwrite)
+        claim_folder(folder.root, overwrite=overwrite, inputs=[data])
     workers = core_count(settings.workers)
     train = survey(sides.train, workers=workers, progress=progress)
     valid = survey(sides.valid, workers=workers, progress=progress)

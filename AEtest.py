@@ -1,0 +1,19 @@
+"""The seed's second command: the loss of each image of train-data/valid under the newest run.
+
+python AEtest.py [FOLDER] [flags of `vaeneer evaluate`]
+"""
+
+import sys
+from pathlib import Path
+
+from vaeneer.cli import run
+from vaeneer.measuring.pictures import show_pictures
+from vaeneer.training.run_folder import newest_run
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    folder = given.pop(0) if given and not given[0].startswith("-") else "train-data/valid"
+    newest = newest_run(Path("runs")) or Path("runs")
+    code = run(["evaluate", str(newest), folder, *given])
+    show_pictures(newest / f"evaluation-{Path(folder).resolve().name}")
+    sys.exit(code)

@@ -1,0 +1,43 @@
+# Two commands do everything on a machine with Python (3.11 to 3.13) and make:
+#   make demo   set up .venv and run the whole way once on procedural surfaces
+#   make test   set up .venv with the test tools and run the whole suite
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check docs install install-test clean
+
+demo: $(VENV)/.installed
+	$(BIN)/vaeneer demo --out vaeneer-demo --overwrite
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m vaeneer.cli_reference --check docs/cli.md
+
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m vaeneer.cli_reference --write docs/cli.md
+
+install: $(VENV)/.installed
+
+install-test: $(VENV)/.installed-test
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e '.[test]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

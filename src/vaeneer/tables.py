@@ -1,0 +1,179 @@
+"""What a command shows at its end: small tables made of a report's `to_dict()`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+Values = Mapping[str, Any]
+_COLOURS = {
+    "grey": "constant grey",
+    "training_mean": "the training images' mean colour",
+    "own_mean": "each image's own mean colour",
+}
+_MANY = 10
+
+
+def plain(title: str, values: Values) -> RenderableType:
+    """Names with values, for reports without a table of their own."""
+    table = _two_columns(title)
+    for name, value in _flat(values):
+        table.add_row(name, value)
+    return table
+
+
+def preparation(values: Values) -> RenderableType:
+    """What became of the files of a raw folder."""
+    lists = ("skipped_files", "straddling", "warnings")
+    counts = {name: value for name, value in values.items() if name not in lists}
+    notes = [f"warning: {line}" for line in values.get("warnings", ())]
+    return Group(plain("prepare", counts), *notes)
+
+
+def training(values: Values) -> RenderableType:
+    """The last epoch of a run, its best, and where the pictures are."""
+    line = values["figures"]
+    train, valid = line["train"], line["valid"]
+    table = Table(title=_title("train", values["out"]), title_justify="left")
+    for head in ("", "loss", "reconstruction", "KL", "nats/dim", "above entropy", "active"):
+        table.add_column(head, justify="left" if not head else "right")
+    table.add_row("training, last epoch", *_elbo(train), "")
+    table.add_row("validation, last epoch", *_elbo(valid), f"{valid['active_units']}")
+    for name, excess in valid["trivial_excess_nats"].items():
+        if excess is not None:
+            table.add_row(_COLOURS[name], "", "", "", "", f"{excess:,.0f}", "")
+    best = values["best_nats_per_image"]
+    return Group(
+        table,
+        "Losses in nats per image. Summed over 16 images, as the seed quotes it, the training loss"
+        f" is {train['seed_loss']:,.0f}.",
+        f"best epoch {values['best_epoch']} of {values['epochs']} ({best:,.0f} nats per image on"
+        f" validation); {values['steps']:,} steps in {values['seconds']:,.0f} s,"
+        f" {line['images_per_second']:.1f} images/s",
+        *_paths(values),
+    )
+
+
+def evaluation(values: Values) -> RenderableType:
+    """The model beside the predictors that know nothing but a colour."""
+    entropy = values["entropy_nats"]
+    table = Table(title=_title("evaluate", values["folder"]), title_justify="left")
+    for head in ("predictor", "nats/image", "nats/dim", "above entropy"):
+        table.add_column(head, justify="left" if head == "predictor" else "right")
+    dims = values["nats_per_image"] / values["nats_per_dim"]
+    rows = [("this model", values["excess_nats"])]
+    if values["iwae_nats"] is not None:
+        bound = values["iwae_nats"] - entropy
+        rows.append((f"  bound of {values['iwae_samples']} weighted samples", bound))
+    rows += [(_COLOURS[k], v) for k, v in values["trivial_excess_nats"].items() if v is not None]
+    rows.append(("the least possible (entropy)", 0.0))
+    for name, excess in rows:
+        nats = entropy + excess
+        table.add_row(name, f"{nats:,.0f}", f"{nats / dims:.4f}", f"{excess:,.0f}")
+    return Group(
+        table,
+        f"{values['images']:,} images: reconstruction {values['reconstruction_nats']:,.1f} + KL"
+        f" {values['kl_nats']:,.1f} nats, {values['active_units']} active units,"
+        f" PSNR {values['psnr_db']:.2f} dB, SSIM {values['ssim']:.3f};"
+        f" from {values['best_image_nats']:,.0f} to {values['worst_image_nats']:,.0f}"
+        f" nats per image; {values['seconds']:,.1f} s",
+        *_paths(values),
+    )
+
+
+def similarity(values: Values) -> RenderableType:
+    """One row for each representation, on the same crops."""
+    table = Table(title=_title("similarity", values["folder"]), title_justify="left")
+    for head in ("representation", "AUC", "95 %", "d'", "EER", "recall@1"):
+        justify = "left" if head == "representation" else "right"
+        table.add_column(head, justify=justify, no_wrap=True)
+    for row in values["representations"].values():
+        low_high = row["auc_ci95"]
+        table.add_row(
+            row["title"],
+            f"{row['auc']:.4f}",
+            "-" if low_high is None else "{:.3f} to {:.3f}".format(*low_high),
+            "-" if row["d_prime"] is None else f"{row['d_prime']:.2f}",
+            f"{row['eer']:.3f}",
+            f"{row['recall_at_1']:.3f}",
+        )
+    return Group(
+        table,
+        f"{values['images']:,} images, {values['same_pairs']:,} pairs of crops of one image,"
+        f" {values['different_pairs']:,} of two; chance: AUC 0.5,"
+        f" recall@1 {values['chance_recall_at_1']:.4f}; {values['seconds']:,.1f} s",
+        *values["notes"],
+        *_paths(values),
+    )
+
+
+def demonstration(values: Values) -> RenderableType:
+    """The short table of a demo, and where to look."""
+    shown = {name: value for name, value in values.items() if name not in ("pictures", "report")}
+    return Group(
+        plain("demo", shown),
+        *_paths(values),
+        f"the report, one file with everything: {values['report']}",
+    )
+
+
+def inspection(values: Values) -> RenderableType:
+    """What a folder is, and its facts."""
+    return plain(f"{values['kind']}: {values['path']}", values["facts"])
+
+
+def _elbo(figures: Values) -> Iterable[str]:
+    total, excess = figures["nats_per_image"], figures["excess_nats"]
+    yield f"{total:,.0f}"
+    yield f"{figures['reconstruction_nats']:,.0f}"
+    yield f"{figures['kl_nats']:,.1f}"
+    yield f"{figures['nats_per_dim']:.4f}"
+    yield "-" if excess is None else f"{excess:,.0f}"
+
+
+def _paths(values: Values) -> Iterable[str]:
+    skipped = values.get("skipped", {})
+    for path, reason in list(skipped.items())[:_MANY]:
+        yield f"skipped {path}: {reason}"
+    if skipped:
+        yield f"skipped {len(skipped):,} files in all"
+    for picture in values.get("pictures", ()):
+        yield f"picture {picture}"
+
+
+def _title(command: str, what: str) -> str:
+    return f"{command}: {what}"
+
+
+def _two_columns(title: str) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _flat(values: Values, prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        label = f"{prefix}{name}".replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{label}: ")
+        elif value is not None and value != []:
+            rows.append((label, _cell(value)))
+    return rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        shown = [_cell(item) for item in value[:_MANY]]
+        return "\n".join([*shown, "..."] if len(value) > _MANY else shown)
+    return str(value)
