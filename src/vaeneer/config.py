@@ -36,7 +36,8 @@ class PrepareSettings:
     """Images with more pixels than this are skipped undecoded (decompression bombs)."""
 
     near_duplicate_bits: int = 6
-    """Bits of 64 in which the perceptual hashes of near duplicates may differ."""
+    """Bits of 64 in which perceptual hashes of near duplicates may differ; where the light and
+    dark of their thumbnails agree, twice as many."""
 
     split: Path | None = None
     """CSV file (columns: file, split) with a given split; files it does not name are skipped."""

@@ -55,7 +55,10 @@ class ConsoleProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with RichProgress(*columns, console=self._console, transient=True) as bars:
+        shown = self._console.is_terminal  # into a log file go only the lines that are said
+        with RichProgress(
+            *columns, console=self._console, transient=True, disable=not shown
+        ) as bars:
             yield _RichBar(bars, bars.add_task(title, total=total, unit=unit, note=""))
 
     def say(self, line: str) -> None:

@@ -11,8 +11,8 @@ from rich.table import Table
 Values = Mapping[str, Any]
 _COLOURS = {
     "grey": "constant grey",
-    "training_mean": "the training images' mean colour",
-    "own_mean": "each image's own mean colour",
+    "training_mean": "mean training colour",
+    "own_mean": "each image's mean colour",
 }
 _MANY = 10
 
@@ -38,18 +38,19 @@ def training(values: Values) -> RenderableType:
     line = values["figures"]
     train, valid = line["train"], line["valid"]
     table = Table(title=_title("train", values["out"]), title_justify="left")
-    for head in ("", "loss", "reconstruction", "KL", "nats/dim", "above entropy", "active"):
-        table.add_column(head, justify="left" if not head else "right")
-    table.add_row("training, last epoch", *_elbo(train), "")
-    table.add_row("validation, last epoch", *_elbo(valid), f"{valid['active_units']}")
+    table.add_column("last epoch", no_wrap=True)
+    for head in ("loss", "pixels", "KL", "nats/dim", "excess", "active"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_row("training", *_elbo(train), "")
+    table.add_row("validation", *_elbo(valid), f"{valid['active_units']}")
     for name, excess in valid["trivial_excess_nats"].items():
         if excess is not None:
             table.add_row(_COLOURS[name], "", "", "", "", f"{excess:,.0f}", "")
     best = values["best_nats_per_image"]
     return Group(
         table,
-        "Losses in nats per image. Summed over 16 images, as the seed quotes it, the training loss"
-        f" is {train['seed_loss']:,.0f}.",
+        "nats per image; excess: above the entropy of the pixels, the least possible. Summed over 16"
+        f" images, as the seed quotes it, the training loss is {train['seed_loss']:,.0f}.",
         f"best epoch {values['best_epoch']} of {values['epochs']} ({best:,.0f} nats per image on"
         f" validation); {values['steps']:,} steps in {values['seconds']:,.0f} s,"
         f" {line['images_per_second']:.1f} images/s",
@@ -62,7 +63,7 @@ def evaluation(values: Values) -> RenderableType:
     entropy = values["entropy_nats"]
     table = Table(title=_title("evaluate", values["folder"]), title_justify="left")
     for head in ("predictor", "nats/image", "nats/dim", "above entropy"):
-        table.add_column(head, justify="left" if head == "predictor" else "right")
+        table.add_column(head, justify="left" if head == "predictor" else "right", no_wrap=True)
     dims = values["nats_per_image"] / values["nats_per_dim"]
     rows = [("this model", values["excess_nats"])]
     if values["iwae_nats"] is not None:
@@ -87,9 +88,9 @@ def evaluation(values: Values) -> RenderableType:
 def similarity(values: Values) -> RenderableType:
     """One row for each representation, on the same crops."""
     table = Table(title=_title("similarity", values["folder"]), title_justify="left")
-    for head in ("representation", "AUC", "95 %", "d'", "EER", "recall@1"):
-        justify = "left" if head == "representation" else "right"
-        table.add_column(head, justify=justify, no_wrap=True)
+    table.add_column("representation", no_wrap=True)
+    for head in ("AUC", "95 %", "d'", "EER", "recall@1"):
+        table.add_column(head, justify="right", no_wrap=True)
     for row in values["representations"].values():
         low_high = row["auc_ci95"]
         table.add_row(

@@ -23,6 +23,7 @@ from vaeneer.files import claim_folder, replacing_folder, write_json
 from vaeneer.model.card import FORMAT, ModelCard
 from vaeneer.model.vae import VAE
 
+WEIGHTS = "model.safetensors"
 ARCHITECTURES = {"reference": VAE}
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 _NESTS = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
@@ -46,7 +47,7 @@ def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     )
     weights = {name: value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
     with replacing_folder(folder) as temporary:
-        save_file(weights, temporary / "model.safetensors")
+        save_file(weights, temporary / WEIGHTS)
         write_json(temporary / "config.json", dataclasses.asdict(known))
     return folder
 
@@ -59,11 +60,11 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
     folder = find_model(path)
     card = read_card(folder)
     try:
-        weights = load_file(folder / "model.safetensors")
+        weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelFileError(f"{folder / 'model.safetensors'} cannot be read: {error}") from error
+        raise ModelFileError(f"{folder / WEIGHTS} cannot be read: {error}") from error
     vae = ARCHITECTURES[card.architecture]()
-    _put_weights(vae, weights, folder / "model.safetensors")
+    _put_weights(vae, weights, folder / WEIGHTS)
     vae.card = card
     return vae.to(device).eval()
 
@@ -86,6 +87,10 @@ def read_card(path: Path | str) -> ModelCard:
             f"{file} names the architecture {card.architecture!r};"
             f" this vaeneer knows {', '.join(ARCHITECTURES)}."
         )
+    if card.latent_mean is not None and len(card.latent_mean) != card.latent_size:
+        raise ModelFileError(
+            f"{file} has a latent_mean of {len(card.latent_mean)} numbers, not {card.latent_size}."
+        )
     return card
 
 
@@ -95,12 +100,13 @@ def find_model(path: Path | str) -> Path:
     Raises ModelFileError when there is none.
     """
     folder = Path(path)
-    for candidate in (folder, folder / "best", folder / "best.previous", folder / "last"):
-        if (candidate / "model.safetensors").is_file() and (candidate / "config.json").is_file():
-            return candidate
+    for place in (folder, folder / "best", folder / "last"):
+        for candidate in (place, place.with_name(place.name + ".previous")):  # killed while saving
+            if (candidate / "config.json").is_file() and (candidate / WEIGHTS).is_file():
+                return candidate
     if folder.is_file():
         raise ModelFileError(
-            f"{folder} is a file; a model is a folder (vaeneer import-weights makes one of a .pth)."
+            f"{folder} is a file; a model is a folder (of a .pth, vaeneer import-weights makes one)."
         )
     raise ModelFileError(f"{folder} holds no model (config.json and model.safetensors) and no run.")
 

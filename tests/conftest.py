@@ -1,0 +1,54 @@
+"""Small procedural data shared by the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vaeneer.model.card import ModelCard
+from vaeneer.model.checkpoint import save
+from vaeneer.model.vae import VAE
+
+Painter = Callable[[Path, int], Path]
+
+
+@pytest.fixture(scope="session")
+def paint() -> Painter:
+    """Write one small surface: a seeded colour with noise and a slow gradient."""
+
+    def write(path: Path, seed: int, side_px: int = 72) -> Path:
+        random = np.random.default_rng(seed)
+        colour = random.integers(40, 216, 3)
+        slope = np.linspace(-20, 20, side_px)[:, None, None]
+        pixels = colour + slope + random.normal(0, 8, (side_px, side_px, 1))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def data_set(tmp_path_factory: pytest.TempPathFactory, paint: Painter) -> Path:
+    """A data set in the seed's own layout: 10 images to train on, 4 to validate."""
+    root = tmp_path_factory.mktemp("train-data")
+    for number in range(10):
+        paint(root / "train" / "wall" / f"wall_{chr(97 + number)}.png", number)
+    for number in range(4):
+        paint(root / "valid" / "floor" / f"floor_{chr(97 + number)}.png", 100 + number)
+    return root
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained reference network with a card that knows a mean colour and a mean latent."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        vae = VAE()
+    card = ModelCard(training_mean_rgb=(0.4, 0.5, 0.6), latent_mean=[0.001] * 512)
+    return save(vae, tmp_path_factory.mktemp("models") / "untrained", card=card)

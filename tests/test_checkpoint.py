@@ -1,0 +1,185 @@
+"""Model files: data only, whole or not at all, refused when they are damaged or foreign."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import vaeneer
+from vaeneer.errors import ModelFileError, OutputExistsError
+from vaeneer.model.card import ModelCard
+from vaeneer.model.checkpoint import find_model, load, read_card, save
+from vaeneer.model.importing import import_weights
+from vaeneer.model.vae import VAE
+
+
+@pytest.fixture(scope="module")
+def vae() -> VAE:
+    torch.manual_seed(11)
+    return VAE().eval()
+
+
+def same(first: VAE, second: VAE) -> bool:
+    one, other = first.state_dict(), second.state_dict()
+    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_save_and_load_change_nothing(vae: VAE, tmp_path: Path) -> None:
+    card = ModelCard(latent_mean=[0.25] * 512, figures={"nats_per_image": 1.5})
+    vaeneer.save(vae, tmp_path / "model", card=card)
+    loaded = vaeneer.load(tmp_path / "model")
+    assert same(vae, loaded)
+    assert not loaded.training
+    assert loaded.card.latent_mean == card.latent_mean
+    assert loaded.card.figures == card.figures
+    assert loaded.card.parameters == 3_297_571
+    images = torch.rand(2, 3, 254, 254)
+    with torch.no_grad():
+        assert torch.equal(vae(images).logits, loaded(images).logits)
+    vaeneer.save(loaded, tmp_path / "again")
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("model", "again")]
+    assert files[0] == files[1]
+
+
+def test_a_model_folder_holds_data_files_only(vae: VAE, tmp_path: Path) -> None:
+    save(vae, tmp_path / "model")
+    files = sorted(path.name for path in (tmp_path / "model").iterdir())
+    assert files == ["config.json", "model.safetensors"]
+    assert list(load_file(tmp_path / "model" / "model.safetensors").keys())
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["latent_size"] == 512
+
+
+def test_saving_again_replaces_a_model_but_nothing_else(vae: VAE, tmp_path: Path) -> None:
+    save(vae, tmp_path / "model", card=ModelCard(data={"images": 1}))
+    save(vae, tmp_path / "model", card=ModelCard(data={"images": 2}))
+    assert read_card(tmp_path / "model").data == {"images": 2}
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter.txt").write_text("1")
+    with pytest.raises(OutputExistsError):
+        save(vae, other)
+    assert (other / "chapter.txt").read_text() == "1"
+
+
+def test_a_failed_save_leaves_the_old_model(
+    vae: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(vae, tmp_path / "model", card=ModelCard(data={"images": 1}))
+
+    def full(path: int) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save(vae, tmp_path / "model", card=ModelCard(data={"images": 2}))
+    assert load(tmp_path / "model").card.data == {"images": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_run_stands_for_its_best_model_and_then_its_last(vae: VAE, tmp_path: Path) -> None:
+    save(vae, tmp_path / "run" / "last")
+    assert find_model(tmp_path / "run") == tmp_path / "run" / "last"
+    save(vae, tmp_path / "run" / "best")
+    assert find_model(tmp_path / "run") == tmp_path / "run" / "best"
+
+
+def test_a_model_killed_between_two_renames_is_still_found(vae: VAE, tmp_path: Path) -> None:
+    save(vae, tmp_path / "run" / "best")
+    (tmp_path / "run" / "best").rename(tmp_path / "run" / "best.previous")
+    assert find_model(tmp_path / "run") == tmp_path / "run" / "best.previous"
+    assert find_model(tmp_path / "run" / "best") == tmp_path / "run" / "best.previous"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "what"),
+    [
+        ("config.json", b"{", "cannot be read"),
+        ("config.json", b'{"colour": 1}', "cannot be read"),
+        ("config.json", b'{"format": 99}', "format 99"),
+        ("config.json", b'{"architecture": "cathedral"}', "cathedral"),
+        ("config.json", b'{"latent_mean": [0.5]}', "latent_mean"),
+        ("model.safetensors", b"damaged", "cannot be read"),
+    ],
+)
+def test_damaged_or_newer_files_are_refused(
+    vae: VAE, tmp_path: Path, file: str, content: bytes, what: str
+) -> None:
+    save(vae, tmp_path / "model")
+    (tmp_path / "model" / file).write_bytes(content)
+    with pytest.raises(ModelFileError, match=what):
+        load(tmp_path / "model")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="holds no model"):
+        load(tmp_path)
+    with pytest.raises(ModelFileError, match="holds no model"):
+        load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("nest", [None, "state_dict"])
+def test_the_seeds_pth_files_load(vae: VAE, tmp_path: Path, prefix: str, nest: str | None) -> None:
+    weights = {prefix + name: value for name, value in vae.state_dict().items()}
+    torch.save({nest: weights, "epoch": 5} if nest else weights, tmp_path / "seed.pth")
+    report = import_weights(tmp_path / "seed.pth", out=tmp_path / "model")
+    assert report.parameters == 3_297_571
+    assert same(vae, load(tmp_path / "model"))
+
+
+def test_importing_with_the_training_images_learns_their_means(
+    vae: VAE, tmp_path: Path, data_set: Path
+) -> None:
+    torch.save(vae.state_dict(), tmp_path / "seed.pth")
+    import_weights(tmp_path / "seed.pth", out=tmp_path / "model", data=data_set / "train")
+    card = read_card(tmp_path / "model")
+    assert card.training_mean_rgb is not None
+    assert all(0 < channel < 1 for channel in card.training_mean_rgb)
+    assert card.latent_mean is not None
+    assert len(card.latent_mean) == 512
+    assert card.data["images"] == 10
+
+
+class Evil(nn.Module):
+    """A whole network, saved as the seed's author might: it needs code to load."""
+
+
+def test_a_pickled_network_is_refused(tmp_path: Path) -> None:
+    torch.save(Evil(), tmp_path / "network.pth")
+    with pytest.raises(ModelFileError, match=r"state_dict\(\)"):
+        import_weights(tmp_path / "network.pth", out=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (os.mkdir, (str(tmp_path / "owned"),))
+
+    torch.save({"weights": Attack()}, tmp_path / "attack.pth")
+    with pytest.raises(ModelFileError):
+        import_weights(tmp_path / "attack.pth", out=tmp_path / "model")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_weights_of_another_network_are_refused(vae: VAE, tmp_path: Path) -> None:
+    weights = vae.state_dict()
+    weights["encoder.mu.weight"] = torch.zeros(2, 2)
+    torch.save(weights, tmp_path / "other.pth")
+    with pytest.raises(ModelFileError, match=r"encoder\.mu\.weight"):
+        import_weights(tmp_path / "other.pth", out=tmp_path / "model")
+    torch.save({"answer": 42}, tmp_path / "no.pth")
+    with pytest.raises(ModelFileError, match="no state dict"):
+        import_weights(tmp_path / "no.pth", out=tmp_path / "model")
+    (tmp_path / "text.pth").write_text("not weights")
+    with pytest.raises(ModelFileError):
+        import_weights(tmp_path / "text.pth", out=tmp_path / "model")
+    with pytest.raises(ModelFileError):
+        import_weights(tmp_path / "absent.pth", out=tmp_path / "model")
