@@ -1,0 +1,307 @@
+"""The documentation says what the code does: commands, public names, file formats, links."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vaeneer
+from vaeneer import errors
+from vaeneer.cli import app
+from vaeneer.cli_reference import check, main, text
+from vaeneer.config import EvaluateSettings, PrepareSettings, SimilaritySettings, TrainSettings
+from vaeneer.data.folder import ImageItem
+from vaeneer.data.manifest import ManifestRow
+from vaeneer.data.prepare_report import PrepareReport
+from vaeneer.demonstration import DemoReport
+from vaeneer.generating.drawing import PictureReport
+from vaeneer.inspection import InfoReport
+from vaeneer.measuring import evaluation
+from vaeneer.measuring.evaluation import EvaluationReport
+from vaeneer.measuring.measurement import Measurements
+from vaeneer.measuring.similarity import SimilarityFigures, SimilarityReport
+from vaeneer.model.card import ModelCard
+from vaeneer.model.importing import ImportReport
+from vaeneer.training.figures import epoch_line
+from vaeneer.training.loop import TrainReport
+from vaeneer.training.state import TrainState
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+NOT_YET = ("README.md", "docs/reference-parity.md")
+"""Pages that others write at the same time: links to them are not checked until they exist."""
+COMMANDS = [name for name in app if not name.startswith("-")]
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def section(name: str, heading: str) -> str:
+    """What stands below a heading, down to the next one of any level."""
+    found = re.search(rf"^#+ {re.escape(heading)}$(.*?)(?=^#|\Z)", page(name), re.M | re.S)
+    assert found, f"docs/{name} has no heading {heading!r}"
+    return found.group(1)
+
+
+def first_column(name: str, heading: str) -> list[str]:
+    """The names in backticks that begin the rows of a section's tables."""
+    return re.findall(r"^\| `([^`]+)` \|", section(name, heading), re.M)
+
+
+def python_blocks(markdown: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", markdown, re.M | re.S)
+
+
+# The commands
+
+
+def test_the_reference_of_the_commands_is_current() -> None:
+    check(DOCS / "cli.md")
+
+
+def test_the_reference_is_the_same_in_another_program_on_a_narrow_screen() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vaeneer.cli_reference"],
+        capture_output=True,
+        check=True,
+        env={"COLUMNS": "30", "TERM": "dumb", "PYTHONIOENCODING": "utf-8"},
+        cwd=DOCS,
+    )
+    assert done.stdout.decode() == text()
+
+
+def test_a_stale_reference_is_named_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cli.md"
+    assert main(["--write", str(file)]) == 0
+    assert main(["--check", str(file)]) == 0
+    file.write_text(text().replace("vaeneer train", "vaeneer learn"), encoding="utf-8")
+    assert main(["--check", str(file)]) == 1
+    assert f"--write {file}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_and_each_of_its_flags_is_in_the_reference(command: str) -> None:
+    below = section("cli.md", f"vaeneer {command}")
+    for argument in app[command].assemble_argument_collection(parse_docstring=True):
+        if argument.show:
+            name = argument.field_info.name
+            flags = (f"`{name.upper()}", f"`{argument.name}")
+            assert any(flag in below for flag in flags), name
+            assert argument.parameter.help, f"{command} {argument.name} has no help"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_is_in_the_quick_start_or_the_readme(command: str) -> None:
+    readme = ROOT / "README.md"
+    pages = page("quickstart.md") + (readme.read_text("utf-8") if readme.is_file() else "")
+    assert f"vaeneer {command}" in pages
+
+
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [
+        ("prepare", PrepareSettings),
+        ("train", TrainSettings),
+        ("evaluate", EvaluateSettings),
+        ("similarity", SimilaritySettings),
+    ],
+)
+def test_each_setting_is_in_the_reference(command: str, settings: type) -> None:
+    below = section("cli.md", f"vaeneer {command}")
+    for field in fields(settings):
+        assert f"`--{field.name.replace('_', '-')}" in below
+
+
+# The formats
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind", "others"),
+    [
+        ("manifest.parquet", ManifestRow, set()),
+        ("report.json", PrepareReport, {"version", "settings"}),
+        ("state.safetensors", TrainState, set()),
+        ("config.json", ModelCard, set()),
+        ("evaluation.json", EvaluationReport, set()),
+        ("similarity.json", SimilarityReport, set()),
+        ("similarity.json: representations", SimilarityFigures, set()),
+    ],
+)
+def test_each_field_of_a_file_is_documented_once_and_none_is_made_up(
+    heading: str, kind: type, others: set[str]
+) -> None:
+    documented = first_column("formats.md", heading)
+    assert sorted(documented) == sorted({field.name for field in fields(kind)} | others)
+
+
+def two_measurements() -> Measurements:
+    """Figures of two images, any numbers."""
+    two, empty = np.ones(2), ()
+    return Measurements(
+        items=tuple(ImageItem(Path(n), n, n) for n in ("a.png", "b.png")),
+        skipped=empty,
+        side_px=254,
+        reconstruction_nats=two,
+        squared_error=two,
+        kl_nats=two,
+        entropy_nats=two,
+        rgb=np.full((2, 3), 0.5),
+        kl_per_latent_nats=two,
+        mu=np.ones((2, 2), np.float32),
+        psnr_db=two,
+        ssim=two,
+        iwae_nats=None,
+    )
+
+
+def test_metrics_are_documented() -> None:
+    state = TrainState(sums={"images": 1, "reconstruction": 1, "kl": 1, "entropy": 1})
+    line = epoch_line(state, "bce", two_measurements(), None)
+    assert first_column("formats.md", "metrics.jsonl") == list(line)
+    assert first_column("formats.md", "metrics.jsonl: train") == list(line["train"])
+    assert first_column("formats.md", "metrics.jsonl: valid") == list(line["valid"])
+
+
+def test_per_image_figures_are_documented(tmp_path: Path) -> None:
+    evaluation._write_per_image(tmp_path / "per-image.csv", two_measurements())
+    with (tmp_path / "per-image.csv").open(newline="", encoding="utf-8") as file:
+        assert first_column("formats.md", "per-image.csv") == next(csv.reader(file))
+
+
+# The Python API
+
+
+@pytest.mark.parametrize("name", vaeneer.__all__)
+def test_each_public_name_has_its_own_section(name: str) -> None:
+    assert section("python-api.md", f"`{name}`").strip()
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in vaeneer.__all__ if inspect.isfunction(getattr(vaeneer, n))]
+)
+def test_each_signature_is_as_in_the_code(name: str) -> None:
+    stub: dict[str, Callable[..., object]] = {}
+    block = python_blocks(section("python-api.md", f"`{name}`"))[0]
+    exec(compile(f"from __future__ import annotations\n{block}", name, "exec"), stub)
+    assert str(inspect.signature(stub[name])) == str(inspect.signature(getattr(vaeneer, name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "report"),
+    [
+        ("train", TrainReport),
+        ("sample", PictureReport),
+        ("info", InfoReport),
+        ("import_weights", ImportReport),
+        ("demo", DemoReport),
+    ],
+)
+def test_each_field_of_a_report_is_documented(name: str, report: type) -> None:
+    below = section("python-api.md", f"`{name}`")
+    assert [field.name for field in fields(report) if f"`{field.name}`" not in below] == []
+
+
+def test_each_error_is_documented() -> None:
+    kinds = [name for name, value in vars(errors).items() if inspect.isclass(value)]
+    assert {k for k in kinds if k.endswith(("Error", "Interrupted"))} == {
+        *first_column("python-api.md", "`VaeneerError`"),
+        "VaeneerError",
+    }
+
+
+def test_each_method_of_the_network_is_documented() -> None:
+    own = [name for name, value in vars(vaeneer.VAE).items() if not name.startswith("_")]
+    below = section("python-api.md", "`VAE`")
+    assert [name for name in own if f"`{name}(" not in below] == []
+
+
+@pytest.mark.parametrize("markdown", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_python_in_the_pages_compiles(markdown: Path) -> None:
+    for number, block in enumerate(python_blocks(markdown.read_text(encoding="utf-8"))):
+        compile(block, f"{markdown.name}, block {number}", "exec")
+
+
+# Links and trees
+
+
+def links() -> Iterator[tuple[str, str]]:
+    for markdown in PAGES:
+        prose = re.sub(r"^```.*?^```", "", markdown.read_text("utf-8"), flags=re.M | re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+            if not re.match(r"[a-z]+:", target):
+                yield markdown.relative_to(ROOT).as_posix(), target
+
+
+def slugs(markdown: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", markdown.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(("source", "target"), sorted(set(links())))
+def test_links_lead_somewhere(source: str, target: str) -> None:
+    name, _, anchor = target.partition("#")
+    file = ((ROOT / source).parent / name).resolve() if name else ROOT / source
+    if not file.exists() and file.relative_to(ROOT).as_posix() in NOT_YET:
+        pytest.skip(f"{name} is not written yet")
+    assert file.exists(), f"{source} links to {target}"
+    if anchor:
+        assert anchor in slugs(file), f"{source} links to {target}"
+
+
+def paths_in_tree(block: str) -> Iterator[str]:
+    """The paths of an indented file tree: folders end in /, phrases follow two spaces."""
+    above: list[tuple[int, str]] = []
+    for line in block.splitlines():
+        entry = re.match(r"([\s│├└─|]*)([\w./-]+)(?:\s{2,}|\s*$)", line)
+        if not entry:
+            continue
+        indent, name = len(entry.group(1)), entry.group(2)
+        above = [(depth, folder) for depth, folder in above if depth < indent]
+        yield "".join(folder for _, folder in above) + name
+        if name.endswith("/"):
+            above.append((indent, name))
+
+
+def test_a_tree_is_read_as_paths() -> None:
+    tree = "src/vaeneer/\n  cli.py      the commands\n  model/\n    vae.py   what a VAE is\ntests/"
+    assert list(paths_in_tree(tree)) == [
+        "src/vaeneer/",
+        "src/vaeneer/cli.py",
+        "src/vaeneer/model/",
+        "src/vaeneer/model/vae.py",
+        "tests/",
+    ]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+def test_each_file_of_a_tree_exists(name: str) -> None:
+    if not (ROOT / name).is_file():
+        pytest.skip(f"{name} is not written yet")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / name).read_text("utf-8"), re.M | re.S)
+    trees = [block for block in blocks if re.search(r"^src/", block, re.M)]
+    assert trees, f"{name} shows no tree with a line that begins with src/"
+    missing = [path for tree in trees for path in paths_in_tree(tree) if not (ROOT / path).exists()]
+    assert missing == []
+
+
+def test_the_architecture_names_each_module() -> None:
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page("architecture.md"), re.M | re.S)
+    shown = {path for block in blocks for path in paths_in_tree(block)}
+    package = ROOT / "src" / "vaeneer"
+    modules = {p.relative_to(ROOT).as_posix() for p in package.rglob("*.py") if p.stat().st_size}
+    empty = {path for path in modules if path.endswith("/__init__.py") and path.count("/") > 2}
+    assert modules - empty - shown == set()
