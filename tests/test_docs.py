@@ -104,6 +104,11 @@ def test_each_command_and_each_of_its_flags_is_in_the_reference(command: str) ->
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_is_a_public_function(command: str) -> None:
+    assert command.replace("-", "_") in vaeneer.__all__
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_is_in_the_quick_start_or_the_readme(command: str) -> None:
     readme = ROOT / "README.md"
     pages = page("quickstart.md") + (readme.read_text("utf-8") if readme.is_file() else "")
