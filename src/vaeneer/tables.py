@@ -49,7 +49,7 @@ def training(values: Values) -> RenderableType:
     best = values["best_nats_per_image"]
     return Group(
         table,
-        "nats per image; excess: above the entropy of the pixels, the least possible. Summed over 16"
+        "nats per image; excess: above the entropy of the pixels. Summed over 16"
         f" images, as the seed quotes it, the training loss is {train['seed_loss']:,.0f}.",
         f"best epoch {values['best_epoch']} of {values['epochs']} ({best:,.0f} nats per image on"
         f" validation); {values['steps']:,} steps in {values['seconds']:,.0f} s,"

@@ -106,9 +106,9 @@ def find_model(path: Path | str) -> Path:
                 return candidate
     if folder.is_file():
         raise ModelFileError(
-            f"{folder} is a file; a model is a folder (of a .pth, vaeneer import-weights makes one)."
+            f"{folder} is a file; a model is a folder (vaeneer import-weights makes one)."
         )
-    raise ModelFileError(f"{folder} holds no model (config.json and model.safetensors) and no run.")
+    raise ModelFileError(f"{folder} holds no model (config.json, model.safetensors) and no run.")
 
 
 def read_foreign_weights(file: Path | str) -> dict[str, Tensor]:

@@ -211,3 +211,4 @@ def check_settings(settings: TrainSettings) -> None:
     if settings.loss not in ("bce", "mse"):
         raise SettingsError(f"loss is {settings.loss!r}; use bce or mse.")
     crop_recipe(settings)
+    core_count(settings.workers)

@@ -1,0 +1,52 @@
+"""What stands in every result file: command, commit, machine, versions, date."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaeneer.files import write_json
+from vaeneer.runtime import choose_device, describe_device
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def provenance() -> dict[str, Any]:
+    """Command, commit (with "+" where the tree had changes), machine, versions and date."""
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if changed else ""),
+        "machine": f"{_processor()}, {describe_device(choose_device('auto'))}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def keep(name: str, result: dict[str, Any]) -> Path:
+    """Write benchmarks/results/NAME.json with its provenance; returns the path."""
+    path = RESULTS / f"{name}.json"
+    write_json(path, {"provenance": provenance(), **result})
+    return path
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} x {len(names)}" if names else platform.processor()
