@@ -15,5 +15,6 @@ if __name__ == "__main__":
     folder = given.pop(0) if given and not given[0].startswith("-") else "train-data/valid"
     newest = newest_run(Path("runs")) or Path("runs")
     code = run(["evaluate", str(newest), folder, *given])
-    show_pictures(newest / f"evaluation-{Path(folder).resolve().name}")
+    if code == 0 and "--out" not in given:
+        show_pictures(newest / f"evaluation-{Path(folder).resolve().name}")
     sys.exit(code)

@@ -117,6 +117,27 @@ def test_damaged_or_newer_files_are_refused(
         load(tmp_path / "model")
 
 
+def test_the_working_folder_can_be_a_run(
+    vae: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(vae, tmp_path / "best")
+    monkeypatch.chdir(tmp_path)
+    assert same(vae, load("."))
+
+
+def test_loading_draws_no_random_numbers(vae: VAE, tmp_path: Path) -> None:
+    save(vae, tmp_path / "model")
+    before = torch.get_rng_state()
+    load(tmp_path / "model")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_network_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="does not fit"):
+        save(VAE(encoder=nn.Linear(2, 2)), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="holds no model"):
         load(tmp_path)

@@ -11,21 +11,24 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import kstest
 
-from vaeneer.data.crops import CropRecipe, crop_generator, random_box, random_crop
+from vaeneer.config import TrainSettings
+from vaeneer.data.crops import CropRecipe, random_box, random_crop
 from vaeneer.errors import SettingsError
+from vaeneer.seeds import numbers_for
 
-RECIPE = CropRecipe()
+RECIPE = CropRecipe.of(TrainSettings())
+USUAL = RECIPE.ratio
 
 
-def boxes(width_px: int, height_px: int, count: int = 4000) -> np.ndarray:
-    found = [random_box(width_px, height_px, RECIPE, crop_generator(7, 0, i)) for i in range(count)]
-    return np.array(found)
+def boxes(side_px: int, recipe: CropRecipe) -> np.ndarray:
+    randoms = [numbers_for("crop", 3, index) for index in range(4000)]
+    return np.array([random_box(side_px, side_px, recipe, random) for random in randoms])
 
 
 def test_areas_are_uniform_and_ratios_log_uniform_where_both_fit() -> None:
     """In a small enough crop no draw is refused, so the plain distributions must show."""
-    recipe = CropRecipe(scale=(0.1, 0.5))
-    found = np.array([random_box(2000, 2000, recipe, crop_generator(3, i)) for i in range(4000)])
+    recipe = CropRecipe(scale=(0.1, 0.5), ratio=USUAL)
+    found = boxes(2000, recipe)
     width, height = found[:, 2] - found[:, 0], found[:, 3] - found[:, 1]
     area = width * height / 2000**2
     assert kstest(area, "uniform", args=(0.1, 0.4)).pvalue > 0.01
@@ -35,40 +38,40 @@ def test_areas_are_uniform_and_ratios_log_uniform_where_both_fit() -> None:
 
 def test_places_are_uniform_over_what_is_left() -> None:
     recipe = CropRecipe(scale=(0.25, 0.25), ratio=(1.0, 1.0))
-    found = np.array([random_box(1000, 1000, recipe, crop_generator(4, i)) for i in range(4000)])
+    found = boxes(1000, recipe)
     assert kstest(found[:, 0], "uniform", args=(0, 500)).pvalue > 0.01
     assert kstest(found[:, 1], "uniform", args=(0, 500)).pvalue > 0.01
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 1000))
 def test_every_crop_lies_inside_its_image(width: int, height: int, seed: int) -> None:
-    left, top, right, bottom = random_box(width, height, RECIPE, crop_generator(seed))
+    left, top, right, bottom = random_box(width, height, RECIPE, numbers_for("crop", seed))
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
 
 
 def test_an_image_too_long_for_the_recipe_gives_its_centre() -> None:
-    recipe = CropRecipe(scale=(1.0, 1.0))
-    left, top, right, bottom = random_box(1000, 100, recipe, crop_generator(1))
+    recipe = CropRecipe(scale=(1.0, 1.0), ratio=USUAL)
+    left, top, right, bottom = random_box(1000, 100, recipe, numbers_for("crop", 1))
     assert (right - left, bottom - top) == (133, 100)
     assert abs((left + right) - 1000) <= 1
 
 
 def test_a_crop_depends_on_its_place_alone() -> None:
     image = Image.effect_noise((300, 300), 60).convert("RGB")
-    first = random_crop(image, RECIPE, crop_generator(1, 2, 3))
+    first = random_crop(image, RECIPE, numbers_for("crop", 1, 2, 3))
     assert first.shape == (254, 254, 3)
     assert first.dtype == np.uint8
-    assert np.array_equal(first, random_crop(image, RECIPE, crop_generator(1, 2, 3)))
+    assert np.array_equal(first, random_crop(image, RECIPE, numbers_for("crop", 1, 2, 3)))
     for place in ((0, 2, 3), (1, 3, 3), (1, 2, 4)):
-        assert not np.array_equal(first, random_crop(image, RECIPE, crop_generator(*place)))
+        assert not np.array_equal(first, random_crop(image, RECIPE, numbers_for("crop", *place)))
 
 
 def test_a_whole_crop_is_the_resized_image() -> None:
     image = Image.effect_noise((320, 320), 60).convert("RGB")
     recipe = CropRecipe(scale=(1.0, 1.0), ratio=(1.0, 1.0))
     expected = image.resize((254, 254), Image.Resampling.BILINEAR)
-    assert np.array_equal(random_crop(image, recipe, crop_generator(0)), np.asarray(expected))
+    assert np.array_equal(random_crop(image, recipe, numbers_for("crop", 0)), np.asarray(expected))
 
 
 @pytest.mark.parametrize(

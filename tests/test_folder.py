@@ -61,6 +61,43 @@ def test_a_prepared_data_set_knows_assets_categories_and_near_duplicates(tmp_pat
     }
 
 
+def test_a_manifest_is_found_from_inside_the_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 255, (96, 96, 3)).astype(np.uint8)
+        (tmp_path / "raw" / "wood").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "raw" / "wood" / f"oak_{number}.png")
+    prepare(tmp_path / "raw", out=tmp_path / "data", settings=PrepareSettings(valid_fraction=0.5))
+    monkeypatch.chdir(tmp_path / "data" / "valid")
+    assert {item.category for item in open_folder(".").items} == {"wood"}
+
+
+def test_near_duplicates_and_assets_join_even_over_a_given_split(tmp_path: Path) -> None:
+    """Two files of one asset, one of them the look-alike of another: one surface in all."""
+    random = np.random.default_rng(0)
+    small = random.integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    oak = Image.fromarray(small).resize((128, 128), Image.Resampling.BICUBIC)
+    (tmp_path / "raw").mkdir()
+    oak.save(tmp_path / "raw" / "oak.png")
+    oak.save(tmp_path / "raw" / "elm.jpg", quality=90)
+    other = random.integers(0, 255, (128, 128, 3)).astype(np.uint8)
+    Image.fromarray(other).save(tmp_path / "raw" / "ash.png")
+    split = tmp_path / "split.csv"
+    split.write_text("file,split\noak.png,train\nelm.jpg,valid\nash.png,valid\n")
+    prepare(tmp_path / "raw", out=tmp_path / "data", settings=PrepareSettings(split=split))
+    assets = {i.path.stem: i.asset for i in open_folder(tmp_path / "data").items}
+    assert assets["oak"] == assets["elm"] != assets["ash"]
+
+
+def test_folders_behind_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "real" / "a.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "real")
+    assert [item.name for item in open_folder(tmp_path / "data").items] == ["link/a.png"]
+
+
 def test_a_survey_finds_the_mean_colour_and_the_unreadable(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), (255, 0, 51)).save(tmp_path / "red.png")
     Image.new("RGB", (90, 30), (0, 0, 51)).save(tmp_path / "dark.png")

@@ -28,6 +28,7 @@ LAYERS = (
     ("console",),
     ("files",),
     ("progress",),
+    ("seeds",),
     ("config",),
     ("errors",),
 )

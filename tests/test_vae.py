@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vaeneer
-from vaeneer.errors import ImageSizeError
+from vaeneer.errors import ImageSizeError, SettingsError
 from vaeneer.model.vae import VAE, eval_mode
 
 
@@ -109,3 +109,18 @@ def test_eval_mode_is_left_as_it_was_found_even_after_an_error() -> None:
     with pytest.raises(RuntimeError, match="as planned"):
         fail()
     assert network.training
+
+
+def test_representations_leave_a_network_in_training_as_it_was(images: torch.Tensor) -> None:
+    network = VAE().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.representation(images)
+    network.reconstruct(images)
+    network.sample(1)
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_an_unknown_latent_is_refused(vae: VAE, images: torch.Tensor) -> None:
+    with pytest.raises(SettingsError, match="mode"):
+        vae.representation(images, latent="mode")  # type: ignore[arg-type]

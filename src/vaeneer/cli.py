@@ -7,6 +7,7 @@ that are called, so that `--help` answers at once.
 from __future__ import annotations
 
 import json as json_module
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,11 +23,17 @@ from rich.console import Console, RenderableType
 import vaeneer
 from vaeneer import tables
 from vaeneer.config import (
+    RECONSTRUCTIONS,
+    SAMPLES,
     SEED,
+    SURFACE_SIDE_PX,
+    SURFACES,
     EvaluateSettings,
     PrepareSettings,
     SimilaritySettings,
     TrainSettings,
+    read_sections,
+    unknown_name,
 )
 from vaeneer.console import ConsoleProgress
 from vaeneer.errors import TrainingInterrupted, VaeneerError
@@ -85,9 +92,10 @@ def demo(
 def synthesize(
     folder: Path,
     *,
-    count: int = 192,
-    side_px: int = 384,
+    count: int = SURFACES,
+    side_px: int = SURFACE_SIDE_PX,
     seed: int = SEED,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write a raw library of procedural surfaces, as a scanner would leave it.
@@ -95,7 +103,7 @@ def synthesize(
     Parameters
     ----------
     folder
-        Where to write; must not exist, or be empty.
+        Where to write.
     count
         How many surfaces, spread over all families.
     side_px
@@ -120,7 +128,7 @@ def prepare(
 ) -> None:
     """Make a data set of a raw folder: verify, group by asset, find duplicates, split.
 
-    The raw folder is never changed. Running it again takes up what is new and quick.
+    The raw folder is never changed. Running it again is quick and takes up what is new.
 
     Parameters
     ----------
@@ -242,7 +250,7 @@ def sample(
     model: Path,
     *,
     out: Path = Path("samples.png"),
-    count: int = 16,
+    count: int = SAMPLES,
     seed: int = SEED,
     device: str = "auto",
     overwrite: Overwrite = False,
@@ -275,7 +283,7 @@ def reconstruct(
     images: Annotated[list[Path], Parameter(negative="")],
     *,
     out: Path = Path("reconstructions.png"),
-    count: int = 8,
+    count: int = RECONSTRUCTIONS,
     seed: int = SEED,
     device: str = "auto",
     overwrite: Overwrite = False,
@@ -359,15 +367,18 @@ def launch(
     debug
         Show the traceback of an error.
     """
-    app.config = (Toml(config, must_exist=True, allow_unknown=False),) if config else ()
+    app.config = (_toml(config),) if config else ()
     app(tokens)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line; the exit code: 0, 1 for errors, 128 + signal when stopped."""
+    """Run the command line; the exit code: 0, 1 for errors, 130 when stopped."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app.meta(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `vaeneer ... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except TrainingInterrupted as error:
         errors.print(str(error), markup=False)
         return 130
@@ -381,6 +392,16 @@ def run(arguments: Sequence[str]) -> int:
             errors.print(_sentence(error), markup=False)
         return 1
     return 0
+
+
+def _toml(config: Path) -> Toml:
+    """The settings in a file, its sections checked: cyclopts refuses unknown names in them."""
+    sections = read_sections(config)
+    commands = [name for name in app if not name.startswith("-")]
+    for section in sections:
+        if section not in commands:
+            raise unknown_name(config, f"section [{section}]", section, commands)
+    return Toml(config, must_exist=True, allow_unknown=False)
 
 
 def _sentence(error: Exception) -> str:

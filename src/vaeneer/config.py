@@ -7,15 +7,23 @@ field is its help everywhere.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from vaeneer.errors import SettingsError
 
 SEED = 0
+LARGEST_SEED = 2**63 - 1
+SURFACES = 192
+"""How many surfaces `synthesize` makes."""
+SURFACE_SIDE_PX = 384
+SAMPLES = 16
+"""How many samples `sample` draws."""
+RECONSTRUCTIONS = 8
+"""How many images `reconstruct` chooses from a folder."""
 Settings = TypeVar("Settings", bound="PrepareSettings | TrainSettings")
 
 
@@ -149,14 +157,46 @@ def read_settings(
 
     Raises SettingsError for a file that cannot be read and for unknown names, with a hint.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))[section]
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read as settings: {error!r}.") from error
+    table = read_sections(path).get(section)
+    if table is None:
+        raise SettingsError(f"{path} has no section [{section}].")
     names = {field.name for field in dataclasses.fields(kind)}
     for name in table:
         if name not in names and name not in ignore:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise SettingsError(f"{path} has the unknown setting {name!r}{hint}")
+            raise unknown_name(path, f"setting {name!r}", name, names)
     return kind(**{name: value for name, value in table.items() if name in names})
+
+
+def read_sections(path: Path) -> dict[str, dict[str, Any]]:
+    """The sections of a TOML file of settings. Raises SettingsError when it cannot be read."""
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as TOML settings: {error}.") from error
+    loose = [name for name, value in sections.items() if not isinstance(value, dict)]
+    if loose:
+        raise SettingsError(f"{path} has {loose[0]!r} outside a section, such as [train].")
+    return sections
+
+
+def unknown_name(path: Path, what: str, name: str, known: Iterable[str]) -> SettingsError:
+    """The error for an unknown name in a settings file, with the nearest known one as a hint."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), 1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return SettingsError(f"{path} has the unknown {what}{hint}")
+
+
+def require(settings: object, **least: float) -> None:
+    """Raise SettingsError for the first of the named settings that is below its least value."""
+    for name, bound in least.items():
+        require_number(name, getattr(settings, name), bound)
+
+
+def require_number(name: str, value: float, least: float) -> None:
+    """Raise SettingsError when a number is below `least` or NaN, or a seed too large."""
+    if not value >= least:
+        raise SettingsError(f"{name} is {value}; use {least} or more.")
+    if name == "seed" and value > LARGEST_SEED:
+        raise SettingsError(f"seed is {value}; use {LARGEST_SEED} or less.")

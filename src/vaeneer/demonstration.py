@@ -21,7 +21,7 @@ from vaeneer.measuring.similarity import similarity
 from vaeneer.progress import Progress, Silent
 from vaeneer.training.loop import train
 
-SURFACES = 210
+DEMO_SURFACES = 210
 IMAGES_IN_TIME = 2700  # what two cores train on in about a hundred seconds
 
 
@@ -70,7 +70,7 @@ def demo(
     root = claim_folder(Path(out), overwrite=overwrite, inputs=[Path(data)] if data else [])
     raw = root / "raw" if data is None else Path(data)
     if data is None:
-        synthesize(raw, count=SURFACES, seed=seed, progress=progress)
+        synthesize(raw, count=DEMO_SURFACES, seed=seed, progress=progress)
     prepare(raw, out=root / "data", settings=PrepareSettings(seed=seed), progress=progress)
     sides = open_data_set(root / "data")
     settings = TrainSettings(seed=seed, epochs=epochs or _fitting_epochs(sides))

@@ -102,9 +102,13 @@ def _training_section(results: Results) -> Section:
             " to have learnt more than colour.",
         ),
         pictures=(
-            Picture(plots / "training-loss.png", "The training loss, summed over 16 images."),
-            Picture(plots / "validation.png", "On held-out surfaces, above their pixels' entropy."),
-            Picture(plots / "kl-per-latent.png", "How many nats each of the 512 latents carries."),
+            Picture(
+                plots / "training-loss.png", "The training loss, summed over 16 images.", half=True
+            ),
+            Picture(
+                plots / "validation.png", "On held-out surfaces, above their entropy.", half=True
+            ),
+            Picture(plots / "kl-per-latent.png", "How many nats each latent carries.", half=True),
         ),
         command=f"vaeneer train {results.root / 'data'} --out {results.root / 'run'}"
         f" --epochs {results.trained.epochs}",
@@ -139,7 +143,11 @@ def _reconstruction_section(results: Results, own_mean: float) -> Section:
         (
             Picture(results.reconstructions, "Held-out surfaces, each above its reconstruction."),
             Picture(results.samples, "Samples of the prior: nothing but random numbers went in."),
-            *(Picture(Path(p), "") for p in found.pictures if p.endswith("loss-per-image.png")),
+            *(
+                Picture(Path(path), "What each held-out surface costs.")
+                for path in found.pictures
+                if path.endswith("loss-per-image.png")
+            ),
         ),
         command=f"vaeneer evaluate {results.root / 'run'} {results.root / 'data' / 'valid'}",
     )

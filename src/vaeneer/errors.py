@@ -5,7 +5,7 @@ VaeneerError
 ├── OutputExistsError      the output folder holds something already
 ├── DataError              a folder of images cannot be used
 │   └── ImageFileError     one file cannot be read as an image (the folder goes on without it)
-├── ImageSizeError         a tensor of images has the wrong height, width, channels or rank
+├── ImageSizeError         a tensor of images or latents has the wrong shape
 ├── ModelFileError         a model, run or weights file cannot be read
 └── TrainingError          a run cannot start or go on
     ├── NonFiniteLossError     the loss became NaN or infinite
@@ -46,7 +46,7 @@ class ImageFileError(DataError):
 
 
 class ImageSizeError(VaeneerError, ValueError):
-    """A tensor of images has the wrong rank, channels, height or width."""
+    """A tensor of images or latents has the wrong shape."""
 
 
 class ModelFileError(VaeneerError):

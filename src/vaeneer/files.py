@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +21,10 @@ def replacing(path: Path) -> Iterator[Path]:
     On any exception the temporary file is removed and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path)
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; ours are ordinary
         _fsync(temporary)
         temporary.replace(path)
         _fsync(path.parent)
@@ -42,11 +40,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     one whole folder exists, as `path` or as `path` + ".previous".
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    temporary = _beside(path)
+    temporary.mkdir()
     previous = path.with_name(path.name + ".previous")
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
             _fsync(file)
         _fsync(temporary)
@@ -82,22 +80,21 @@ def claim_folder(path: Path, *, overwrite: bool = False, inputs: Sequence[Path] 
     if path.is_dir() and any(path.iterdir()):
         if not overwrite:
             raise OutputExistsError(
-                f"{path} exists and is not empty; pass --overwrite to replace it, or another --out."
+                f"{path} exists and is not empty; name another folder, or pass --overwrite."
             )
         for needed in (*inputs, Path.cwd(), Path.home()):
             if needed.resolve().is_relative_to(path.resolve()):
                 raise OutputExistsError(
-                    f"{path} cannot be replaced, since {needed} is in it; take another --out."
+                    f"{path} cannot be replaced, since {needed} is in it; name another folder."
                 )
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: Path) -> Path:
+    """A name that nobody has, in the same folder, so that renaming is one step."""
+    return path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.part")
 
 
 def _fsync(path: Path) -> None:

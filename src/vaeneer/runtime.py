@@ -1,4 +1,4 @@
-"""Device, seeds and the words for them: the one place that knows about CUDA."""
+"""Devices, the words for them, and cores: the one place that knows about CUDA."""
 
 from __future__ import annotations
 

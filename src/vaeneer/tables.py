@@ -27,7 +27,7 @@ def plain(title: str, values: Values) -> RenderableType:
 
 def preparation(values: Values) -> RenderableType:
     """What became of the files of a raw folder."""
-    lists = ("skipped_files", "straddling", "warnings")
+    lists = ("skipped_files", "straddling_pairs", "missing", "warnings")
     counts = {name: value for name, value in values.items() if name not in lists}
     notes = [f"warning: {line}" for line in values.get("warnings", ())]
     return Group(plain("prepare", counts), *notes)
@@ -41,18 +41,19 @@ def training(values: Values) -> RenderableType:
     table.add_column("last epoch", no_wrap=True)
     for head in ("loss", "pixels", "KL", "nats/dim", "excess", "active"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_row("training", *_elbo(train), "")
+    kind = "" if train["loss"] == "bce" else " (squared errors)"
+    table.add_row(f"training{kind}", *_elbo(train), "")
     table.add_row("validation", *_elbo(valid), f"{valid['active_units']}")
     for name, excess in valid["trivial_excess_nats"].items():
         if excess is not None:
             table.add_row(_COLOURS[name], "", "", "", "", f"{excess:,.0f}", "")
-    best = values["best_nats_per_image"]
+    best = values["best_valid_loss"]
     return Group(
         table,
         "nats per image; excess: above the entropy of the pixels. Summed over 16"
         f" images, as the seed quotes it, the training loss is {train['seed_loss']:,.0f}.",
-        f"best epoch {values['best_epoch']} of {values['epochs']} ({best:,.0f} nats per image on"
-        f" validation); {values['steps']:,} steps in {values['seconds']:,.0f} s,"
+        f"best epoch {values['best_epoch']} of {values['epochs']} (validation loss {best:,.0f});"
+        f" {values['steps']:,} steps in {values['seconds']:,.0f} s,"
         f" {line['images_per_second']:.1f} images/s",
         *_paths(values),
     )
@@ -162,7 +163,7 @@ def _flat(values: Values, prefix: str = "") -> list[tuple[str, str]]:
         label = f"{prefix}{name}".replace("_", " ")
         if isinstance(value, Mapping):
             rows += _flat(value, f"{label}: ")
-        elif value is not None and value != []:
+        elif value is not None and value not in ([], ()):
             rows.append((label, _cell(value)))
     return rows
 

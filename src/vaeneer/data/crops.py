@@ -1,4 +1,4 @@
-"""Random-resized crops, seeded by (seed, epoch, index) so that order changes nothing."""
+"""Random-resized crops of one image."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
+from vaeneer.config import TrainSettings
 from vaeneer.errors import SettingsError
 
 
 @dataclass(frozen=True)
 class CropRecipe:
-    """Which crops are drawn: shares of the area, width / height ratios; defaults are the seed's."""
+    """Which crops are drawn: shares of the area, ratios of width to height, the side after all."""
 
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
     side_px: int = 254
-    scale: tuple[float, float] = (0.2, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    @classmethod
+    def of(cls, settings: TrainSettings) -> CropRecipe:
+        """The crops of a training run; of `TrainSettings()`, the seed's."""
+        return cls(
+            scale=(settings.crop_scale_min, settings.crop_scale_max),
+            ratio=(settings.crop_ratio_min, settings.crop_ratio_max),
+        )
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise SettingsError(f"crop scale {self.scale} must be 0 < minimum <= maximum <= 1.")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise SettingsError(f"crop ratio {self.ratio} must be 0 < minimum <= maximum.")
-
-
-def crop_generator(seed: int, *place: int) -> Generator:
-    """The random numbers of one crop, given by a seed and its place (epoch, index, ...)."""
-    return np.random.default_rng([seed, *place])
 
 
 def random_box(

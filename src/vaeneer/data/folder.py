@@ -10,13 +10,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vaeneer.data.images import IMAGE_SUFFIXES, read_rgb
-from vaeneer.data.manifest import ManifestRow, read_manifest
+from vaeneer.data.images import read_rgb
+from vaeneer.data.manifest import read_manifest
 from vaeneer.data.naming import group_names
+from vaeneer.data.scanning import scan_folder
+from vaeneer.data.splitting import units
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.progress import Progress, Silent
 
 RGB = tuple[float, float, float]
+Known = tuple[str, str | None]  # asset, category
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,12 @@ def open_folder(path: Path | str) -> ImageFolder:
     root = Path(path)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; name a folder of images.")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    names = [PurePosixPath(file.relative_to(root).as_posix()) for file in files]
-    guesses = group_names(names)
+    files = scan_folder(root).images
+    guesses = group_names([found.path for found in files])
     known = _manifest_rows(root)
     items = tuple(
-        _item(file, name, guesses[name].asset, known.get(str(name)))
-        for file, name in zip(files, names, strict=True)
-        if not any(part.startswith(".") for part in name.parts)
+        _item(found.file, found.path, guesses[found.path].asset, known.get(str(found.path)))
+        for found in files
     )
     if not items:
         raise DataError(f"{root} holds no image files ({_what_is_there(root)}).")
@@ -141,20 +142,24 @@ def _colour_of(item: ImageItem) -> RGB | ImageFileError:
     return red, green, blue
 
 
-def _manifest_rows(root: Path) -> dict[str, ManifestRow]:
-    """What `prepare` wrote of the files below `root`, itself a data set or a side of one."""
-    for data_set, prefix in ((root, ""), (root.parent, f"{root.name}/")):
+def _manifest_rows(root: Path) -> dict[str, Known]:
+    """What `prepare` knows of the files below `root`, itself a data set or a side of one."""
+    real = root.resolve()
+    for data_set, prefix in ((real, ""), (real.parent, f"{real.name}/")):
         manifest = read_manifest(data_set)
         if manifest is not None:
-            rows = manifest.by_output().items()
-            return {k.removeprefix(prefix): row for k, row in rows if k.startswith(prefix)}
+            return {
+                row.output.removeprefix(prefix): (part[0].asset, row.category)
+                for part in units(manifest.rows)
+                for row in part
+                if row.output is not None and row.output.startswith(prefix)
+            }
     return {}
 
 
-def _item(file: Path, name: PurePosixPath, guess: str, row: ManifestRow | None) -> ImageItem:
-    if row is None:
-        return ImageItem(file, str(name), guess)
-    return ImageItem(file, str(name), row.near_group or row.asset, row.category)
+def _item(file: Path, name: PurePosixPath, guess: str, known: Known | None) -> ImageItem:
+    asset, category = known or (guess, None)
+    return ImageItem(file, str(name), asset, category)
 
 
 def _what_is_there(root: Path) -> str:

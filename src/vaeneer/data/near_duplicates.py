@@ -27,7 +27,7 @@ MIN_CORRELATION = 0.9
 """Least correlation of the light and dark of two thumbnails whose colours may differ."""
 
 MAX_FLAT_DIFFERENCE = 2.0
-"""The same for flat pictures, whose hashes say nothing."""
+"""Largest mean difference in colour of flat pictures, whose hashes say nothing; levels."""
 
 _THUMB_PX = 8
 _HASH_PX = 32

@@ -1,4 +1,4 @@
-"""What procedural surfaces are made of: noise, layouts of pieces, colours, light.
+"""What procedural surfaces are made of: noise, layouts of pieces, colours.
 
 Every surface is a torus: what leaves the square on the right comes back on the left, so that all
 of them tile. Lengths are in tile sides: 1.0 is the width of the image, whatever its pixels.

@@ -53,7 +53,8 @@ def prepare(
     """Scan, verify, group, deduplicate and split `raw` into `out`/train and `out`/valid.
 
     `raw` is never changed. A second run decodes only files that changed and moves no asset to the
-    other side. `dry_run` writes nothing; `overwrite` empties `out` first and forgets earlier sides.
+    other side, unless a new look-alike joins assets of both (those go to train). `dry_run` writes
+    nothing; `overwrite` empties `out` first and forgets earlier sides.
     Raises SettingsError for settings out of range, DataError when nothing is usable and
     OutputExistsError when `out` holds something that no earlier run of `prepare` made.
     """

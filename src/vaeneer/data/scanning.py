@@ -42,7 +42,7 @@ class Scan:
     warnings: tuple[str, ...]
 
 
-def scan_folder(raw: Path, *, ignore: Path) -> Scan:
+def scan_folder(raw: Path, *, ignore: Path | None = None) -> Scan:
     """List `raw` recursively. Hidden names and the folder `ignore` are left out.
 
     Folders behind symbolic links are followed, each real folder once, so loops end.
@@ -51,7 +51,7 @@ def scan_folder(raw: Path, *, ignore: Path) -> Scan:
     sidecars: list[PurePosixPath] = []
     others: Counter[str] = Counter()
     warnings: list[str] = []
-    for file in _walk(raw, ignore.resolve(), warnings):
+    for file in _walk(raw, ignore.resolve() if ignore else None, warnings):
         relative = PurePosixPath(file.relative_to(raw).as_posix())
         suffix = file.suffix.lower()
         if suffix == ".json":
@@ -80,9 +80,12 @@ def _add(
         images.append(FoundFile(file, relative, status.st_size, status.st_mtime_ns))
 
 
-def _walk(raw: Path, ignore: Path, warnings: list[str]) -> Iterator[Path]:
+def _walk(raw: Path, ignore: Path | None, warnings: list[str]) -> Iterator[Path]:
     """Files of each real folder once; links come last, so that real paths are preferred."""
-    seen = {ignore, *raw.resolve().parents}  # a link upwards would take in the whole disk
+    seen = {
+        *([ignore] if ignore else []),
+        *raw.resolve().parents,
+    }  # a link upwards would take in the whole disk
     links: list[Path] = [raw]
 
     def warn(error: OSError) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vaeneer.config import SEED, SURFACE_SIDE_PX, SURFACES
 from vaeneer.data import laid_surfaces as laid
 from vaeneer.data import made_surfaces as made
 from vaeneer.data import natural_surfaces as natural
@@ -55,7 +56,7 @@ _SEEDS_APART = 1_000_000  # surfaces of one family in libraries of neighbouring 
 _NORMAL_EVERY = 3
 
 
-def surface(family: str, *, seed: int, side_px: int = 384) -> NDArray[np.uint8]:
+def surface(family: str, *, seed: int, side_px: int = SURFACE_SIDE_PX) -> NDArray[np.uint8]:
     """One seamless surface: (side_px, side_px, 3) uint8, sRGB; the same arguments, the same pixels.
 
     family: one of FAMILIES. seed: 0 or more; neighbouring seeds differ in palette, scale,
@@ -68,9 +69,10 @@ def surface(family: str, *, seed: int, side_px: int = 384) -> NDArray[np.uint8]:
 def synthesize(
     folder: Path | str,
     *,
-    count: int = 192,
-    side_px: int = 384,
-    seed: int = 0,
+    count: int = SURFACES,
+    side_px: int = SURFACE_SIDE_PX,
+    seed: int = SEED,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Write a raw library as scanners deliver it, and return its colour maps in order.
@@ -78,12 +80,13 @@ def synthesize(
     `count` assets, the families in turn, each in its folder `<family>/<family>_<nnn>/`: a colour
     map `..._Albedo.jpg`, a side-car `....json` in the manner of Quixel Megascans, and for every
     third asset a normal map `..._Normal.png` (OpenGL, half the side).
-    Raises SettingsError, and OutputExistsError for a folder that holds something.
+    Raises SettingsError, and OutputExistsError for a folder that holds
+    something, unless `overwrite` empties it.
     """
     if count < 1:
         raise SettingsError(f"count is {count}; make at least 1 surface.")
     _check(FAMILIES[0], seed, side_px)
-    root = claim_folder(Path(folder))
+    root = claim_folder(Path(folder), overwrite=overwrite)
 
     def write(index: int) -> Path:
         number, turn = divmod(index, len(FAMILIES))
@@ -97,7 +100,7 @@ def synthesize(
         return _save(pixels, asset / f"{name}_Albedo.jpg", "JPEG", quality=92)
 
     # Threads are enough: NumPy, SciPy and Pillow let go of the interpreter while they work.
-    bar = (progress or Silent()).bar("Making surfaces", total=count, unit="surfaces")
+    bar = (progress or Silent()).bar("making surfaces", total=count, unit="surfaces")
     with bar as advancing, ThreadPoolExecutor(max_workers=4) as pool:
         written = []
         for path in pool.map(write, range(count)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vaeneer.config import SEED
+from vaeneer.config import RECONSTRUCTIONS, SAMPLES, SEED, require_number
 from vaeneer.data.folder import open_folder
 from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loading import Pixels, to_tensor
@@ -41,7 +40,7 @@ def sample(
     model: Path | str,
     *,
     out: Path | str,
-    count: int = 16,
+    count: int = SAMPLES,
     seed: int = SEED,
     device: str = "auto",
     overwrite: bool = False,
@@ -50,8 +49,8 @@ def sample(
 
     Raises ModelFileError, SettingsError or OutputExistsError.
     """
-    if count < 1:
-        raise SettingsError(f"count is {count}; use 1 or more.")
+    require_number("count", count, 1)
+    require_number("seed", seed, 0)
     path = _claim_file(Path(out), overwrite)
     vae = load(model, device=choose_device(device))
     random = torch.Generator().manual_seed(seed)
@@ -59,7 +58,7 @@ def sample(
     with eval_mode(vae):
         while len(pixels) < count:
             pixels += to_pixels(vae.sample(min(_AT_ONCE, count - len(pixels)), random))
-    save_grid(pixels, path, columns=min(_MOST_COLUMNS, math.ceil(math.sqrt(count))))
+    save_grid(pixels, path, columns=min(_MOST_COLUMNS, count))
     return PictureReport(str(path), count, {})
 
 
@@ -68,7 +67,7 @@ def reconstruct(
     images: Sequence[Path | str],
     *,
     out: Path | str,
-    count: int = 8,
+    count: int = RECONSTRUCTIONS,
     seed: int = SEED,
     device: str = "auto",
     overwrite: bool = False,
@@ -78,14 +77,17 @@ def reconstruct(
     images: files and folders; of a folder, `count` images chosen by `seed`. Unreadable files are
     skipped and listed. Raises ModelFileError, DataError, SettingsError or OutputExistsError.
     """
-    if count < 1:
-        raise SettingsError(f"count is {count}; use 1 or more.")
+    require_number("count", count, 1)
+    require_number("seed", seed, 0)
     path = _claim_file(Path(out), overwrite)
     vae = load(model, device=choose_device(device))
     files = [file for image in images for file in _chosen(Path(image), count, seed)]
     pixels, names, skipped = _read(files, vae.image_side_px)
     if not pixels:
-        raise DataError(f"None of the {len(files)} images can be read: {skipped}")
+        first, reason = next(iter(skipped.items()))
+        raise DataError(
+            f"None of the {len(files)} images can be read; the first: {first}: {reason}"
+        )
     answers = [a for start in range(0, len(pixels), _AT_ONCE) for a in _answers(vae, pixels, start)]
     columns = min(_MOST_COLUMNS, len(pixels))
     tiles, captions = _above_each_other(pixels, answers, names, columns)

@@ -1,13 +1,14 @@
 """The crops that `similarity` compares, and the vectors that stand for them.
 
-Each image is decoded once and gives `rounds` pairs of crops, made as in training. What is drawn for
+Each image is decoded once and gives `rounds` pairs of crops by the seed's recipe (the defaults of
+training, whatever the model was trained with, so that models can be compared). What is drawn for
 a crop depends on the seed, the round, the image's place in its folder and which of the two it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.config import SimilaritySettings
-from vaeneer.data.crops import CropRecipe, crop_generator, random_crop
+from vaeneer.config import SimilaritySettings, TrainSettings
+from vaeneer.data.crops import CropRecipe, random_crop
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.images import read_rgb
 from vaeneer.data.loading import load_batches
@@ -26,6 +27,7 @@ from vaeneer.measuring.statistics import Floats
 from vaeneer.model.vae import VAE, Posterior
 from vaeneer.progress import Progress
 from vaeneer.runtime import core_count
+from vaeneer.seeds import numbers_for
 
 Vectors = NDArray[np.float32]  # (images, crops of each, D)
 
@@ -35,7 +37,6 @@ TITLES = {
     "centred": "posterior mean, centred",
     "rgb_histogram": "RGB histogram (baseline)",
 }
-_NOISE = 1  # keeps the noise of a crop's latent apart from the random numbers of its box
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def describe_crops(
         skipped=skipped,
     )
     with (
-        torch.inference_mode(),
+        torch.no_grad(),
         progress.bar("comparing crops", total=len(chosen), unit="images") as bar,
     ):
         for batch in batches:
@@ -87,7 +88,7 @@ def describe_crops(
 def _chosen(count: int, settings: SimilaritySettings) -> list[int]:
     if count <= settings.max_images:
         return list(range(count))
-    random = np.random.default_rng(settings.seed)
+    random = numbers_for("compared images", settings.seed)
     return sorted(random.choice(count, settings.max_images, replace=False).tolist())
 
 
@@ -96,16 +97,17 @@ def _crop_strip(
 ) -> NDArray[np.uint8]:
     """All crops of one image below each other: (2 * rounds * side, side, 3) uint8."""
     image = read_rgb(path)
-    recipe = CropRecipe(side_px=side_px)
-    places = _places(settings.rounds, index)
-    return np.concatenate(
-        [random_crop(image, recipe, crop_generator(settings.seed, *place)) for place in places]
-    )
+    recipe = replace(CropRecipe.of(TrainSettings()), side_px=side_px)
+    places = [
+        numbers_for("compared crop", settings.seed, *place)
+        for place in _places(settings.rounds, index)
+    ]
+    return np.concatenate([random_crop(image, recipe, random) for random in places])
 
 
 def _places(rounds: int, index: int) -> list[tuple[int, int, int]]:
     """What seeds each crop of an image: round, place in the whole folder, which of the two."""
-    return [(round_, index, which) for round_ in range(rounds) for which in (1, 2)]
+    return [(round_, index, which) for round_ in range(rounds) for which in (0, 1)]
 
 
 def _unrolled(strips: Tensor, crops: int) -> Tensor:
@@ -137,7 +139,9 @@ def _represent(
 def _noise(vae: VAE, indices: Sequence[int], settings: SimilaritySettings) -> Tensor:
     """Each crop's own noise, so that batches change nothing: (B, latent) float32."""
     draws = [
-        crop_generator(settings.seed, *place, _NOISE).standard_normal(vae.latent_size, np.float32)
+        numbers_for("compared latent", settings.seed, *place).standard_normal(
+            vae.latent_size, np.float32
+        )
         for index in indices
         for place in _places(settings.rounds, index)
     ]

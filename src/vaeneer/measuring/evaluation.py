@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vaeneer.config import EvaluateSettings
+import numpy as np
+
+from vaeneer.config import EvaluateSettings, require
 from vaeneer.data.folder import open_folder
-from vaeneer.errors import SettingsError
+from vaeneer.errors import ModelFileError
 from vaeneer.files import claim_folder, replacing, write_json
 from vaeneer.measuring.evaluation_plots import draw_loss_per_image, draw_worst
 from vaeneer.measuring.measurement import Figures, Measurements, measure, trivial_excess_nats
@@ -69,7 +71,7 @@ def evaluate(
     the pictures go there. Raises ModelFileError, DataError, OutputExistsError or SettingsError.
     """
     settings = settings or EvaluateSettings()
-    _check(settings)
+    require(settings, batch_size=1, iwae=0, worst=0, seed=0)
     progress = progress or Silent()
     started = time.monotonic()
     vae = load(model, device=choose_device(settings.device))
@@ -87,6 +89,8 @@ def evaluate(
         title=f"evaluating {images.root.name}",
         progress=progress,
     )
+    if not np.isfinite(found.total_nats).all():
+        raise ModelFileError(f"{model} gives losses that are not finite; its weights are broken.")
     pictures: list[Path] = []
     if target:
         pictures = [draw_loss_per_image(found, target / "loss-per-image.png")]
@@ -98,12 +102,6 @@ def evaluate(
         _write_per_image(target / "per-image.csv", found)
         write_json(target / "evaluation.json", report.to_dict())
     return report
-
-
-def _check(settings: EvaluateSettings) -> None:
-    for name, least in (("batch_size", 1), ("iwae", 0), ("worst", 0)):
-        if getattr(settings, name) < least:
-            raise SettingsError(f"{name} is {getattr(settings, name)}; use {least} or more.")
 
 
 def _report(

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.config import SEED
-from vaeneer.data.crops import crop_generator
 from vaeneer.data.folder import RGB, ImageItem
 from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loading import chunks, load_batches
@@ -22,6 +21,7 @@ from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats
 from vaeneer.model.vae import VAE, Posterior, eval_mode
 from vaeneer.progress import Progress, Silent
 from vaeneer.runtime import core_count
+from vaeneer.seeds import numbers_for
 
 Figures = NDArray[np.float64]
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 4.2
@@ -188,7 +188,8 @@ def _latent(posterior: Posterior, noise: Tensor) -> Tensor:
 
 def _noise(seed: int, indices: Sequence[int], size: int, sample: int, like: Tensor) -> Tensor:
     """Noise by the index of each image, so that batches change nothing: (B, size)."""
-    draws = [crop_generator(seed, i, sample).standard_normal(size, np.float32) for i in indices]
+    places = [numbers_for("measured latent", seed, index, sample) for index in indices]
+    draws = [random.standard_normal(size, np.float32) for random in places]
     return torch.from_numpy(np.stack(draws)).to(like.device)
 
 

@@ -19,6 +19,8 @@ class Picture:
 
     path: Path
     caption: str
+    half: bool = False
+    """Whether it may stand beside another, as charts do."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Whether crops of one image lie closer together than crops of two (the seed's feature_similarity).
 
-Every image gives `rounds` pairs of random-resized crops, made as in training. The cosines of those
+Every image gives `rounds` pairs of random-resized crops by the seed's recipe. The cosines of those
 pairs ("same") stand against cosines of crops of two assets ("different"), for the network's latents
 and, on the very same crops, for a plain RGB histogram: what such crops are told apart by without
 any learning.
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.config import SimilaritySettings
+from vaeneer.config import SimilaritySettings, require
 from vaeneer.data.folder import ImageItem, open_folder
-from vaeneer.errors import DataError, SettingsError
+from vaeneer.errors import DataError
 from vaeneer.files import claim_folder, write_json
 from vaeneer.measuring.crop_vectors import TITLES, CropVectors, describe_crops, unit_vectors
 from vaeneer.measuring.similarity_plots import Panel, draw_similarity
@@ -38,6 +38,7 @@ from vaeneer.measuring.statistics import (
 from vaeneer.model.checkpoint import load
 from vaeneer.progress import Progress, Silent
 from vaeneer.runtime import choose_device
+from vaeneer.seeds import numbers_for
 
 NO_CENTRE = (
     "The model does not know the mean of its training latents, so the centred posterior mean is"
@@ -188,10 +189,7 @@ def different_pairs(
 
 
 def _check(settings: SimilaritySettings) -> None:
-    least = {"rounds": 1, "max_images": 2, "different_pairs": 1, "bootstrap": 0, "batch_size": 1}
-    for name, value in least.items():
-        if getattr(settings, name) < value:
-            raise SettingsError(f"{name} is {getattr(settings, name)}; use {value} or more.")
+    require(settings, rounds=1, max_images=2, different_pairs=1, bootstrap=0, batch_size=1, seed=0)
 
 
 def _check_assets(items: Sequence[ImageItem], folder: Path | str, files: int) -> None:
@@ -207,7 +205,7 @@ def _compare(
     found: CropVectors, settings: SimilaritySettings, progress: Progress
 ) -> tuple[list[Panel], dict[str, SimilarityFigures]]:
     assets = np.unique([item.asset for item in found.items], return_inverse=True)[1]
-    random = np.random.default_rng([settings.seed, 1])
+    random = numbers_for("different pairs", settings.seed)
     others = different_pairs(
         assets, 2 * settings.rounds, limit=settings.different_pairs, random=random
     )

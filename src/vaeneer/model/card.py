@@ -28,6 +28,6 @@ class ModelCard:
     figures: dict[str, Any] = field(default_factory=dict)
     """Figures on the validation images when the model was saved."""
     training: dict[str, Any] = field(default_factory=dict)
-    """Epochs, steps, images and settings behind the weights."""
+    """Epochs, steps and settings behind the weights, or where they were imported from."""
     vaeneer_version: str = ""
     format: int = FORMAT

@@ -32,8 +32,8 @@ _NESTS = ("state_dict", "model_state_dict", "model")  # where training scripts k
 def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     """Write a model folder, whole or not at all; a model that was there is replaced.
 
-    Without `card`, the network's own is kept (as loaded).
-    Raises OutputExistsError when `path` holds something other than a model.
+    Without `card`, the network's own is kept (as loaded). Raises OutputExistsError when `path`
+    holds something other than a model, ModelFileError when the network is not the card's.
     """
     folder = Path(path)
     if folder.exists() and not (folder / "config.json").is_file():
@@ -46,6 +46,7 @@ def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
         vaeneer_version=version("vaeneer"),
     )
     weights = {name: value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
+    _check_fits(_empty(known.architecture), weights, f"the network to save in {folder}")
     with replacing_folder(folder) as temporary:
         save_file(weights, temporary / WEIGHTS)
         write_json(temporary / "config.json", dataclasses.asdict(known))
@@ -63,8 +64,9 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
         weights = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"{folder / WEIGHTS} cannot be read: {error}") from error
-    vae = ARCHITECTURES[card.architecture]()
-    _put_weights(vae, weights, folder / WEIGHTS)
+    vae = _empty(card.architecture)
+    _check_fits(vae, weights, str(folder / WEIGHTS))
+    vae.load_state_dict(weights, assign=True)
     vae.card = card
     return vae.to(device).eval()
 
@@ -78,6 +80,9 @@ def read_card(path: Path | str) -> ModelCard:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         card = ModelCard(**values)
+        if card.training_mean_rgb is not None:  # JSON has no tuples
+            red, green, blue = card.training_mean_rgb
+            card = dataclasses.replace(card, training_mean_rgb=(red, green, blue))
     except (OSError, ValueError, TypeError) as error:
         raise ModelFileError(f"{file} cannot be read as a model's config: {error}") from error
     if card.format > FORMAT:
@@ -101,7 +106,8 @@ def find_model(path: Path | str) -> Path:
     """
     folder = Path(path)
     for place in (folder, folder / "best", folder / "last"):
-        for candidate in (place, place.with_name(place.name + ".previous")):  # killed while saving
+        killed_while_saving = place.parent / f"{place.name}.previous"
+        for candidate in (place, killed_while_saving):
             if (candidate / "config.json").is_file() and (candidate / WEIGHTS).is_file():
                 return candidate
     if folder.is_file():
@@ -140,7 +146,9 @@ def read_foreign_weights(file: Path | str) -> dict[str, Tensor]:
 
 def load_foreign_weights(vae: VAE, file: Path | str) -> None:
     """Put another program's weights into `vae`; names and shapes must be the same."""
-    _put_weights(vae, read_foreign_weights(file), Path(file))
+    weights = read_foreign_weights(file)
+    _check_fits(vae, weights, str(file))
+    vae.load_state_dict(weights)
 
 
 def _strip(name: str) -> str:
@@ -149,14 +157,19 @@ def _strip(name: str) -> str:
     return name
 
 
-def _put_weights(vae: VAE, weights: dict[str, Tensor], file: Path) -> None:
+def _empty(architecture: str) -> VAE:
+    """A network without weights: nothing is drawn from anyone's random numbers."""
+    with torch.device("meta"):
+        return ARCHITECTURES[architecture]()
+
+
+def _check_fits(vae: VAE, weights: dict[str, Tensor], what: str) -> None:
     wanted = {name: tuple(value.shape) for name, value in vae.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     wrong = [name for name in wanted | found if wanted.get(name) != found.get(name)]
     if wrong:
         first = wrong[0]
         raise ModelFileError(
-            f"{file} does not fit the network: {len(wrong)} tensors differ, the first is {first}"
-            f" (wanted {wanted.get(first, 'none')}, found {found.get(first, 'none')})."
+            f"{what} does not fit the architecture: {len(wrong)} tensors differ, the first is"
+            f" {first} (wanted {wanted.get(first, 'none')}, found {found.get(first, 'none')})."
         )
-    vae.load_state_dict(weights)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vaeneer.config import TrainSettings
 from vaeneer.data.crops import CropRecipe
 from vaeneer.data.folder import open_folder, survey
 from vaeneer.files import claim_folder
@@ -54,10 +55,11 @@ def import_weights(
     if data is not None:
         seen = survey(open_folder(data), workers=core_count(), progress=progress)
         count = len(seen.folder)
+        recipe = CropRecipe.of(TrainSettings())
         card = replace(
             card,
             training_mean_rgb=seen.mean_rgb,
-            latent_mean=latent_mean(vae, seen.folder, CropRecipe(), progress=progress),
+            latent_mean=latent_mean(vae, seen.folder, recipe, progress=progress),
             data={"fingerprint": seen.folder.fingerprint(), "images": count},
         )
     claim_folder(

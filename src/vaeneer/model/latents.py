@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 
 from vaeneer.config import SEED
-from vaeneer.data.crops import CropRecipe, crop_generator, random_crop
+from vaeneer.data.crops import CropRecipe, random_crop
 from vaeneer.data.folder import ImageFolder
 from vaeneer.data.images import read_rgb
 from vaeneer.data.loading import Pixels, chunks, load_batches
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress
 from vaeneer.runtime import core_count
+from vaeneer.seeds import numbers_for
 
 MOST_CROPS = 2000
-_EPOCH = 2**31 - 1  # an epoch that no training reaches, so that these crops are others
 
 
 def latent_mean(
@@ -32,12 +32,11 @@ def latent_mean(
     Of a folder with more than 2,000 images, a seeded sample of that many.
     Raises ImageFileError when an image cannot be read (survey the folder first).
     """
-    order = crop_generator(seed, _EPOCH).permutation(len(folder))[:MOST_CROPS].tolist()
+    order = numbers_for("latent mean order", seed).permutation(len(folder))[:MOST_CROPS].tolist()
 
     def read(index: int) -> Pixels:
-        return random_crop(
-            read_rgb(folder.items[index].path), recipe, crop_generator(seed, _EPOCH, index)
-        )
+        random = numbers_for("latent mean crop", seed, index)
+        return random_crop(read_rgb(folder.items[index].path), recipe, random)
 
     batches = load_batches(
         [[order[place] for place in chunk] for chunk in chunks(len(order), batch_size)],

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from vaeneer.errors import SettingsError
 from vaeneer.model.vae import VAEOutput
 
 ReconstructionLoss = Literal["bce", "mse"]
@@ -56,7 +57,10 @@ def elbo_terms(output: VAEOutput, images: Tensor, loss: ReconstructionLoss = "bc
     """Both terms of the negative ELBO of each image.
 
     output: what `VAE.forward` gave for images (B, 3, H, W) float32 in [0, 1].
+    Raises SettingsError for an unknown loss.
     """
+    if loss not in ("bce", "mse"):
+        raise SettingsError(f"loss is {loss!r}; use bce or mse.")
     reconstruct = bce_nats if loss == "bce" else mse_nats
     return ElboTerms(
         reconstruct(output.logits, images),

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from vaeneer.errors import ImageSizeError
+from vaeneer.errors import ImageSizeError, SettingsError
 from vaeneer.model import reference
 from vaeneer.model.card import ModelCard
 
@@ -59,7 +59,7 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
     was_training = network.training
     network.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             yield
     finally:
         network.train(was_training)
@@ -127,22 +127,24 @@ class VAE(nn.Module):
         z = posterior.sample(generator) if self.training else posterior.mu
         return VAEOutput(self.decode(z), posterior.mu, posterior.log_var, z)
 
-    @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Decode the posterior mean of each image: (B, 3, 254, 254) float32 in [0, 1], as given."""
-        return self.decode(self.encode(images).mu).sigmoid()
+        """Decode the posterior mean of each image: (B, 3, 254, 254) float32 in [0, 1], as given.
 
-    @torch.no_grad()
+        In eval mode and without gradients, like `sample` and `representation`.
+        """
+        with eval_mode(self):
+            return self.decode(self.encode(images).mu).sigmoid()
+
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
         """Decode `count` random latents of the prior N(0, I): (count, 3, 254, 254) in [0, 1].
 
-        The latents are drawn on the CPU; batch norms, where there are any, are used as they stand.
+        The latents are drawn on the CPU, so that a generator gives the same ones on every device.
         """
         weights = next(self.parameters())
         z = torch.randn(count, self.latent_size, generator=generator, dtype=weights.dtype)
-        return self.decode(z.to(weights.device)).sigmoid()
+        with eval_mode(self):
+            return self.decode(z.to(weights.device)).sigmoid()
 
-    @torch.no_grad()
     def representation(
         self,
         images: Tensor,
@@ -153,7 +155,10 @@ class VAE(nn.Module):
         """The latent that stands for each image, (B, 512) float32.
 
         `latent="mean"` is the posterior's mean; "sample" is the seed's behaviour, another answer
-        at each call. images as for `encode`.
+        at each call. images as for `encode`. Raises SettingsError for any other word.
         """
-        posterior = self.encode(images)
+        if latent not in ("mean", "sample"):
+            raise SettingsError(f"latent is {latent!r}; use mean or sample.")
+        with eval_mode(self):
+            posterior = self.encode(images)
         return posterior.mu if latent == "mean" else posterior.sample(generator)

@@ -64,9 +64,10 @@ def _valid_figures(
 def spoken(line: dict[str, Any], epochs: int) -> str:
     """An epoch's figures as one line for people."""
     train, valid = line["train"], line["valid"]
+    unit = "" if train["loss"] == "bce" else " (squared errors)"
     return (
         f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
-        f"  train {train['nats_per_image']:>9,.0f}"
+        f"  train {train['nats_per_image']:>9,.0f}{unit}"
         f"  valid {valid['nats_per_image']:>9,.0f} nats/image"
         f" (KL {valid['kl_nats']:,.0f}, {valid['active_units']} active)"
         f"  excess {valid['excess_nats']:,.0f}"

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from vaeneer.config import TrainSettings
-from vaeneer.data.crops import crop_generator
 from vaeneer.data.loading import Batch, load_batches
 from vaeneer.errors import NonFiniteLossError, TrainingInterrupted
 from vaeneer.model.losses import ElboTerms, elbo_terms
 from vaeneer.progress import Progress, Silent
 from vaeneer.runtime import core_count
+from vaeneer.seeds import numbers_for
 from vaeneer.training.interruption import StopRequest, stop_requests
 from vaeneer.training.run import Run, finish_epoch, finish_run, start_run
 from vaeneer.training.run_folder import RunFolder
@@ -33,7 +33,8 @@ class TrainReport:
     epochs: int
     steps: int
     best_epoch: int
-    best_nats_per_image: float
+    best_valid_loss: float
+    """Of the best epoch, on the validation images: reconstruction (by `loss`) + KL."""
     figures: dict[str, Any]
     skipped: dict[str, str]
     pictures: list[str]
@@ -72,13 +73,15 @@ def train(
         while run.state.epoch < run.settings.epochs:
             train_epoch(run, stop, progress)
             finish_epoch(run, progress)
+            if stop:
+                raise interrupted(run, stop)
         line = finish_run(run, progress)
     return TrainReport(
         out=str(run.folder.root),
         epochs=run.state.epoch,
         steps=run.state.step,
         best_epoch=run.state.best_epoch,
-        best_nats_per_image=run.state.best_nats or math.nan,
+        best_valid_loss=run.state.best_loss if run.state.best_loss is not None else math.nan,
         figures=line,
         skipped={str(error.path): error.reason for error in run.skipped},
         pictures=[str(picture) for picture in sorted(run.folder.plots.glob("*.png"))],
@@ -115,10 +118,14 @@ def train_epoch(run: Run, stop: StopRequest, progress: Progress) -> None:
                 save_state(run.folder.state, vae, optimizer, state)
                 saved = time.monotonic()
             if stop:
-                raise TrainingInterrupted(
-                    f"Stopped by {stop.name} at step {state.step}; go on with the same command"
-                    " and --resume."
-                )
+                raise interrupted(run, stop)
+
+
+def interrupted(run: Run, stop: StopRequest) -> TrainingInterrupted:
+    """What to raise once the state is saved."""
+    return TrainingInterrupted(
+        f"Stopped by {stop.name} at step {run.state.step}; the same command with --resume goes on."
+    )
 
 
 def epoch_batches(run: Run) -> Iterator[Batch]:
@@ -128,7 +135,7 @@ def epoch_batches(run: Run) -> Iterator[Batch]:
     to be kept for a resumed run to see the same pixels.
     """
     epoch, size = run.state.epoch, run.settings.batch_size
-    order = crop_generator(run.settings.seed, epoch).permutation(len(run.train)).tolist()
+    order = numbers_for("order", run.settings.seed, epoch).permutation(len(run.train)).tolist()
     groups = [order[start : start + size] for start in range(0, len(order), size)]
     return load_batches(
         groups[run.state.batches_done :],

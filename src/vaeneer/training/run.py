@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,12 +12,12 @@ from typing import Any
 import torch
 from torch.optim import Adam
 
-from vaeneer.config import TrainSettings
-from vaeneer.data.crops import CropRecipe, crop_generator, random_crop
+from vaeneer.config import TrainSettings, require
+from vaeneer.data.crops import CropRecipe, random_crop
 from vaeneer.data.folder import ImageFolder, Survey, open_data_set, survey
 from vaeneer.data.images import read_rgb
 from vaeneer.data.loading import Pixels
-from vaeneer.errors import ImageFileError, SettingsError
+from vaeneer.errors import ImageFileError, NonFiniteLossError, SettingsError
 from vaeneer.files import claim_folder
 from vaeneer.measuring.measurement import measure
 from vaeneer.model.card import ModelCard
@@ -25,7 +26,8 @@ from vaeneer.model.latents import latent_mean
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
 from vaeneer.runtime import choose_device, core_count, describe_device
-from vaeneer.training.events import write_events
+from vaeneer.seeds import numbers_for
+from vaeneer.training.events import require_tensorboard, write_events
 from vaeneer.training.figures import epoch_line, spoken
 from vaeneer.training.plots import draw_epoch
 from vaeneer.training.run_folder import RunFolder, check_same_data, read_metrics, settings_to_resume
@@ -48,23 +50,11 @@ class Run:
     card: ModelCard
     """What is known of the model before it is trained."""
 
-    @property
-    def crops(self) -> CropRecipe:
-        """The crops that training draws."""
-        return crop_recipe(self.settings)
-
     def read_crop(self, index: int, epoch: int) -> Pixels:
         """The crop of training image `index` in `epoch`: (254, 254, 3) uint8."""
+        random = numbers_for("crop", self.settings.seed, epoch, index)
         image = read_rgb(self.train.items[index].path)
-        return random_crop(image, self.crops, crop_generator(self.settings.seed, epoch, index))
-
-
-def crop_recipe(settings: TrainSettings) -> CropRecipe:
-    """The crops of a training run. Raises SettingsError for impossible ones."""
-    return CropRecipe(
-        scale=(settings.crop_scale_min, settings.crop_scale_max),
-        ratio=(settings.crop_ratio_min, settings.crop_ratio_max),
-    )
+        return random_crop(image, CropRecipe.of(self.settings), random)
 
 
 def start_run(
@@ -108,7 +98,7 @@ def start_run(
         card=card,
     )
     if goes_on:
-        go_on(run)
+        go_on(run, data)
     else:
         begin(run, data, train, valid)
     for error in run.skipped:
@@ -133,11 +123,12 @@ def begin(run: Run, data: Path, train: Survey, valid: Survey) -> None:
     save_state(run.folder.state, run.vae, run.optimizer, run.state)
 
 
-def go_on(run: Run) -> None:
+def go_on(run: Run, data: Path) -> None:
     """Put back the state of the run in its folder. Raises TrainingError when the data differ."""
     check_same_data(run.folder, run.card.data["fingerprint"])
     run.state = load_state(run.folder.state, run.vae, run.optimizer)
     run.folder.keep_metrics(run.state.epoch)
+    run.folder.write_config(data, run.settings)
 
 
 def finish_epoch(run: Run, progress: Progress) -> None:
@@ -154,13 +145,18 @@ def finish_epoch(run: Run, progress: Progress) -> None:
     )
     line = epoch_line(run.state, run.settings.loss, found, run.card.training_mean_rgb)
     epoch, elbo = line["epoch"], line["valid"]["elbo_loss"]
+    if not math.isfinite(elbo):
+        raise NonFiniteLossError(
+            f"The validation loss became {elbo} after epoch {epoch}; the last good state is in"
+            f" {run.folder.state}. Start again with a smaller --learning-rate."
+        )
     card = replace(
         run.card,
         figures=line["valid"],
         training={"epochs": epoch, "steps": run.state.step, "settings": asdict(run.settings)},
     )
-    if run.state.best_nats is None or elbo < run.state.best_nats:
-        run.state.best_nats, run.state.best_epoch = elbo, epoch
+    if run.state.best_loss is None or elbo < run.state.best_loss:
+        run.state.best_loss, run.state.best_epoch = elbo, epoch
         save(run.vae, run.folder.best, card=card)
     save(run.vae, run.folder.last, card=card)
     if epoch % run.settings.checkpoint_every == 0:
@@ -182,7 +178,7 @@ def finish_run(run: Run, progress: Progress) -> dict[str, Any]:
             mean = latent_mean(
                 vae,
                 run.train,
-                run.crops,
+                CropRecipe.of(run.settings),
                 progress=progress,
                 seed=run.settings.seed,
                 batch_size=run.settings.batch_size,
@@ -201,14 +197,13 @@ def seeded_network(seed: int) -> VAE:
 
 def check_settings(settings: TrainSettings) -> None:
     """Raise SettingsError for a setting out of range."""
-    least = {"epochs": 1, "batch_size": 1, "checkpoint_every": 1, "beta": 0, "seed": 0}
-    for name, bound in least.items():
-        if not getattr(settings, name) >= bound:
-            raise SettingsError(f"{name} is {getattr(settings, name)}; use {bound} or more.")
+    require(settings, epochs=1, batch_size=1, checkpoint_every=1, beta=0, seed=0)
     for name in ("learning_rate", "state_every_minutes"):
         if not getattr(settings, name) > 0:
             raise SettingsError(f"{name} is {getattr(settings, name)}; use more than 0.")
     if settings.loss not in ("bce", "mse"):
         raise SettingsError(f"loss is {settings.loss!r}; use bce or mse.")
-    crop_recipe(settings)
+    CropRecipe.of(settings)
     core_count(settings.workers)
+    if settings.tensorboard:
+        require_tensorboard()

@@ -15,7 +15,7 @@ from vaeneer.errors import SettingsError, TrainingError
 from vaeneer.files import write_json, write_text
 
 FREE_ON_RESUME = ("epochs", "workers", "device", "tensorboard", "checkpoint_every")
-"""Settings that a resumed run may change, since no computed number depends on them."""
+"""Settings that a resumed run may change: how far, where and how it is shown, not what it does."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,13 @@ def check_same_data(run: RunFolder, fingerprint: str) -> None:
 
 
 def newest_run(runs: Path) -> Path | None:
-    """The run below `runs` that was written to last, or None."""
-    found = [path.parent for path in runs.glob("*/config.toml")]
-    return max(found, key=lambda run: (run / "config.toml").stat().st_mtime_ns, default=None)
+    """The run below `runs` whose state was written last, or None."""
+    found = [RunFolder(path.parent) for path in runs.glob("*/config.toml")]
+
+    def written(run: RunFolder) -> int:
+        return (run.state if run.state.is_file() else run.config).stat().st_mtime_ns
+
+    return max(found, key=written).root if found else None
 
 
 def next_run(runs: Path) -> Path:

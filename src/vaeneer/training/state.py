@@ -1,7 +1,7 @@
 """Where a run stands, in one safetensors file: a resumed run goes on to the bit.
 
 Order, crops and latents are functions of (seed, epoch, index) and (seed, step), so the random
-state is the pair (seed, step); only weights, optimizer and running sums have to be kept.
+state is those numbers; beside them weights, optimizer and running sums are kept.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from vaeneer.errors import ModelFileError, NonFiniteLossError
 from vaeneer.files import replacing
 from vaeneer.model.vae import VAE
+from vaeneer.seeds import numbers_for
 
 
 @dataclass
@@ -33,10 +34,10 @@ class TrainState:
     step: int = 0
     """Optimizer steps since the start."""
     seconds: float = 0.0
-    """Time spent, over all sittings."""
+    """Time spent in training steps, over all sittings."""
     epoch_seconds: float = 0.0
     """Of it, in the current epoch."""
-    best_nats: float | None = None
+    best_loss: float | None = None
     best_epoch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
 
@@ -104,7 +105,9 @@ def load_state(path: Path, vae: VAE, optimizer: Optimizer) -> TrainState:
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The random numbers of one step's latents, on the CPU, the same on every device."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+    return torch.Generator().manual_seed(
+        int(numbers_for("training latents", seed, step).integers(2**62))
+    )
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
