@@ -56,6 +56,7 @@ app = App(
     version=lambda: version("vaeneer"),
     print_error=False,
     exit_on_error=False,
+    result_action="return_value",
 )
 
 
