@@ -29,8 +29,14 @@ def preparation(values: Values) -> RenderableType:
     """What became of the files of a raw folder."""
     lists = ("skipped_files", "straddling_pairs", "missing", "warnings")
     counts = {name: value for name, value in values.items() if name not in lists}
-    notes = [f"warning: {line}" for line in values.get("warnings", ())]
-    return Group(plain("prepare", counts), *notes)
+    skipped = [f"skipped {path}: {reason}" for path, reason in values["skipped_files"]]
+    if len(skipped) > _MANY:
+        skipped[_MANY:] = [f"... and {len(skipped) - _MANY:,} more, all in report.json"]
+    return Group(
+        plain("prepare", counts),
+        *skipped,
+        *(f"warning: {line}" for line in values["warnings"]),
+    )
 
 
 def training(values: Values) -> RenderableType:
