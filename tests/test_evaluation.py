@@ -175,3 +175,15 @@ def test_active_units_are_the_latents_that_vary(model: Path, valid: Path) -> Non
     found = measure(load(model), open_folder(valid).items)
     loud = replace(found, mu=np.concatenate([np.eye(4, 3), np.zeros((4, 5))], 1))
     assert loud.active_units == 3
+
+
+def test_each_images_latent_is_its_own_in_every_batch(model: Path, valid: Path) -> None:
+    """With a decoder that makes much of its latent, noise by place in the batch would show."""
+    vae, items = load(model), open_folder(valid).items
+    with torch.no_grad():
+        vae.decoder.fc.weight.mul_(100)
+        vae.decoder.t_conv6.weight.mul_(100)
+    whole, alone = (measure(vae, items, batch_size=size).reconstruction_nats for size in (4, 1))
+    other = measure(vae, items, batch_size=4, seed=1).reconstruction_nats
+    assert alone == pytest.approx(whole, rel=1e-5)
+    assert (np.abs(other - whole) > 1e-3 * whole).all()
