@@ -6,7 +6,7 @@ python feature_similarity.py [FOLDER] [flags of `vaeneer similarity`]
 import sys
 from pathlib import Path
 
-from vaeneer.cli import run
+from vaeneer.cli.app import run
 from vaeneer.measuring.pictures import show_pictures
 from vaeneer.training.run_folder import newest_run
 

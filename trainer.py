@@ -6,7 +6,7 @@ Flags are those of `vaeneer train`. With --resume the newest run goes on.
 import sys
 from pathlib import Path
 
-from vaeneer.cli import run
+from vaeneer.cli.app import run
 from vaeneer.training.run_folder import newest_run, next_run
 
 if __name__ == "__main__":

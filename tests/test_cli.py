@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vaeneer.cli import run
+from vaeneer.cli.app import run
 from vaeneer.data.synthetic import synthesize
 from vaeneer.model.vae import VAE
 

@@ -16,7 +16,7 @@ import pytest
 
 import vaeneer
 from vaeneer import errors
-from vaeneer.cli import app
+from vaeneer.cli.app import app
 from vaeneer.cli_reference import check, main, text
 from vaeneer.config import EvaluateSettings, PrepareSettings, SimilaritySettings, TrainSettings
 from vaeneer.data.folder import ImageItem

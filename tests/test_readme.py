@@ -11,7 +11,7 @@ import torch
 
 import vaeneer
 from vaeneer import demonstration
-from vaeneer.cli import run
+from vaeneer.cli.app import run
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 LESS = {

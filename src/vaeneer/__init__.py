@@ -7,7 +7,6 @@ not import PyTorch.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ __all__ = sorted(_HOMES)
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
+        from importlib.metadata import version  # alone as slow to import as all of this module
+
         return version("vaeneer")
     if name not in _HOMES:
         raise AttributeError(f"module 'vaeneer' has no attribute {name!r}")

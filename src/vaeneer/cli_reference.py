@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from cyclopts import App
 
-from vaeneer.cli import app
+from vaeneer.cli.app import app
 from vaeneer.errors import VaeneerError
 from vaeneer.files import write_text
 

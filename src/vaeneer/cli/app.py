@@ -1,0 +1,107 @@
+"""The list of all commands, and run(): from arguments to an exit code, errors to one sentence.
+
+`vaeneer VERB` is the function of that name in a module beside this one: it parses, calls the public
+function of the same name and shows the report. Flags and their help come from the dataclasses in
+config.py. PyTorch is imported by the functions that are called, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Toml
+from rich.console import Console
+
+import vaeneer
+from vaeneer.cli import data, generating, measuring, model, overview, training
+from vaeneer.config import read_sections, unknown_name
+from vaeneer.errors import TrainingInterrupted, VaeneerError
+
+COMMANDS = (
+    overview.demo,
+    data.synthesize,
+    data.prepare,
+    training.train,
+    measuring.evaluate,
+    measuring.similarity,
+    generating.sample,
+    generating.reconstruct,
+    overview.info,
+    model.import_weights,
+)
+"""In the order of docs/cli.md."""
+
+app = App(
+    name="vaeneer",
+    help="Learn, measure and search the surfaces of a material library with a VAE.",
+    version=lambda: str(vaeneer.__version__),
+    print_error=False,
+    exit_on_error=False,
+    result_action="return_value",
+)
+for _command in COMMANDS:
+    app.command(_command)
+
+
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[Path | None, Parameter(group="Every command")] = None,
+    debug: Annotated[bool, Parameter(negative="", group="Every command")] = False,
+) -> None:
+    """Read the options that every command has, then run it.
+
+    Parameters
+    ----------
+    config
+        TOML file with settings, a section for each command (a run's config.toml is one).
+    debug
+        Show the traceback of an error.
+    """
+    app.config = (_toml(config),) if config else ()
+    app(tokens)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; the exit code: 0, 1 for errors, 130 when stopped."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app.meta(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `vaeneer ... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except TrainingInterrupted as error:
+        errors.print(str(error), markup=False)
+        return 130
+    except KeyboardInterrupt:
+        errors.print("Stopped.")
+        return 130
+    except Exception as error:  # the last frame: every error becomes one sentence
+        if "--debug" in arguments:
+            traceback.print_exc()
+        else:
+            errors.print(_sentence(error), markup=False)
+        return 1
+    return 0
+
+
+def _toml(config: Path) -> Toml:
+    """The settings in a file, its sections checked: cyclopts refuses unknown names in them."""
+    sections = read_sections(config)
+    commands = [name for name in app if not name.startswith("-")]
+    for section in sections:
+        if section not in commands:
+            raise unknown_name(config, f"section [{section}]", section, commands)
+    return Toml(config, must_exist=True, allow_unknown=False)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, VaeneerError | CycloptsError | OSError):
+        return f"Error: {error}"
+    return f"Error: {type(error).__name__}: {error} (--debug shows where)"

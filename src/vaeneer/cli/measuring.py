@@ -1,0 +1,80 @@
+"""A model against images: evaluate, similarity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import vaeneer
+from vaeneer import tables
+from vaeneer.cli.options import Flat, Json, Overwrite, show
+from vaeneer.config import EvaluateSettings, SimilaritySettings
+from vaeneer.console import ConsoleProgress
+
+
+def evaluate(
+    model: Path,
+    folder: Path,
+    *,
+    out: Path | None = None,
+    settings: Annotated[EvaluateSettings, Flat] = EvaluateSettings(),
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Measure a model on the images of a folder: ELBO and its parts, PSNR, SSIM, the worst images.
+
+    Parameters
+    ----------
+    model
+        A model, or a run (its best model).
+    folder
+        Images, such as DATA/valid.
+    out
+        Folder for evaluation.json, per-image.csv and the pictures; by default
+        MODEL/evaluation-FOLDER, replaced at each call.
+    """
+    report = vaeneer.evaluate(
+        model,
+        folder,
+        out=out or _own_folder(model, "evaluation", folder),
+        settings=settings,
+        overwrite=overwrite or out is None,
+        progress=ConsoleProgress(),
+    )
+    show(report.to_dict(), tables.evaluation, json)
+
+
+def similarity(
+    model: Path,
+    folder: Path,
+    *,
+    out: Path | None = None,
+    settings: Annotated[SimilaritySettings, Flat] = SimilaritySettings(),
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Tell crops of one image from crops of two, by latents and by a colour histogram.
+
+    Parameters
+    ----------
+    model
+        A model, or a run (its best model).
+    folder
+        Images, such as DATA/valid.
+    out
+        Folder for similarity.json and the pictures; by default MODEL/similarity-FOLDER,
+        replaced at each call.
+    """
+    report = vaeneer.similarity(
+        model,
+        folder,
+        out=out or _own_folder(model, "similarity", folder),
+        settings=settings,
+        overwrite=overwrite or out is None,
+        progress=ConsoleProgress(),
+    )
+    show(report.to_dict(), tables.similarity, json)
+
+
+def _own_folder(model: Path, what: str, folder: Path) -> Path:
+    return model / f"{what}-{folder.resolve().name}"

@@ -1,0 +1,55 @@
+"""The whole, run or looked at: demo, info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import vaeneer
+from vaeneer import tables
+from vaeneer.cli.options import Json, Overwrite, show
+from vaeneer.config import SEED
+from vaeneer.console import ConsoleProgress
+
+
+def demo(
+    *,
+    out: Path = Path("vaeneer-demo"),
+    data: Path | None = None,
+    epochs: int = 0,
+    seed: int = SEED,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Run everything once, in about three minutes: prepare, train, evaluate, similarity, sample.
+
+    Parameters
+    ----------
+    out
+        Folder for all that the demo makes; report.html in it shows the whole.
+    data
+        Your own folder of surfaces instead of the built-in procedural ones.
+    epochs
+        Passes over the training images; 0 chooses as many as fit the time.
+    seed
+        Seed of the surfaces, the split and the training.
+    """
+    report = vaeneer.demo(
+        out=out,
+        data=data,
+        epochs=epochs,
+        seed=seed,
+        overwrite=overwrite,
+        progress=ConsoleProgress(),
+    )
+    show(report.to_dict(), tables.demonstration, json)
+
+
+def info(path: Path, *, json: Json = False) -> None:
+    """Tell what a folder is (data set, run, model) and what there is to know of it.
+
+    Parameters
+    ----------
+    path
+        A data set, a run, a model, or a folder of images.
+    """
+    show(vaeneer.info(path).to_dict(), tables.inspection, json)
