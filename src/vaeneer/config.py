@@ -55,17 +55,101 @@ class PrepareSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """How a model is trained; the defaults are the seed's recipe."""
+class Recipe:
+    """How a network is started and its weights are stepped; the defaults are the seed's."""
 
     epochs: int = 16
-    """Passes over the training images."""
+    learning_rate: float = 1e-3
+    start: Literal["pytorch", "scaled"] = "pytorch"
+    warmup: float = 0.0
+    final_rate: float = 1.0
+    kl_warmup: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    averaging: float = 0.0
+    turns: bool = False
+
+    @classmethod
+    def of(cls, settings: TrainSettings) -> Recipe:
+        """What `settings` asks for, and where it leaves things open, what its recipe says."""
+        named = RECIPES.get((settings.recipe, settings.architecture))
+        if named is None:
+            raise SettingsError(
+                f"There is no recipe {settings.recipe!r} for the architecture"
+                f" {settings.architecture!r}; use seed or improved, reference or surface."
+            )
+        asked = {field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return dataclasses.replace(named, **given)
+
+
+_IMPROVED = Recipe(
+    epochs=36,
+    learning_rate=2e-3,
+    start="scaled",
+    warmup=0.05,
+    final_rate=0.0,
+    kl_warmup=0.1,
+    clip_norm=100.0,
+    averaging=0.998,
+    turns=True,
+)
+RECIPES = {
+    ("seed", "reference"): Recipe(),
+    ("seed", "surface"): Recipe(),
+    ("improved", "reference"): _IMPROVED,
+    ("improved", "surface"): _IMPROVED,
+}
+"""What each named recipe stands for, for each architecture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a model is trained; what is left out is as the recipe says, by default the seed's."""
+
+    recipe: Literal["seed", "improved"] = "seed"
+    """Values for what is left out: the seed's, or those found to train better."""
+
+    architecture: Literal["reference", "surface"] = "reference"
+    """The network: the seed's, or the one made for surfaces."""
+
+    epochs: int | None = None
+    """Passes over the training images (seed: 16)."""
 
     batch_size: int = 16
     """Images in one step."""
 
-    learning_rate: float = 1e-3
-    """Step size of Adam."""
+    learning_rate: float | None = None
+    """Step size of Adam (seed: 0.001)."""
+
+    start: Literal["pytorch", "scaled"] | None = None
+    """First weights: PyTorch's own (seed), or scaled so that no signal shrinks and the first
+    answer is the mean colour."""
+
+    warmup: float | None = None
+    """Share of all steps over which the step size rises from 0 (seed: 0)."""
+
+    final_rate: float | None = None
+    """Share of the step size that is left at the end of a cosine (seed: 1, constant)."""
+
+    kl_warmup: float | None = None
+    """Share of all steps over which the weight of the KL term rises to beta (seed: 0)."""
+
+    weight_decay: float | None = None
+    """Decoupled weight decay, as in AdamW (seed: 0)."""
+
+    clip_norm: float | None = None
+    """Largest norm of a gradient; longer ones are shortened to it (seed: 0, off)."""
+
+    averaging: float | None = None
+    """Share of the averaged weights that each step keeps, such as 0.998; the averaged weights are
+    what is measured and saved (seed: 0, off)."""
+
+    turns: bool | None = None
+    """Also turn crops by quarters and mirror them (seed: no)."""
+
+    light: float = 0.0
+    """Strength of random changes of gamma, colour and brightness; 0 is off, 1 usual."""
 
     beta: float = 1.0
     """Weight of the KL term in the training loss (1 is the ELBO)."""
@@ -94,11 +178,17 @@ class TrainSettings:
     state_every_minutes: float = 10.0
     """Minutes between the resume states written inside a long epoch."""
 
+    cache: Path | None = None
+    """Folder for the packs of decoded images; by default beside the data set."""
+
     workers: int = 0
-    """Threads that read images; 0 takes one for each core."""
+    """Processes that decode, threads that cut crops; 0 chooses by the cores and the device."""
 
     device: str = "auto"
     """Where to train: auto, cpu, cuda or cuda:N."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto is bfloat16 where the hardware has it."""
 
     tensorboard: bool = False
     """Also write TensorBoard events (needs the extra: pip install 'vaeneer[tensorboard]')."""
@@ -120,8 +210,14 @@ class EvaluateSettings:
     seed: int = SEED
     """Seed of the latents that are sampled from the posterior."""
 
+    cache: Path | None = None
+    """Folder for the pack of decoded images; by default beside the folder."""
+
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto is bfloat16 where the hardware has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +245,26 @@ class SimilaritySettings:
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""
 
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedSettings:
+    """How images become vectors."""
+
+    batch_size: int = 16
+    """Images in one forward pass; changes the speed, not the vectors."""
+
+    cache: Path | None = None
+    """Folder for the pack of decoded images; by default beside the folder."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto is bfloat16 where the hardware has it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSettings:
@@ -160,7 +276,7 @@ class BenchSettings:
     batch_size: int = 16
     """Images in one step."""
 
-    images: int = 48
+    images: int = 96
     """Images that are decoded and trained on."""
 
     image_side_px: int = 1024

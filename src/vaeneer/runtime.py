@@ -1,13 +1,30 @@
-"""Devices, the words for them, and cores: the one place that knows about CUDA."""
+"""Devices, precision, the words for them, and cores: the one place that knows about CUDA."""
 
 from __future__ import annotations
 
 import os
 import platform
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from vaeneer.errors import SettingsError
+
+PrecisionName = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a network computes in on a device; weights, latents and losses are always float32."""
+
+    name: PrecisionName
+    device: torch.device
+
+    def autocast(self) -> torch.autocast:
+        """A context in which convolutions and matrix products run in this precision."""
+        lower = self.name == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=lower)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -28,13 +45,36 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def describe_device(device: torch.device) -> str:
-    """One line for reports: what computes, with how many threads, under which PyTorch."""
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """The precision called `name` on `device`: auto is bfloat16 where the hardware computes in it.
+
+    On CUDA, bfloat16 lets what stays float32 use TF32; float32 is then exact everywhere.
+    Raises SettingsError for an unknown name.
+    """
+    if name not in ("auto", "float32", "bfloat16"):
+        raise SettingsError(f"Unknown precision {name!r}; use auto, float32 or bfloat16.")
+    exact = name == "float32" or (name == "auto" and not _computes_in_bfloat16(device))
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest" if exact else "high")
+        torch.backends.cudnn.allow_tf32 = not exact
+    return Precision("float32" if exact else "bfloat16", device)
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32: Ampere or newer, AVX512_BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def describe_device(device: torch.device, precision: str = "float32") -> str:
+    """One line for reports: what computes, with how many threads, in what, under which PyTorch."""
     if device.type == "cuda":
         what = torch.cuda.get_device_name(device)
     else:
         what = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    return f"{what}, float32, PyTorch {torch.__version__}"
+    return f"{what}, {precision}, PyTorch {torch.__version__}"
 
 
 def core_count(requested: int = 0) -> int:

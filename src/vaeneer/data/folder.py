@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from vaeneer.data.images import read_rgb
 from vaeneer.data.manifest import read_manifest
 from vaeneer.data.naming import group_names
 from vaeneer.data.scanning import scan_folder
 from vaeneer.data.splitting import units
-from vaeneer.errors import DataError, ImageFileError
-from vaeneer.progress import Progress, Silent
+from vaeneer.errors import DataError
 
 RGB = tuple[float, float, float]
 Known = tuple[str, str | None]  # asset, category
@@ -60,17 +55,6 @@ class DataSet:
     valid: ImageFolder
 
 
-@dataclass(frozen=True)
-class Survey:
-    """A folder of which every image has been decoded once."""
-
-    folder: ImageFolder
-    """The readable images."""
-    mean_rgb: RGB
-    """Mean colour over the images, each image weighing the same, channels in [0, 1]."""
-    skipped: tuple[ImageFileError, ...]
-
-
 def open_folder(path: Path | str) -> ImageFolder:
     """List the images below `path`: any folder, or `train` or `valid` of a data set.
 
@@ -105,41 +89,6 @@ def open_data_set(path: Path | str) -> DataSet:
                 f" vaeneer prepare RAW --out {root}"
             )
     return DataSet(open_folder(root / "train"), open_folder(root / "valid"))
-
-
-def survey(folder: ImageFolder, *, workers: int, progress: Progress | None = None) -> Survey:
-    """Decode every image once: leave out the unreadable, and find the mean colour of the rest.
-
-    Raises DataError when none is readable.
-    """
-    title = f"checking {folder.root.name}"
-    good: list[ImageItem] = []
-    colours: list[RGB] = []
-    skipped: list[ImageFileError] = []
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        (progress or Silent()).bar(title, total=len(folder), unit="images") as bar,
-    ):
-        for item, answer in zip(folder.items, pool.map(_colour_of, folder.items), strict=True):
-            bar.advance()
-            if isinstance(answer, ImageFileError):
-                skipped.append(answer)
-            else:
-                good.append(item)
-                colours.append(answer)
-    if not good:
-        raise DataError(f"None of the {len(folder)} images in {folder.root} is readable.")
-    red, green, blue = np.mean(colours, axis=0).tolist()
-    return Survey(replace(folder, items=tuple(good)), (red, green, blue), tuple(skipped))
-
-
-def _colour_of(item: ImageItem) -> RGB | ImageFileError:
-    try:
-        pixels = np.asarray(read_rgb(item.path))
-    except ImageFileError as error:
-        return error
-    red, green, blue = (pixels.mean((0, 1)) / 255).tolist()
-    return red, green, blue
 
 
 def _manifest_rows(root: Path) -> dict[str, Known]:

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from vaeneer.config import RECONSTRUCTIONS, SAMPLES, SEED, require_number
+from vaeneer.data.crops import Pixels
 from vaeneer.data.folder import open_folder
 from vaeneer.data.images import read_rgb, resize_rgb
-from vaeneer.data.loading import Pixels, to_tensor
+from vaeneer.data.loading import to_tensor
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError, SettingsError
 from vaeneer.measuring.pictures import save_grid, to_pixels
 from vaeneer.model.checkpoint import load

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.config import SimilaritySettings, TrainSettings
-from vaeneer.data.crops import CropRecipe, random_crop
+from vaeneer.data.crops import COLUMNS, CropRecipe, cut_crop, draw_crops
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.images import read_rgb
 from vaeneer.data.loading import load_batches
@@ -26,8 +26,8 @@ from vaeneer.measuring.baselines import rgb_histogram
 from vaeneer.measuring.statistics import Floats
 from vaeneer.model.vae import VAE, Posterior
 from vaeneer.progress import Progress
-from vaeneer.runtime import core_count
-from vaeneer.seeds import numbers_for
+from vaeneer.runtime import Precision, core_count
+from vaeneer.seeds import NumberTable, numbers_for
 
 Vectors = NDArray[np.float32]  # (images, crops of each, D)
 
@@ -50,7 +50,11 @@ class CropVectors:
 
 
 def describe_crops(
-    vae: VAE, items: Sequence[ImageItem], settings: SimilaritySettings, progress: Progress
+    vae: VAE,
+    items: Sequence[ImageItem],
+    settings: SimilaritySettings,
+    precision: Precision,
+    progress: Progress,
 ) -> CropVectors:
     """Describe the crops of at most `max_images` of the images, a seeded sample of them.
 
@@ -75,7 +79,8 @@ def describe_crops(
     ):
         for batch in batches:
             images = _unrolled(batch.images, crops)
-            rows.append(_represent(vae, images, batch.indices, settings))
+            with precision.autocast():
+                rows.append(_represent(vae, images, batch.indices, settings))
             kept.extend(batch.indices)
             bar.advance(len(batch.indices))
     vectors = {
@@ -96,13 +101,17 @@ def _crop_strip(
     path: Path, side_px: int, settings: SimilaritySettings, index: int
 ) -> NDArray[np.uint8]:
     """All crops of one image below each other: (2 * rounds * side, side, 3) uint8."""
-    image = read_rgb(path)
+    image = np.asarray(read_rgb(path))
     recipe = replace(CropRecipe.of(TrainSettings()), side_px=side_px)
-    places = [
-        numbers_for("compared crop", settings.seed, *place)
-        for place in _places(settings.rounds, index)
+    rows = [
+        NumberTable("compared crop", settings.seed, round_, which, columns=COLUMNS).rows([index])
+        for round_ in range(settings.rounds)
+        for which in (0, 1)
     ]
-    return np.concatenate([random_crop(image, recipe, random) for random in places])
+    height, width = image.shape[:2]
+    count = len(rows)
+    crops = draw_crops(np.concatenate(rows), [width] * count, [height] * count, recipe)
+    return np.concatenate([cut_crop(image, crops, place, side_px) for place in range(count)])
 
 
 def _places(rounds: int, index: int) -> list[tuple[int, int, int]]:

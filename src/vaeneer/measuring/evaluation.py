@@ -12,6 +12,7 @@ import numpy as np
 
 from vaeneer.config import EvaluateSettings, require
 from vaeneer.data.folder import open_folder
+from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.errors import ModelFileError
 from vaeneer.files import claim_folder, replacing, write_json
 from vaeneer.measuring.evaluation_plots import draw_loss_per_image, draw_worst
@@ -19,7 +20,7 @@ from vaeneer.measuring.measurement import Figures, Measurements, measure, trivia
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import choose_device
+from vaeneer.runtime import Precision, choose_device, choose_precision, describe_device
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class EvaluationReport:
     iwae_samples: int
     trivial_excess_nats: dict[str, float | None]
     """The excess of saying one colour: grey, training_mean (null where unknown), own_mean."""
+    device: str
+    """What computed, and in which precision."""
     skipped: dict[str, str]
     pictures: list[str]
     seconds: float
@@ -74,14 +77,18 @@ def evaluate(
     require(settings, batch_size=1, iwae=0, worst=0, seed=0)
     progress = progress or Silent()
     started = time.monotonic()
-    vae = load(model, device=choose_device(settings.device))
+    precision = choose_precision(settings.precision, choose_device(settings.device))
+    vae = load(model, device=precision.device)
     images = open_folder(folder)
     target = None if out is None else Path(out)
     if target is not None:
         claim_folder(target, overwrite=overwrite, inputs=[Path(model), Path(folder)])
+    layout = PackLayout(vae.image_side_px, square=True)
+    pack = open_pack(images, layout, cache=settings.cache, progress=progress)
     found = measure(
         vae,
-        images.items,
+        pack,
+        precision=precision,
         batch_size=settings.batch_size,
         seed=settings.seed,
         quality=True,
@@ -97,7 +104,7 @@ def evaluate(
         if settings.worst:
             pictures.append(draw_worst(vae, found, target / "worst.png", settings.worst))
     seconds = time.monotonic() - started
-    report = _report(str(model), str(folder), vae, found, settings, pictures, seconds)
+    report = _report(str(model), str(folder), vae, found, settings, precision, pictures, seconds)
     if target:
         _write_per_image(target / "per-image.csv", found)
         write_json(target / "evaluation.json", report.to_dict())
@@ -110,6 +117,7 @@ def _report(
     vae: VAE,
     found: Measurements,
     settings: EvaluateSettings,
+    precision: Precision,
     pictures: list[Path],
     seconds: float,
 ) -> EvaluationReport:
@@ -133,6 +141,7 @@ def _report(
         iwae_nats=None if found.iwae_nats is None else float(found.iwae_nats.mean()),
         iwae_samples=settings.iwae,
         trivial_excess_nats=trivial_excess_nats(found, vae.card.training_mean_rgb),
+        device=describe_device(precision.device, precision.name),
         skipped={str(error.path): error.reason for error in found.skipped},
         pictures=[str(picture) for picture in pictures],
         seconds=seconds,

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from vaeneer.config import SEED
 from vaeneer.data.folder import RGB, ImageItem
-from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loading import chunks, load_batches
-from vaeneer.errors import DataError, ImageFileError
+from vaeneer.data.packs import Pack
+from vaeneer.errors import ImageFileError
 from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats
 from vaeneer.model.vae import VAE, Posterior, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import core_count
+from vaeneer.runtime import Precision
 from vaeneer.seeds import numbers_for
 
 Figures = NDArray[np.float64]
@@ -90,49 +90,36 @@ def trivial_excess_nats(found: Measurements, training_mean: RGB | None) -> dict[
 
 def measure(
     vae: VAE,
-    items: Sequence[ImageItem],
+    pack: Pack,
     *,
+    precision: Precision,
     batch_size: int = 16,
     seed: int = SEED,
     quality: bool = False,
     iwae: int = 0,
-    workers: int = 0,
     title: str = "measuring",
     progress: Progress | None = None,
 ) -> Measurements:
-    """Measure each image, resized to the network's square as the seed does, in eval mode.
+    """Measure each image of a pack of squares, whole and resized as the seed does, in eval mode.
 
     `quality` adds PSNR and SSIM; `iwae` adds the importance-weighted bound with that many samples.
-    Unreadable files are left out and listed. Raises DataError when no image is readable.
     """
-    device = next(vae.parameters()).device
-    skipped: list[ImageFileError] = []
-    kept: list[int] = []
-    entropy: list[float] = []
+    entropy: list[Tensor] = []
     rows: list[dict[str, Tensor]] = []
-    batches = load_batches(
-        chunks(len(items), batch_size),
-        lambda index: resize_rgb(read_rgb(items[index].path), vae.image_side_px),
-        workers=core_count(workers),
-        skipped=skipped,
-    )
+    batches = load_batches(chunks(len(pack), batch_size), pack.image, workers=1)
     with (
         eval_mode(vae),
-        (progress or Silent()).bar(title, total=len(items), unit="images") as bar,
+        (progress or Silent()).bar(title, total=len(pack), unit="images") as bar,
     ):
         for batch in batches:
-            pixels = batch.images.to(device)
-            rows.append(_measure_batch(vae, pixels, batch.indices, seed, quality, iwae))
-            entropy.extend(batch.entropy_nats)
-            kept.extend(batch.indices)
+            here = batch.to(precision.device)
+            with precision.autocast():
+                rows.append(_measure_batch(vae, here.images, batch.indices, seed, quality, iwae))
+            entropy.append(batch.entropy_nats)
             bar.advance(len(batch.indices))
-    if not rows:
-        raise DataError(f"None of the {len(items)} images is readable; the first: {skipped[0]}")
     columns = {name: torch.cat([row[name] for row in rows]).cpu().numpy() for name in rows[0]}
-    columns["entropy_nats"] = np.array(entropy)
-    return _measurements(
-        tuple(items[index] for index in kept), tuple(skipped), vae.image_side_px, columns
-    )
+    columns["entropy_nats"] = torch.cat(entropy).numpy()
+    return _measurements(tuple(pack.items()), pack.skipped, vae.image_side_px, columns)
 
 
 def _measure_batch(

@@ -37,7 +37,7 @@ from vaeneer.measuring.statistics import (
 )
 from vaeneer.model.checkpoint import load
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import choose_device
+from vaeneer.runtime import choose_device, choose_precision, describe_device
 from vaeneer.seeds import numbers_for
 
 NO_CENTRE = (
@@ -99,6 +99,8 @@ class SimilarityReport:
     representations: dict[str, SimilarityFigures]
     """By name: sampled, mean, centred (where the model knows its centre), rgb_histogram."""
     notes: list[str]
+    device: str
+    """What computed, and in which precision."""
     skipped: dict[str, str]
     """Files that could not be read, with the reason."""
     pictures: list[str]
@@ -136,13 +138,14 @@ def similarity(
     _check(settings)
     progress = progress or Silent()
     started = time.monotonic()
-    vae = load(model, device=choose_device(settings.device))
+    precision = choose_precision(settings.precision, choose_device(settings.device))
+    vae = load(model, device=precision.device)
     items = open_folder(folder).items
     _check_assets(items, folder, len(items))
     target = None if out is None else Path(out)
     if target is not None:
         claim_folder(target, overwrite=overwrite, inputs=[Path(model), Path(folder)])
-    found = describe_crops(vae, items, settings, progress)
+    found = describe_crops(vae, items, settings, precision, progress)
     _check_assets(found.items, folder, len(items))
     panels, figures = _compare(found, settings, progress)
     pictures = draw_similarity(panels, len(found.items), target) if target else []
@@ -158,6 +161,7 @@ def similarity(
         chance_recall_at_1=figures["rgb_histogram"].chance_recall_at_1,
         representations=figures,
         notes=_notes(figures),
+        device=describe_device(precision.device, precision.name),
         skipped={str(error.path): error.reason for error in found.skipped},
         pictures=[str(picture) for picture in pictures],
         seconds=time.monotonic() - started,

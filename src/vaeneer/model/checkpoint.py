@@ -20,11 +20,11 @@ from torch import Tensor
 
 from vaeneer.errors import ModelFileError
 from vaeneer.files import claim_folder, replacing_folder, write_json
+from vaeneer.model.architectures import ARCHITECTURES, build
 from vaeneer.model.card import FORMAT, ModelCard
-from vaeneer.model.vae import VAE
+from vaeneer.model.vae import VAE, in_channels_last
 
 WEIGHTS = "model.safetensors"
-ARCHITECTURES = {"reference": VAE}
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 _NESTS = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
 
@@ -68,7 +68,7 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
     _check_fits(vae, weights, str(folder / WEIGHTS))
     vae.load_state_dict(weights, assign=True)
     vae.card = card
-    return vae.to(device).eval()
+    return in_channels_last(vae.to(device)).eval()
 
 
 def read_card(path: Path | str) -> ModelCard:
@@ -160,7 +160,7 @@ def _strip(name: str) -> str:
 def _empty(architecture: str) -> VAE:
     """A network without weights: nothing is drawn from anyone's random numbers."""
     with torch.device("meta"):
-        return ARCHITECTURES[architecture]()
+        return build(architecture)
 
 
 def _check_fits(vae: VAE, weights: dict[str, Tensor], what: str) -> None:

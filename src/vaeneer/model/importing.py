@@ -8,14 +8,16 @@ from typing import Any
 
 from vaeneer.config import TrainSettings
 from vaeneer.data.crops import CropRecipe
-from vaeneer.data.folder import open_folder, survey
+from vaeneer.data.folder import open_folder
+from vaeneer.data.packed_crops import PackedCrops
+from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.files import claim_folder
 from vaeneer.model.card import ModelCard
 from vaeneer.model.checkpoint import load_foreign_weights, save
 from vaeneer.model.latents import latent_mean
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import core_count
+from vaeneer.runtime import choose_device, choose_precision
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,15 @@ def import_weights(
     card = ModelCard(training={"imported_from": str(file)})
     count = 0
     if data is not None:
-        seen = survey(open_folder(data), workers=core_count(), progress=progress)
-        count = len(seen.folder)
         recipe = CropRecipe.of(TrainSettings())
+        pack = open_pack(open_folder(data), PackLayout(recipe.source_side_px), progress=progress)
+        count, exact = len(pack), choose_precision("float32", choose_device("cpu"))
+        crops = PackedCrops(pack, recipe, exact.device)
         card = replace(
             card,
-            training_mean_rgb=seen.mean_rgb,
-            latent_mean=latent_mean(vae, seen.folder, recipe, progress=progress),
-            data={"fingerprint": seen.folder.fingerprint(), "images": count},
+            training_mean_rgb=pack.mean_rgb,
+            latent_mean=latent_mean(vae, crops, precision=exact, progress=progress),
+            data={"fingerprint": pack.fingerprint(), "images": count},
         )
     claim_folder(
         Path(out), overwrite=overwrite, inputs=[Path(file), *([Path(data)] if data else [])]

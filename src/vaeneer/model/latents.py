@@ -5,52 +5,42 @@ from __future__ import annotations
 import torch
 
 from vaeneer.config import SEED
-from vaeneer.data.crops import CropRecipe, random_crop
-from vaeneer.data.folder import ImageFolder
-from vaeneer.data.images import read_rgb
-from vaeneer.data.loading import Pixels, chunks, load_batches
+from vaeneer.data.crops import COLUMNS
+from vaeneer.data.loading import chunks
+from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress
-from vaeneer.runtime import core_count
-from vaeneer.seeds import numbers_for
+from vaeneer.runtime import Precision
+from vaeneer.seeds import NumberTable, numbers_for
 
 MOST_CROPS = 2000
 
 
 def latent_mean(
     vae: VAE,
-    folder: ImageFolder,
-    recipe: CropRecipe,
+    crops: PackedCrops,
     *,
+    precision: Precision,
     progress: Progress,
     seed: int = SEED,
     batch_size: int = 16,
-    workers: int = 0,
 ) -> list[float]:
     """The mean of the posterior means over one random crop of each image: `latent_size` numbers.
 
-    Of a folder with more than 2,000 images, a seeded sample of that many.
-    Raises ImageFileError when an image cannot be read (survey the folder first).
+    Of a pack with more than 2,000 images, a seeded sample of that many.
     """
-    order = numbers_for("latent mean order", seed).permutation(len(folder))[:MOST_CROPS].tolist()
-
-    def read(index: int) -> Pixels:
-        random = numbers_for("latent mean crop", seed, index)
-        return random_crop(read_rgb(folder.items[index].path), recipe, random)
-
-    batches = load_batches(
-        [[order[place] for place in chunk] for chunk in chunks(len(order), batch_size)],
-        read,
-        workers=core_count(workers),
-    )
-    device = next(vae.parameters()).device
-    total = torch.zeros(vae.latent_size, dtype=torch.float64)
+    count = len(crops.pack)
+    order = numbers_for("latent mean order", seed).permutation(count)[:MOST_CROPS].tolist()
+    groups = [[order[place] for place in chunk] for chunk in chunks(len(order), batch_size)]
+    numbers = NumberTable("latent mean crop", seed, columns=COLUMNS)
+    total = torch.zeros(vae.latent_size, dtype=torch.float64, device=precision.device)
     with (
         eval_mode(vae),
+        precision.autocast(),
         progress.bar("mean of the latents", total=len(order), unit="crops") as bar,
     ):
-        for batch in batches:
-            total += vae.representation(batch.images.to(device)).double().sum(0).cpu()
+        for batch in crops.batches(groups, numbers):
+            total += vae.representation(batch.images).double().sum(0)
             bar.advance(len(batch.indices))
     mean: list[float] = (total / len(order)).tolist()
     return mean

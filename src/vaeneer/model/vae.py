@@ -42,14 +42,17 @@ class VAEOutput:
         return self.logits.sigmoid()
 
 
-def reparameterize(mu: Tensor, log_var: Tensor, generator: Generator | None = None) -> Tensor:
+def reparameterize(
+    mu: Tensor, log_var: Tensor, generator: Generator | None = None, *, noise: Tensor | None = None
+) -> Tensor:
     """z = mu + sigma * epsilon with epsilon ~ N(0, I) (Kingma & Welling 2014, eq. 10).
 
     The noise is drawn on the generator's device, so that a CPU generator gives the same latents
-    on every device. All tensors (B, latent) float32.
+    on every device; or it is given. All tensors (B, latent) float32.
     """
-    device = mu.device if generator is None else generator.device
-    noise = torch.randn(mu.shape, generator=generator, device=device, dtype=mu.dtype)
+    if noise is None:
+        device = mu.device if generator is None else generator.device
+        noise = torch.randn(mu.shape, generator=generator, device=device, dtype=mu.dtype)
     return mu + (0.5 * log_var).exp() * noise.to(mu.device)
 
 
@@ -63,6 +66,12 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
             yield
     finally:
         network.train(was_training)
+
+
+def in_channels_last(vae: VAE) -> VAE:
+    """The same network with its weights laid out as convolutions run fastest, here and on CUDA."""
+    vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return vae
 
 
 class VAE(nn.Module):
@@ -99,7 +108,7 @@ class VAE(nn.Module):
                 f"images have shape {tuple(images.shape)}, not (B, 3, {side}, {side})."
             )
         mu, log_var = self.encoder(images)
-        return Posterior(mu, log_var)
+        return Posterior(_full(mu), _full(log_var))
 
     def decode(self, z: Tensor) -> Tensor:
         """Logits of the pixels' means, (B, 3, 254, 254) float32, for latents z (B, 512) float32.
@@ -110,22 +119,31 @@ class VAE(nn.Module):
             raise ImageSizeError(
                 f"latents have shape {tuple(z.shape)}; the network takes (B, {self.latent_size})."
             )
-        logits: Tensor = self.decoder(z)
-        return logits
+        return _full(self.decoder(z))
 
     @staticmethod
-    def reparameterize(mu: Tensor, log_var: Tensor, generator: Generator | None = None) -> Tensor:
+    def reparameterize(
+        mu: Tensor,
+        log_var: Tensor,
+        generator: Generator | None = None,
+        *,
+        noise: Tensor | None = None,
+    ) -> Tensor:
         """A random latent of the posterior; see `vaeneer.model.vae.reparameterize`."""
-        return reparameterize(mu, log_var, generator)
+        return reparameterize(mu, log_var, generator, noise=noise)
 
-    def forward(self, images: Tensor, generator: Generator | None = None) -> VAEOutput:
+    def forward(
+        self, images: Tensor, generator: Generator | None = None, *, noise: Tensor | None = None
+    ) -> VAEOutput:
         """Encode, choose a latent (sampled in training mode, the mean in eval mode), decode.
 
-        images: (B, 3, 254, 254) float32 in [0, 1]. Raises ImageSizeError for any other shape.
+        images: (B, 3, 254, 254) float32 in [0, 1]; noise: (B, 512), or drawn from `generator`.
+        Raises ImageSizeError for any other shape.
         """
         posterior = self.encode(images)
-        z = posterior.sample(generator) if self.training else posterior.mu
-        return VAEOutput(self.decode(z), posterior.mu, posterior.log_var, z)
+        mu, log_var = posterior.mu, posterior.log_var
+        z = self.reparameterize(mu, log_var, generator, noise=noise) if self.training else mu
+        return VAEOutput(self.decode(z), mu, log_var, z)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Decode the posterior mean of each image: (B, 3, 254, 254) float32 in [0, 1], as given.
@@ -162,3 +180,8 @@ class VAE(nn.Module):
         with eval_mode(self):
             posterior = self.encode(images)
         return posterior.mu if latent == "mean" else posterior.sample(generator)
+
+
+def _full(values: Tensor) -> Tensor:
+    """What autocast lowered, back in float32."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

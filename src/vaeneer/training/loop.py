@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,20 @@ import torch
 from torch import Tensor
 
 from vaeneer.config import TrainSettings
-from vaeneer.data.loading import Batch, load_batches
+from vaeneer.data.loading import to_unit
 from vaeneer.errors import NonFiniteLossError, TrainingInterrupted
 from vaeneer.model.losses import ElboTerms, elbo_terms
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import core_count
-from vaeneer.seeds import numbers_for
+from vaeneer.training.graphs import Step, graphed
 from vaeneer.training.interruption import StopRequest, stop_requests
 from vaeneer.training.run import Run, finish_epoch, finish_run, start_run
 from vaeneer.training.run_folder import RunFolder
-from vaeneer.training.state import TrainState, save_state, step_generator
+from vaeneer.training.state import save_state
+from vaeneer.training.stepping import average, step_where_finite
+from vaeneer.training.tally import Tally
+
+SECONDS_BETWEEN_FIGURES = 1.0
+"""On CUDA, where reading a figure waits for the device; on a CPU every step tells its own."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def train(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> TrainReport:
-    """Train the reference network on a data set; everything lands in the run folder `out`.
+    """Train a network on a data set; everything lands in the run folder `out`.
 
     data: a folder with train/ and valid/, made by `prepare` or in the seed's own layout. With
     `resume`, a run that is there goes on exactly where it stopped, with its own settings.
@@ -69,9 +72,10 @@ def train(
         overwrite=overwrite,
         progress=progress,
     )
+    step = graphed(lambda *inputs: take_step(run, *inputs), run.device)
     with stop_requests() as stop:
-        while run.state.epoch < run.settings.epochs:
-            train_epoch(run, stop, progress)
+        while run.state.epoch < run.recipe.epochs:
+            train_epoch(run, step, stop, progress)
             finish_epoch(run, progress)
             if stop:
                 raise interrupted(run, stop)
@@ -89,36 +93,56 @@ def train(
     )
 
 
-def train_epoch(run: Run, stop: StopRequest, progress: Progress) -> None:
+def take_step(run: Run, pixels: Tensor, noise: Tensor, weights: Tensor) -> ElboTerms:
+    """One optimizer step. Nothing in it waits for the device, so that CUDA can capture it.
+
+    pixels: (B, 3, 254, 254) uint8; noise: (B, 512) float32; weights: (3,), `Run.weights`.
+    A loss that is not finite leaves the network's weights as they were.
+    """
+    learning_rate, kl_weight, average_share = weights.unbind()
+    images = to_unit(pixels)  # (B, 3, 254, 254) float32 in [0, 1]
+    with run.precision.autocast():
+        output = run.vae(images, noise=noise)
+    terms = elbo_terms(output, images, run.settings.loss)  # each (B,), nats
+    loss = terms.total_nats(kl_weight).mean()
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if run.recipe.clip_norm:
+        torch.nn.utils.clip_grad_norm_(run.vae.parameters(), run.recipe.clip_norm)
+    step_where_finite(run.optimizer, learning_rate, loss)
+    if run.averaged is not None:
+        average(run.averaged, run.vae, average_share)
+    return terms.detach()
+
+
+def train_epoch(run: Run, step: Step, stop: StopRequest, progress: Progress) -> None:
     """Train on what is left of the current epoch, adding to the sums of `run.state`."""
-    vae, optimizer, state, settings = run.vae, run.optimizer, run.state, run.settings
-    title = f"epoch {state.epoch + 1}/{settings.epochs}"
-    saved = tick = time.monotonic()
-    vae.train()
+    state, tally = run.state, Tally(run.device)
+    pause = SECONDS_BETWEEN_FIGURES if run.device.type == "cuda" else 0.0
+    title = f"epoch {state.epoch + 1}/{run.recipe.epochs}"
+    saved = told = time.monotonic()
+    run.vae.train()
     with progress.bar(title, total=len(run.train), unit="images") as bar:
         bar.advance(int(state.sums.get("images", 0)))
-        for batch in epoch_batches(run):
-            images = batch.images.to(run.device)  # (B, 3, 254, 254) float32 in [0, 1]
-            output = vae(images, step_generator(settings.seed, state.step))
-            terms = elbo_terms(output, images, settings.loss)  # each (B,), nats
-            loss = terms.total_nats(settings.beta).mean()
-            check_finite(loss, run, batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-
+        for batch in run.crops.batches(run.groups_to_do(), run.crop_numbers()):
+            terms = step(batch.pixels, run.noise(len(batch.indices)), run.weights())
+            tally.add(terms, batch, state.step)
             state.step += 1
             state.batches_done += 1
-            add_sums(state, terms, batch)
             now = time.monotonic()
-            state.add_seconds(now - tick)
-            tick = now
-            bar.advance(len(images), f"{state.mean('reconstruction') + state.mean('kl'):,.0f} nats")
-            if stop or now - saved > 60 * settings.state_every_minutes:
-                save_state(run.folder.state, vae, optimizer, state)
-                saved = time.monotonic()
+            if stop or now - told >= pause:
+                seen = read_tally(run, tally)
+                state.add_seconds(now - told)
+                told = now
+                bar.advance(seen, f"{state.mean('reconstruction') + state.mean('kl'):,.0f} nats")
+            if stop or now - saved > 60 * run.settings.state_every_minutes:
+                read_tally(run, tally)
+                save_state(run.folder.state, run.vae, run.averaged, run.optimizer, state)
+                saved = now
             if stop:
                 raise interrupted(run, stop)
+        read_tally(run, tally)
+        state.add_seconds(time.monotonic() - told)
 
 
 def interrupted(run: Run, stop: StopRequest) -> TrainingInterrupted:
@@ -128,40 +152,19 @@ def interrupted(run: Run, stop: StopRequest) -> TrainingInterrupted:
     )
 
 
-def epoch_batches(run: Run) -> Iterator[Batch]:
-    """The batches of the current epoch that are still to do.
+def read_tally(run: Run, tally: Tally) -> int:
+    """Move what was summed into `run.state`; how many images that were.
 
-    The order is a function of (seed, epoch), a crop of (seed, epoch, index): so nothing else has
-    to be kept for a resumed run to see the same pixels.
+    Raises NonFiniteLossError, with the step and the files, when a loss was not finite.
     """
-    epoch, size = run.state.epoch, run.settings.batch_size
-    order = numbers_for("order", run.settings.seed, epoch).permutation(len(run.train)).tolist()
-    groups = [order[start : start + size] for start in range(0, len(order), size)]
-    return load_batches(
-        groups[run.state.batches_done :],
-        lambda index: run.read_crop(index, epoch),
-        workers=core_count(run.settings.workers),
-    )
-
-
-def check_finite(loss: Tensor, run: Run, batch: Batch) -> None:
-    """Raise NonFiniteLossError, with the step and the files, before a bad step is taken."""
-    if math.isfinite(loss.item()):
-        return
-    names = ", ".join(run.train.items[index].name for index in batch.indices)
-    raise NonFiniteLossError(
-        f"The loss became {loss.item()} at step {run.state.step} (epoch {run.state.epoch + 1}) on"
-        f" {names}; the last good state is in {run.folder.state}. Look at those files, or start"
-        " again with a smaller --learning-rate."
-    )
-
-
-@torch.no_grad()
-def add_sums(state: TrainState, terms: ElboTerms, batch: Batch) -> None:
-    """Add a batch's figures to the sums of the epoch (sums, so that the averages are exact)."""
-    state.add(
-        images=len(batch.indices),
-        reconstruction=terms.reconstruction_nats.double().sum().item(),
-        kl=terms.kl_nats.double().sum().item(),
-        entropy=sum(batch.entropy_nats),
-    )
+    before = run.state.sums.get("images", 0)
+    bad_step = tally.move_into(run.state)
+    if bad_step is not None:
+        epoch_began = run.state.step - run.state.batches_done
+        names = ", ".join(run.train.name(i) for i in run.groups()[bad_step - epoch_began])
+        raise NonFiniteLossError(
+            f"The loss became NaN or infinite at step {bad_step} (epoch {run.state.epoch + 1}) on"
+            f" {names}; the last good state is in {run.folder.state}. Look at those files, or"
+            " start again with a smaller --learning-rate."
+        )
+    return int(run.state.sums.get("images", 0) - before)

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from vaeneer.data.folder import ImageFolder
-from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loading import to_tensor
+from vaeneer.data.packs import Pack
 from vaeneer.measuring.charts import QUIET, TRAIN, VALID, new_chart, save_chart
 from vaeneer.measuring.measurement import Measurements
 from vaeneer.measuring.pictures import save_grid, to_pixels
@@ -22,9 +21,7 @@ SHOWN = 8
 Lines = list[dict[str, Any]]
 
 
-def draw_epoch(
-    folder: RunFolder, vae: VAE, valid: ImageFolder, found: Measurements, seed: int
-) -> None:
+def draw_epoch(folder: RunFolder, vae: VAE, valid: Pack, found: Measurements, seed: int) -> None:
     """Redraw all plots of a run from its metrics and its network."""
     lines, plots = read_metrics(folder.root), folder.plots
     draw_training_loss(lines, plots / "training-loss.png")
@@ -81,10 +78,10 @@ def draw_kl_per_latent(found: Measurements, path: Path) -> Path:
     return save_chart(figure, path)
 
 
-def draw_reconstructions(vae: VAE, folder: ImageFolder, path: Path) -> Path:
-    """Some images of a folder, spread over it, each above its reconstruction."""
-    places = np.linspace(0, len(folder) - 1, min(SHOWN, len(folder))).astype(int)
-    images = [resize_rgb(read_rgb(folder.items[i].path), vae.image_side_px) for i in places]
+def draw_reconstructions(vae: VAE, pack: Pack, path: Path) -> Path:
+    """Some images of a pack of squares, spread over it, each above its reconstruction."""
+    places = np.linspace(0, len(pack) - 1, min(SHOWN, len(pack))).astype(int)
+    images = [pack.image(place) for place in places]
     device = next(vae.parameters()).device
     with eval_mode(vae):
         answers = vae.reconstruct(to_tensor(images).to(device))

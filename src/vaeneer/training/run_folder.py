@@ -10,11 +10,13 @@ from typing import Any
 
 import tomli_w
 
-from vaeneer.config import TrainSettings, read_settings
+from vaeneer.config import Recipe, TrainSettings, read_settings
 from vaeneer.errors import SettingsError, TrainingError
 from vaeneer.files import write_json, write_text
 
-FREE_ON_RESUME = ("epochs", "workers", "device", "tensorboard", "checkpoint_every")
+FREE_ON_RESUME = (
+    "epochs", "workers", "device", "tensorboard", "checkpoint_every", "state_every_minutes", "cache"
+)  # fmt: skip
 """Settings that a resumed run may change: how far, where and how it is shown, not what it does."""
 
 
@@ -69,9 +71,12 @@ class RunFolder:
         return self.root / "checkpoints" / f"epoch-{epoch:04d}"
 
     def write_config(self, data: Path, settings: TrainSettings) -> None:
-        """Write config.toml, in the sections and names that `--config` reads."""
-        table = {"data": str(data.absolute()), **asdict(settings)}
-        write_text(self.config, tomli_w.dumps({"train": table}))
+        """Write config.toml, in the sections and names that `--config` reads; all of the recipe."""
+        asked = {**asdict(settings), **asdict(Recipe.of(settings))}
+        table = {name: value for name, value in asked.items() if value is not None}
+        if settings.cache is not None:
+            table["cache"] = str(settings.cache)
+        write_text(self.config, tomli_w.dumps({"train": {"data": str(data.absolute()), **table}}))
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Append one epoch's figures and see them to the disk."""

@@ -61,13 +61,17 @@ class TrainState:
         return self.sums[name] / self.sums["images"]
 
 
-def save_state(path: Path, vae: VAE, optimizer: Optimizer, state: TrainState) -> None:
-    """Write weights, optimizer and counts to one file, whole or not at all.
+def save_state(
+    path: Path, vae: VAE, averaged: VAE | None, optimizer: Optimizer, state: TrainState
+) -> None:
+    """Write weights, their averages, optimizer and counts to one file, whole or not at all.
 
     Raises NonFiniteLossError, with the file left as it was, when a weight is not finite.
     """
     check_weights(vae, path)
     tensors = {f"model.{name}": value for name, value in vae.state_dict().items()}
+    if averaged is not None:
+        tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
     counts = {"state": json.dumps(asdict(state))}
@@ -85,7 +89,7 @@ def check_weights(vae: VAE, path: Path) -> None:
         )
 
 
-def load_state(path: Path, vae: VAE, optimizer: Optimizer) -> TrainState:
+def load_state(path: Path, vae: VAE, averaged: VAE | None, optimizer: Optimizer) -> TrainState:
     """Put back what `save_state` wrote. Raises ModelFileError when the file cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -94,6 +98,8 @@ def load_state(path: Path, vae: VAE, optimizer: Optimizer) -> TrainState:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path} cannot be read as the state of a run: {error}") from error
     vae.load_state_dict(_below("model.", tensors))
+    if averaged is not None:
+        averaged.load_state_dict(_below("averaged.", tensors))
     slots: dict[int, dict[str, Any]] = {}
     for name, value in _below("optimizer.", tensors).items():
         index, _, slot = name.partition(".")

@@ -1,0 +1,27 @@
+"""The networks by name; a new one is a file beside reference.py and a line here."""
+
+from __future__ import annotations
+
+import torch
+
+from vaeneer.model import reference
+from vaeneer.model.card import ModelCard
+from vaeneer.model.vae import VAE
+
+ARCHITECTURES = {
+    "reference": (reference.Encoder, reference.Decoder),
+}
+
+
+def build(architecture: str, *, seed: int | None = None) -> VAE:
+    """A network with the first weights of its own layers, drawn from `seed` where one is given.
+
+    Raises KeyError for an unknown name.
+    """
+    encoder, decoder = ARCHITECTURES[architecture]
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        vae = VAE(encoder(), decoder())
+    vae.card = ModelCard(architecture=architecture)
+    return vae
