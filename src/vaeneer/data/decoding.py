@@ -7,8 +7,10 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ _Answer = TypeVar("_Answer")
 
 # Starting a process costs about as much as decoding this much.
 _BYTES_WORTH_PROCESSES = 24 * 2**20
+_JOBS_AT_ONCE = 4  # sent to a process together
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,11 @@ def convert(job: ConvertJob) -> None:
 
 def in_processes(
     function: Callable[[_Job], _Answer], jobs: Sequence[_Job], *, workers: int, size_bytes: int
-) -> Iterator[_Answer]:
+) -> Generator[_Answer, None, None]:
     """The answers in the order of the jobs; in this process where starting others costs more.
 
+    Only a few jobs for each process are under way, so that answers which nobody takes do not
+    fill the memory. Close the generator to stop early.
     workers: 0 takes one for each core. size_bytes: of all files together.
     Raises DataError when a process was killed from outside.
     """
@@ -101,11 +106,9 @@ def in_processes(
         yield from map(function, jobs)
         return
     context = multiprocessing.get_context("spawn")  # fork beside threads can hang
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_process)
     try:
-        with _without_main():
-            answers = executor.map(function, jobs, chunksize=4)
-        yield from answers
+        yield from _in_order(executor, function, jobs, ahead=4 * workers)
     except BrokenProcessPool as error:
         raise DataError(
             "A process that decodes images was killed, most likely because memory ran out;"
@@ -113,6 +116,28 @@ def in_processes(
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    executor: ProcessPoolExecutor,
+    function: Callable[[_Job], _Answer],
+    jobs: Sequence[_Job],
+    *,
+    ahead: int,
+) -> Iterator[_Answer]:
+    waiting: deque[Future[list[_Answer]]] = deque()
+    for start in range(0, len(jobs), _JOBS_AT_ONCE):
+        with _without_main():
+            group = jobs[start : start + _JOBS_AT_ONCE]
+            waiting.append(executor.submit(_answer_each, function, group))
+        if len(waiting) > ahead:
+            yield from waiting.popleft().result()
+    while waiting:
+        yield from waiting.popleft().result()
+
+
+def _answer_each(function: Callable[[_Job], _Answer], jobs: Sequence[_Job]) -> list[_Answer]:
+    return [function(job) for job in jobs]
 
 
 def _cores() -> int:
@@ -143,5 +168,14 @@ def _without_main() -> Iterator[None]:
                 delattr(main, name)
 
 
-def _ignore_interrupts() -> None:
+def _begin_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop us, and we would wait for its jobs for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -53,6 +53,7 @@ _FORMATS = (
 _BROWSER_FORMATS = frozenset({"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "AVIF"})
 _PLAIN_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"})
 _PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
 _LFS_START = b"version https://git-lfs"
 _STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
 
@@ -65,10 +66,10 @@ class Picture:
     """The picture, upright, mode RGB."""
 
     width_px: int
-    """Width of `rgb`."""
+    """Upright width of the picture in the file; that of `rgb`, unless it was decoded smaller."""
 
     height_px: int
-    """Height of `rgb`."""
+    """Upright height of the picture in the file."""
 
     mode: str
     """Pillow's name of the pixels in the file: L, RGBA, I;16, CMYK, ..."""
@@ -80,17 +81,23 @@ class Picture:
     """Whether a browser and `Image.open(path).convert("RGB")` both show exactly `rgb`."""
 
 
-def read_rgb(path: Path | str, *, max_megapixels: float = 500.0) -> Image.Image:
-    """Read an image file as an upright 8-bit picture, mode RGB.
+def read_rgb(
+    path: Path | str, *, max_megapixels: float = 500.0, at_least_px: int | None = None
+) -> Image.Image:
+    """Read an image file as an upright 8-bit picture, mode RGB; `at_least_px` as in `read_image`.
 
     Raises ImageFileError for a file that cannot be read or has more than `max_megapixels`.
     """
-    return read_image(path, max_megapixels=max_megapixels).rgb
+    return read_image(path, max_megapixels=max_megapixels, at_least_px=at_least_px).rgb
 
 
-def read_image(path: Path | str, *, max_megapixels: float = 500.0) -> Picture:
+def read_image(
+    path: Path | str, *, max_megapixels: float = 500.0, at_least_px: int | None = None
+) -> Picture:
     """Read an image file and say what it was. Threads may call this at the same time.
 
+    at_least_px: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is quick, as long as
+    its short side keeps this many pixels. Without it every pixel is decoded.
     The number of pixels is checked in the header, before anything is decoded.
     Raises ImageFileError with a short reason: empty, a Git LFS pointer, not an image, truncated,
     corrupt, too many pixels, not readable.
@@ -101,8 +108,9 @@ def read_image(path: Path | str, *, max_megapixels: float = 500.0) -> Picture:
         try:
             with Image.open(path, formats=_known_formats()) as image:
                 _check_pixels(path, image.size, max_megapixels)
+                full_size = _draft(image, at_least_px) if at_least_px else None
                 image.load()
-                return _picture(image)
+                return _picture(image, full_size)
         except ImageFileError:
             raise
         except Exception as error:  # a damaged file makes Pillow raise nearly anything
@@ -117,7 +125,27 @@ def resize_rgb(image: Image.Image, side_px: int = 254) -> np.ndarray:
     return np.array(image.resize((side_px, side_px), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
-def _picture(image: Image.Image) -> Picture:
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels as the header says, not turned upright; None if unreadable."""
+    with _PILLOW.ours():
+        try:
+            _first_bytes(path)
+            with Image.open(path, formats=_known_formats()) as image:
+                return image.size
+        except Exception:  # as in read_image
+            return None
+
+
+def _draft(image: Image.Image, at_least_px: int) -> tuple[int, int] | None:
+    """Let a JPEG decode at a fraction of its size; the full size where it will."""
+    if image.format not in ("JPEG", "MPO"):
+        return None
+    full_size = image.size
+    image.draft(None, (at_least_px, at_least_px))
+    return full_size
+
+
+def _picture(image: Image.Image, full_size: tuple[int, int] | None) -> Picture:
     mode, kind = image.mode, str(image.format)
     still = kind == "MPO" or not getattr(image, "is_animated", False)
     turned = ImageOps.exif_transpose(image)
@@ -131,7 +159,10 @@ def _picture(image: Image.Image) -> Picture:
         and exact
         and image.getexif().get(0x0112, 1) == 1
     )
-    return Picture(rgb, rgb.width, rgb.height, mode, kind, plain)
+    width_px, height_px = full_size or rgb.size
+    if full_size and image.getexif().get(0x0112, 1) in _SIDEWAYS:
+        width_px, height_px = height_px, width_px
+    return Picture(rgb, width_px, height_px, mode, kind, plain)
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, bool]:

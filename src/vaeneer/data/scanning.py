@@ -13,6 +13,9 @@ from vaeneer.data.images import IMAGE_SUFFIXES
 # Pictures that artists do keep beside colour maps, but that are no 8- or 16-bit RGB files.
 _UNSUPPORTED = frozenset({".exr", ".hdr", ".psd", ".psb", ".svg", ".raw", ".dng", ".heic", ".jxl"})
 
+CACHE_TAG = "CACHEDIR.TAG"
+"""A file of this name marks a folder as a cache (bford.info/cachedir); ours names vaeneer."""
+
 
 @dataclass(frozen=True)
 class FoundFile:
@@ -43,7 +46,7 @@ class Scan:
 
 
 def scan_folder(raw: Path, *, ignore: Path | None = None) -> Scan:
-    """List `raw` recursively. Hidden names and the folder `ignore` are left out.
+    """List `raw` recursively. Hidden names, our caches and the folder `ignore` are left out.
 
     Folders behind symbolic links are followed, each real folder once, so loops end.
     """
@@ -99,9 +102,20 @@ def _walk(raw: Path, ignore: Path | None, warnings: list[str]) -> Iterator[Path]
                 below.clear()
                 continue
             seen.add(real)
+            if folder != raw and CACHE_TAG in files and _is_our_cache(folder / CACHE_TAG):
+                below.clear()
+                continue
             below[:] = sorted(entry for entry in below if not entry.startswith("."))
             links += [folder / entry for entry in below if (folder / entry).is_symlink()]
             yield from (folder / entry for entry in sorted(files) if not entry.startswith("."))
+
+
+def _is_our_cache(tag: Path) -> bool:
+    try:
+        with tag.open("rb") as stream:
+            return b"vaeneer" in stream.read(200)
+    except OSError:
+        return False
 
 
 def _not_utf8(name: str) -> bool:

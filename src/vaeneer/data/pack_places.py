@@ -1,0 +1,91 @@
+"""Where packs lie: a cache beside the data set, or a place that the user names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vaeneer.data.manifest import MANIFEST_NAME
+from vaeneer.data.pack_index import PackLayout
+from vaeneer.data.scanning import CACHE_TAG
+from vaeneer.progress import Progress
+
+_TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
+# Images decoded by vaeneer, one folder for each pack (docs/formats.md of vaeneer).
+# Safe to delete: decoded again when they are needed.
+"""
+
+
+def default_cache(root: Path) -> Path:
+    """The folder of the packs of a folder: `<data set>.cache` beside the data set.
+
+    For a folder that is not train or valid of a data set, it lies beside the folder itself.
+    """
+    return _beside(root) or _inside(_user_cache(), root)
+
+
+def _beside(root: Path) -> Path | None:
+    owner = _owner(root)
+    return owner.with_name(f"{owner.name}.cache") if owner.name else None
+
+
+def _owner(root: Path) -> Path:
+    """The data set that `root` is a side of, or `root` itself, absolute."""
+    real = root.resolve()
+    above = real.parent
+    sides = all((above / side).is_dir() for side in ("train", "valid"))
+    of_data_set = sides and real.name in ("train", "valid")
+    return above if of_data_set or (above / MANIFEST_NAME).is_file() else real
+
+
+def _inside(base: Path, root: Path) -> Path:
+    """A folder in a place that many data sets share."""
+    owner = _owner(root)
+    digest = hashlib.sha256(os.fsencode(owner)).hexdigest()[:12]
+    return base / f"{owner.name}-{digest}"
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaeneer"
+
+
+def homes(root: Path, cache: Path | None) -> list[Path]:
+    """Where the pack may lie, best first."""
+    if cache is not None:
+        return [_inside(cache, root)]
+    beside = _beside(root)
+    return [*([beside] if beside else []), _inside(_user_cache(), root)]
+
+
+def pack_name(root: Path, layout: PackLayout) -> str:
+    """The folder of one pack below its home: `train-568px`, or `568px` for a lone folder."""
+    real = root.resolve()
+    return layout.tag if real == _owner(root) else f"{real.name}-{layout.tag}"
+
+
+def claim(home: Path, place: Path) -> None:
+    """Make the folder of a pack. Raises OSError where nothing can be written."""
+    place.mkdir(parents=True, exist_ok=True)
+    if not (home / CACHE_TAG).exists():
+        (home / CACHE_TAG).write_text(_TAG_TEXT, encoding="utf-8")
+    (place / "lock").touch()
+
+
+@contextmanager
+def alone(place: Path, progress: Progress) -> Iterator[None]:
+    """Hold the pack's lock; say so where another process holds it first."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(place / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.say(f"another process decodes images to {place}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
