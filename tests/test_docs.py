@@ -16,11 +16,22 @@ import pytest
 
 import vaeneer
 from vaeneer import errors
+from vaeneer.benchmarking.benchmark import BenchReport
+from vaeneer.benchmarking.ceilings import Ceilings
+from vaeneer.benchmarking.figures import NetworkFigures, PartFigures
+from vaeneer.benchmarking.layers import LayerFigures
 from vaeneer.cli.app import app
 from vaeneer.cli_reference import check, main, text
-from vaeneer.config import EvaluateSettings, PrepareSettings, SimilaritySettings, TrainSettings
+from vaeneer.config import (
+    BenchSettings,
+    EvaluateSettings,
+    PrepareSettings,
+    SimilaritySettings,
+    TrainSettings,
+)
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.manifest import ManifestRow
+from vaeneer.data.pack_index import IndexRow
 from vaeneer.data.prepare_report import PrepareReport
 from vaeneer.demonstration import DemoReport
 from vaeneer.generating.drawing import PictureReport
@@ -120,6 +131,7 @@ def test_each_command_is_in_the_quick_start_or_the_readme(command: str) -> None:
         ("train", TrainSettings),
         ("evaluate", EvaluateSettings),
         ("similarity", SimilaritySettings),
+        ("bench", BenchSettings),
     ],
 )
 def test_each_setting_is_in_the_reference(command: str, settings: type) -> None:
@@ -135,12 +147,18 @@ def test_each_setting_is_in_the_reference(command: str, settings: type) -> None:
     ("heading", "kind", "others"),
     [
         ("manifest.parquet", ManifestRow, set()),
+        ("index.parquet", IndexRow, set()),
         ("report.json", PrepareReport, {"version", "settings"}),
         ("state.safetensors", TrainState, set()),
         ("config.json", ModelCard, set()),
         ("evaluation.json", EvaluationReport, set()),
         ("similarity.json", SimilarityReport, set()),
         ("similarity.json: representations", SimilarityFigures, set()),
+        ("bench.json", BenchReport, set()),
+        ("bench.json: ceilings", Ceilings, set()),
+        ("bench.json: network", NetworkFigures, set()),
+        ("bench.json: layers", LayerFigures, set()),
+        ("bench.json: parts", PartFigures, set()),
     ],
 )
 def test_each_field_of_a_file_is_documented_once_and_none_is_made_up(
@@ -208,6 +226,7 @@ def test_each_signature_is_as_in_the_code(name: str) -> None:
         ("train", TrainReport),
         ("sample", PictureReport),
         ("info", InfoReport),
+        ("bench", BenchReport),
         ("import_weights", ImportReport),
         ("demo", DemoReport),
     ],

@@ -17,7 +17,7 @@ LAYERS = (
     ("__main__", "cli_reference"),
     ("cli",),
     ("tables",),
-    ("demonstration", "demonstration_page", "inspection"),
+    ("benchmarking", "demonstration", "demonstration_page", "inspection"),
     ("generating",),
     ("training",),
     ("measuring",),

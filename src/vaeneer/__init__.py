@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vaeneer.benchmarking.benchmark import bench as bench
+    from vaeneer.config import BenchSettings as BenchSettings
     from vaeneer.config import EvaluateSettings as EvaluateSettings
     from vaeneer.config import PrepareSettings as PrepareSettings
     from vaeneer.config import SimilaritySettings as SimilaritySettings
@@ -30,12 +32,14 @@ if TYPE_CHECKING:
     from vaeneer.training.loop import train as train
 
 _HOMES = {
+    "BenchSettings": "config",
     "EvaluateSettings": "config",
     "PrepareSettings": "config",
     "SimilaritySettings": "config",
     "TrainSettings": "config",
     "VAE": "model.vae",
     "VaeneerError": "errors",
+    "bench": "benchmarking.benchmark",
     "demo": "demonstration",
     "evaluate": "measuring.evaluation",
     "import_weights": "model.importing",

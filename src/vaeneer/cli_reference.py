@@ -15,6 +15,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from cyclopts import App
@@ -93,7 +94,7 @@ def _arguments(command: App) -> list[Any]:
 def _named(argument: Any) -> str:
     if _is_positional(argument):
         return f"`{argument.field_info.name.upper()}{_more(argument)}`"
-    if argument.hint is bool:
+    if _without_none(argument.hint) is bool:
         return ", ".join(f"`{name}`" for name in argument.names)
     return f"`{argument.name} {_value(argument)}`".replace("|", "\\|")
 
@@ -117,10 +118,16 @@ def _more(argument: Any) -> str:
 
 def _value(argument: Any) -> str:
     """What stands behind a flag: PATH, INT, ... or the words to choose from."""
-    kinds = [kind for kind in (*get_args(argument.hint), argument.hint) if kind in _VALUES]
-    if get_origin(argument.hint) is Literal:
-        return "|".join(get_args(argument.hint))
-    return _VALUES[kinds[0]]
+    hint = _without_none(argument.hint)
+    if get_origin(hint) is Literal:
+        return "|".join(get_args(hint))
+    return next(_VALUES[kind] for kind in (*get_args(hint), hint) if kind in _VALUES)
+
+
+def _without_none(hint: Any) -> Any:
+    """`X` of `X | None`."""
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    return kinds[0] if NoneType in get_args(hint) and len(kinds) == 1 else hint
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -128,6 +128,36 @@ def demonstration(values: Values) -> RenderableType:
     )
 
 
+def speed(values: Values) -> RenderableType:
+    """What the machine can do, each part of vaeneer below its ceiling, and the bottleneck."""
+    ceilings, network = values["ceilings"], values["network"]
+    table = Table(title=_title("bench", values["device"]), title_justify="left")
+    table.add_column("part", no_wrap=True)
+    for head in ("images/s", "ceiling", "share"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("of", no_wrap=True)
+    for name, part in values["parts"].items():
+        most = f"{part['ceiling_images_per_s']:,.0f}"
+        rate = f"{part['images_per_s']:,.1f}"
+        table.add_row(name, rate, most, f"{part['share']:.0%}", part["ceiling"])
+    products = ", ".join(
+        f"{kind} {speed:,.0f}" for kind, speed in ceilings["matmul_gflop_per_s"].items()
+    )
+    upload = ceilings["upload_gb_per_s"]
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in values["epoch_shares"].items())
+    return Group(
+        table,
+        f"matrix product, GFLOP/s: {products}; copying {ceilings['copy_gb_per_s']:,.1f} GB/s"
+        + (f", to the device {upload:,.1f} GB/s" if upload is not None else ""),
+        f"{network['architecture']} network: {network['step_gflop']:.2f} GFLOP to train on an"
+        f" image; layers alone {network['layers_images_per_s']:,.1f} images/s, bound by work and"
+        f" bytes {network['roofline_images_per_s']:,.1f}",
+        f"of an epoch: {shares}; {values['seconds']:,.0f} s in all",
+        *_paths(values),
+        values["summary"],
+    )
+
+
 def inspection(values: Values) -> RenderableType:
     """What a folder is, and its facts."""
     return plain(f"{values['kind']}: {values['path']}", values["facts"])

@@ -33,6 +33,7 @@ COMMANDS = (
     generating.sample,
     generating.reconstruct,
     overview.info,
+    overview.bench,
     model.import_weights,
 )
 """In the order of docs/cli.md."""

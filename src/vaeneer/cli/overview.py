@@ -1,13 +1,14 @@
-"""The whole, run or looked at: demo, info."""
+"""The whole, run or looked at: demo, info, bench."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import vaeneer
 from vaeneer import tables
-from vaeneer.cli.options import Json, Overwrite, show
-from vaeneer.config import SEED
+from vaeneer.cli.options import Flat, Json, Overwrite, show
+from vaeneer.config import SEED, BenchSettings
 from vaeneer.console import ConsoleProgress
 
 
@@ -53,3 +54,25 @@ def info(path: Path, *, json: Json = False) -> None:
         A data set, a run, a model, or a folder of images.
     """
     show(vaeneer.info(path).to_dict(), tables.inspection, json)
+
+
+def bench(
+    *,
+    out: Path | None = None,
+    settings: Annotated[BenchSettings, Flat] = BenchSettings(),
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Measure what this machine can do, what training does of it, and name the bottleneck.
+
+    Takes about a minute and needs no data. Close other programs first.
+
+    Parameters
+    ----------
+    out
+        Folder for bench.json and a chart; by default nothing is written.
+    """
+    report = vaeneer.bench(
+        settings=settings, out=out, overwrite=overwrite, progress=ConsoleProgress()
+    )
+    show(report.to_dict(), tables.speed, json)

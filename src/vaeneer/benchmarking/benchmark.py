@@ -1,0 +1,217 @@
+"""bench(): the ceilings of a machine, the parts of vaeneer below them, and what holds it up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from vaeneer.benchmarking import parts
+from vaeneer.benchmarking.ceilings import Ceilings, find_ceilings
+from vaeneer.benchmarking.figures import (
+    Found,
+    NetworkFigures,
+    PartFigures,
+    epoch_shares,
+    largest,
+    part_figures,
+    summary,
+)
+from vaeneer.benchmarking.layers import LayerFigures, counted_flops, layers_of, time_layer
+from vaeneer.benchmarking.sources import choose_images, link_images, make_images
+from vaeneer.benchmarking.speed_plot import draw_speed
+from vaeneer.config import BenchSettings, TrainSettings, require
+from vaeneer.files import claim_folder, write_json
+from vaeneer.model.vae import eval_mode
+from vaeneer.progress import Bar, Progress, Silent
+from vaeneer.runtime import Precision, choose_device, choose_precision, core_count, describe_device
+from vaeneer.training.run import Run, start_run
+from vaeneer.training.run_folder import RunFolder
+
+_STAGES = (
+    "images", "ceilings", "layers", "decode", "crop", "step", "evaluate", "embed", "epoch",
+)  # fmt: skip
+_EPOCHS = 1_000_000  # a run that never comes to its end
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """The speed of one machine with one network."""
+
+    device: str
+    precision: str
+    ceilings: Ceilings
+    network: NetworkFigures
+    layers: list[LayerFigures]
+    parts: dict[str, PartFigures]
+    """decode, crop, step, evaluate, embed and epoch, the whole."""
+    epoch_shares: dict[str, float]
+    """Time of crop and step alone, and of the rest, as shares of an epoch's."""
+    bottleneck: str
+    """The largest of these."""
+    summary: str
+    settings: dict[str, Any]
+    seconds: float
+    pictures: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+def bench(
+    *,
+    settings: BenchSettings | None = None,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> BenchReport:
+    """Measure what a machine can do, what vaeneer does of it, and what holds it up.
+
+    All work goes on in a temporary folder. out: a folder for bench.json and a chart, or nothing.
+    Raises SettingsError, DataError (no image in `settings.data`) or OutputExistsError.
+    """
+    settings = settings or BenchSettings()
+    check_settings(settings)
+    precision = choose_precision(settings.precision, choose_device(settings.device))
+    folder = None if out is None else claim_folder(Path(out), overwrite=overwrite)
+    started = time.monotonic()
+    bar = (progress or Silent()).bar("measuring", total=len(_STAGES), unit="measurements")
+    with TemporaryDirectory(prefix="vaeneer-bench-") as temporary, bar as advancing:
+        found = _measure(settings, precision, Path(temporary), advancing)
+    figures = part_figures(found, precision.name)
+    shares = epoch_shares(found.rates)
+    report = BenchReport(
+        device=describe_device(precision.device, precision.name),
+        precision=precision.name,
+        ceilings=found.ceilings,
+        network=found.network,
+        layers=found.layers,
+        parts=figures,
+        epoch_shares=shares,
+        bottleneck=largest(shares),
+        summary=summary(shares, figures, found.network),
+        settings={**asdict(settings), "data": settings.data and str(settings.data)},
+        seconds=time.monotonic() - started,
+        pictures=[] if folder is None else [str(folder / "bench.png")],
+    )
+    if folder is not None:
+        draw_speed(report.parts, folder / "bench.png")
+        write_json(folder / "bench.json", report.to_dict())
+    return report
+
+
+def check_settings(settings: BenchSettings) -> None:
+    """Raise SettingsError for a setting out of range."""
+    require(settings, batch_size=1, images=1, image_side_px=64, seconds=0)
+    core_count(settings.workers)
+
+
+def _measure(settings: BenchSettings, precision: Precision, folder: Path, bar: Bar) -> Found:
+    stages = iter(_STAGES)
+
+    def begin() -> None:
+        bar.advance(0, next(stages))
+
+    begin()
+    images = _images(settings, folder / "images")
+    run = _start(settings, precision, images, folder)
+    take, rates = parts.new_step(run), {}
+    bar.advance()
+    begin()
+    source_px, seconds = run.train.layout.side_px, settings.seconds
+    ceilings = find_ceilings(precision, images, source_px, seconds)
+    bar.advance()
+    begin()
+    layers = _layers(run, ceilings, seconds)
+    network = _network(run, layers)
+    bar.advance()
+    many = link_images(images, folder / "many", _decoded(settings))
+    measurements: dict[str, Callable[[], float]] = {
+        "decode": lambda: parts.decode(many, folder / "decoded", source_px, settings.workers),
+        "crop": lambda: parts.crop(run, seconds),
+        "step": lambda: parts.step(run, take, seconds),
+        "evaluate": lambda: parts.evaluation(run, folder / "data" / "train", folder),
+        "embed": lambda: parts.embed(run, seconds),
+        "epoch": lambda: parts.epoch(run, take, seconds),
+    }
+    for name, measurement in measurements.items():
+        begin()
+        rates[name] = measurement()
+        bar.advance()
+    return Found(ceilings, network, layers, rates, _crop_bytes(run))
+
+
+def _images(settings: BenchSettings, folder: Path) -> list[Path]:
+    if settings.data is not None:
+        return choose_images(settings.data, settings.images)
+    return make_images(folder, settings.images, settings.image_side_px)
+
+
+def _decoded(settings: BenchSettings) -> int:
+    """Enough that the start of the processes can be left out."""
+    return max(settings.images, 4 * parts.decoding_pool(settings.workers))
+
+
+def _start(
+    settings: BenchSettings, precision: Precision, images: Sequence[Path], folder: Path
+) -> Run:
+    """A run as `train` starts it, on whole batches."""
+    size = settings.batch_size
+    link_images(images, folder / "data" / "train", size * -(-settings.images // size))
+    link_images(images, folder / "data" / "valid", 1)
+    return start_run(
+        folder / "data",
+        RunFolder(folder / "run"),
+        TrainSettings(
+            architecture=settings.architecture,
+            epochs=_EPOCHS,
+            batch_size=size,
+            cache=folder / "cache",
+            workers=settings.workers,
+            device=str(precision.device),
+            precision=precision.name,
+        ),
+        resume=False,
+        overwrite=False,
+        progress=Silent(),
+    )
+
+
+def _layers(run: Run, ceilings: Ceilings, seconds: float) -> list[LayerFigures]:
+    size, side = run.settings.batch_size, run.vae.image_side_px
+    images = torch.zeros(size, 3, side, side, device=run.device)
+    layers = layers_of(run.vae, images)
+    best = ceilings.matmul_gflop_per_s[run.precision.name]
+    each = 3 * seconds / len(layers)
+    return [time_layer(one, run.precision, best, ceilings.copy_gb_per_s, each) for one in layers]
+
+
+def _network(run: Run, layers: Sequence[LayerFigures]) -> NetworkFigures:
+    vae, side = run.vae, run.vae.image_side_px
+    image = torch.zeros(1, 3, side, side, device=run.device)
+    z = torch.zeros(1, vae.latent_size, device=run.device)
+    with eval_mode(vae):
+        encode = counted_flops(lambda: vae.encode(image))
+        decode = counted_flops(lambda: vae.decode(z))
+    return NetworkFigures(
+        architecture=run.settings.architecture,
+        parameters=sum(weights.numel() for weights in vae.parameters()),
+        step_gflop=sum(layer.gflop for layer in layers),
+        encode_gflop=encode / 1e9,
+        decode_gflop=decode / 1e9,
+        layers_images_per_s=1 / sum(layer.seconds for layer in layers),
+        roofline_images_per_s=1 / sum(layer.bound_seconds for layer in layers),
+    )
+
+
+def _crop_bytes(run: Run) -> float:
+    """What a crop reads and writes: its mean area in the pack, and the square that it becomes."""
+    pack, recipe = run.train, run.crops.recipe
+    area = float((pack.widths.astype(float) * pack.heights).mean())
+    return 3 * (sum(recipe.scale) / 2 * area + recipe.side_px**2)

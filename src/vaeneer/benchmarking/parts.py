@@ -1,0 +1,116 @@
+"""How many images a second each part of vaeneer does: the very code that trains and measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import torch
+
+from vaeneer.benchmarking.timing import Arrivals, Listener, median_seconds
+from vaeneer.config import EvaluateSettings
+from vaeneer.data.folder import open_folder
+from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.measuring.evaluation import evaluate
+from vaeneer.model.checkpoint import save
+from vaeneer.model.vae import eval_mode
+from vaeneer.progress import Silent
+from vaeneer.runtime import core_count
+from vaeneer.training.graphs import Step, graphed
+from vaeneer.training.interruption import StopRequest
+from vaeneer.training.loop import take_step, train_epoch
+from vaeneer.training.run import Run
+
+_BATCHES_AHEAD = 5  # what threads have done before anyone looks is left out
+_STEPS_BEFORE = {"cpu": 1, "cuda": 6}  # on CUDA the first ones are not yet a graph
+
+
+def decoding_pool(workers: int) -> int:
+    """How many images are read before all processes work."""
+    return 8 * core_count(workers)
+
+
+def decode(folder: Path, cache: Path, side_px: int, workers: int) -> float:
+    """Build the pack of a folder, as before the first epoch."""
+    listener = Listener(torch.device("cpu"))
+    open_pack(
+        open_folder(folder), PackLayout(side_px), cache=cache, workers=workers, progress=listener
+    )
+    (arrivals,) = listener.bars.values()
+    return arrivals.per_second(decoding_pool(workers))
+
+
+def crop(run: Run, seconds: float) -> float:
+    """Draw and cut the random crops of batches, with nobody using them."""
+    arrivals, size = Arrivals(run.device), run.settings.batch_size
+    skipped = _BATCHES_AHEAD * size
+    for batch in run.crops.batches(_endless(run), run.crop_numbers()):
+        arrivals.advance(len(batch.indices))
+        if arrivals.seconds_since(skipped) >= seconds and arrivals.count >= 3 * skipped:
+            break
+    return arrivals.per_second(skipped)
+
+
+def _endless(run: Run) -> Iterator[list[int]]:
+    size = run.settings.batch_size
+    for start in count(step=size):
+        yield [index % len(run.train) for index in range(start, start + size)]
+
+
+def new_step(run: Run) -> Step:
+    """The step that `train` takes."""
+    return graphed(lambda *inputs: take_step(run, *inputs), run.device)
+
+
+def step(run: Run, take: Step, seconds: float) -> float:
+    """Forward, loss, backward, optimizer: always on the same batch."""
+    size = run.settings.batch_size
+    batch = next(run.crops.batches(_endless(run), run.crop_numbers()))
+    inputs = (batch.pixels, run.noise(size), run.weights())
+    run.vae.train()
+    before = _STEPS_BEFORE[run.device.type]
+    taken = median_seconds(lambda: take(*inputs), run.device, seconds, warm_up=before)
+    return size / taken
+
+
+def epoch(run: Run, take: Step, seconds: float) -> float:
+    """The whole: epochs of `train`, without what comes after each (validation, files).
+
+    Measured after `step`, so that everything has been warmed up.
+    """
+
+    def work() -> None:
+        train_epoch(run, take, StopRequest(), Silent())
+        run.state.close_epoch()
+
+    return len(run.train) / median_seconds(work, run.device, seconds, warm_up=0)
+
+
+def evaluation(run: Run, images: Path, folder: Path) -> float:
+    """`evaluate` on a folder: with PSNR and SSIM, without decoding and drawing."""
+    save(run.vae, folder / "model", card=run.card)
+    settings = EvaluateSettings(
+        batch_size=run.settings.batch_size,
+        cache=folder / "cache",
+        device=str(run.device),
+        precision=run.precision.name,
+    )
+    listener = Listener(run.device)
+    evaluate(
+        folder / "model", images, out=folder / "evaluation", settings=settings, progress=listener
+    )
+    return list(listener.bars.values())[-1].per_second(run.settings.batch_size)
+
+
+def embed(run: Run, seconds: float) -> float:
+    """The posterior means of a batch that is there."""
+    size = run.settings.batch_size
+    batch = next(run.crops.batches(_endless(run), run.crop_numbers()))
+
+    def work() -> object:
+        with run.precision.autocast():
+            return run.vae.encode(batch.images).mu
+
+    with eval_mode(run.vae):
+        return size / median_seconds(work, run.device, seconds)
