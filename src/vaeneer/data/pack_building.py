@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _HEADERS_SAMPLED = 32
+_STRINGS_AT_ONCE = 4096
 _WORTH_SAYING_BYTES = 1e9
 
 
@@ -62,15 +64,24 @@ class Wanted:
 
 def look_at(folder: ImageFolder) -> Wanted:
     """Ask the file system for size and time of each file; none is opened."""
-    import pyarrow
-
     found = np.full((len(folder), 2), -1, np.int64)
     for number, item in enumerate(folder.items):
         with suppress(OSError):
             status = item.path.stat()
             found[number] = status.st_size, status.st_mtime_ns
-    names = pyarrow.array((item.name for item in folder.items), pyarrow.string())
+    names = strings(item.name for item in folder.items)
     return Wanted(folder.root, names, found[:, 0].copy(), found[:, 1].copy())
+
+
+def strings(values: Iterable[str | None]) -> pyarrow.Array:
+    """Many strings as one array, without a list of them all on the way."""
+    import pyarrow
+
+    left = iter(values)
+    parts: list[pyarrow.Array] = []
+    while not parts or len(parts[-1]):
+        parts.append(pyarrow.array(islice(left, _STRINGS_AT_ONCE), pyarrow.string()))
+    return pyarrow.concat_arrays(parts)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.data.folder import RGB, ImageFolder, ImageItem
-from vaeneer.data.pack_building import Built, Wanted, build, look_at
+from vaeneer.data.pack_building import Built, Wanted, build, look_at, strings
 from vaeneer.data.pack_index import PackIndex, PackLayout, read_index
 from vaeneer.data.pack_places import alone, claim, default_cache, homes, pack_name
 from vaeneer.errors import DataError, ImageFileError
@@ -103,14 +103,23 @@ def open_pack(
     Raises DataError when no image is readable, when the disk has no room, or when `cache` cannot
     be written.
     """
+    import pyarrow
+
     started = time.perf_counter()
-    progress = progress or Silent()
+    pack = _up_to_date(folder, layout, cache, workers, progress or Silent())
+    pyarrow.default_memory_pool().release_unused()  # it would keep what the index has taken
+    return replace(pack, seconds=time.perf_counter() - started)
+
+
+def _up_to_date(
+    folder: ImageFolder, layout: PackLayout, cache: Path | None, workers: int, progress: Progress
+) -> Pack:
     wanted = look_at(folder)
     refused: OSError | None = None
     for home in homes(folder.root, cache):
         place = home / pack_name(folder.root, layout)
         index = read_index(place, layout)
-        pack = _known_pack(folder, wanted, place, index, started) if index else None
+        pack = _known_pack(folder, wanted, place, index) if index else None
         if pack is not None and not _is_mostly_garbage(pack):
             return pack
         try:
@@ -124,7 +133,7 @@ def open_pack(
             progress.say(f"{refused.filename} cannot be written; decoded images go to {place}")
         with alone(place, progress):
             built = build(place, wanted, layout, workers=workers, progress=progress)
-            return _pack(folder, wanted, place, built, started)
+            return _pack(folder, wanted, place, built)
     assert refused
     raise DataError(
         f"{refused.filename} cannot be written ({refused.strerror}); name another place for"
@@ -132,14 +141,12 @@ def open_pack(
     ) from refused
 
 
-def _known_pack(
-    folder: ImageFolder, wanted: Wanted, place: Path, index: PackIndex, started: float
-) -> Pack | None:
+def _known_pack(folder: ImageFolder, wanted: Wanted, place: Path, index: PackIndex) -> Pack | None:
     """The pack where every file is known: nothing is locked or written."""
     if (wanted.rows_in(index) < 0).any():
         return None
     try:
-        return _pack(folder, wanted, place, Built(index, 0, {}), started)
+        return _pack(folder, wanted, place, Built(index, 0, {}))
     except FileNotFoundError:  # another process has just put a new data file in its place
         return None
 
@@ -154,7 +161,6 @@ def _pack(
     wanted: Wanted,
     place: Path,
     built: Built,
-    started: float,
 ) -> Pack:
     index = built.index
     rows = wanted.rows_in(index)
@@ -175,7 +181,7 @@ def _pack(
         mean_rgb=(red, green, blue),
         skipped=_skipped(wanted, built, rows, np.flatnonzero(~readable)),
         decoded=built.decoded,
-        seconds=time.perf_counter() - started,
+        seconds=0.0,  # `open_pack` knows
         table=_facts(folder, wanted, good),
     )
 
@@ -197,9 +203,7 @@ def _facts(folder: ImageFolder, wanted: Wanted, good: NDArray[np.int64]) -> pyar
     columns = {
         "name": wanted.names,
         "size_bytes": pyarrow.array(wanted.sizes),
-        "asset": pyarrow.array((item.asset for item in folder.items), pyarrow.string()),
-        "category": pyarrow.array(
-            (item.category for item in folder.items), pyarrow.string()
-        ).dictionary_encode(),
+        "asset": strings(item.asset for item in folder.items),
+        "category": strings(item.category for item in folder.items).dictionary_encode(),
     }
     return pyarrow.table(columns).take(good)
