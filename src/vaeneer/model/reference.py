@@ -6,6 +6,7 @@ layers are the seed's, letter by letter.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
@@ -82,6 +83,13 @@ class Decoder(nn.Module):
         x = relu(self.t_conv5(x))  # (B, 32, 126, 126)
         logits: Tensor = self.t_conv6(x)  # (B, 3, 254, 254)
         return logits
+
+    @torch.no_grad()
+    def start_colour(self, mean_rgb: tuple[float, float, float]) -> None:
+        """Answer `mean_rgb`, each channel in (0, 1), where the latents say nothing."""
+        bias = self.t_conv6.bias
+        assert bias is not None
+        bias.copy_(torch.tensor(mean_rgb, device="cpu").logit())
 
     def _get_name(self) -> str:
         return "decoder"
