@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from vaeneer.benchmarking import ceilings
@@ -180,6 +181,23 @@ def test_rates_leave_the_start_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert arrivals.count == 120
     assert arrivals.per_second(20) == pytest.approx(4.0)
     assert arrivals.seconds_since(20) == pytest.approx(25.0)
+
+
+def test_own_images_may_be_few_and_some_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ceilings, "SQUARE_SIDES", {"cpu": 64})
+    monkeypatch.setattr(ceilings, "COPIED_BYTES", {"cpu": 2**20})
+    own = tmp_path / "own"
+    own.mkdir()
+    Image.new("L", (300, 260), 90).save(own / "grey.png")
+    (own / "broken.jpg").write_bytes(b"\xff\xd8 nothing")
+    settings = BenchSettings(data=own, images=2, batch_size=1, seconds=0.0, device="cpu")
+    found = bench(settings=settings).to_dict()
+    assert found["settings"]["data"] == str(own)
+    assert found["pictures"] == []
+    assert all(part["images_per_s"] > 0 for part in found["parts"].values())
+    assert sorted(path.name for path in own.iterdir()) == ["broken.jpg", "grey.png"]
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ from vaeneer.config import (
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.pack_index import IndexRow
-from vaeneer.data.pack_index import IndexRow
 from vaeneer.data.prepare_report import PrepareReport
 from vaeneer.demonstration import DemoReport
 from vaeneer.generating.drawing import PictureReport
@@ -148,7 +147,6 @@ def test_each_setting_is_in_the_reference(command: str, settings: type) -> None:
     ("heading", "kind", "others"),
     [
         ("manifest.parquet", ManifestRow, set()),
-        ("index.parquet", IndexRow, set()),
         ("index.parquet", IndexRow, set()),
         ("report.json", PrepareReport, {"version", "settings"}),
         ("state.safetensors", TrainState, set()),

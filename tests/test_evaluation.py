@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,16 @@ from PIL import Image
 
 from vaeneer.config import EvaluateSettings
 from vaeneer.data.folder import open_folder
+from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
 from vaeneer.measuring.evaluation import evaluate
 from vaeneer.measuring.measurement import measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.losses import bce_nats
+from vaeneer.runtime import choose_precision
 
-QUICK = EvaluateSettings(device="cpu", worst=2)
+QUICK = EvaluateSettings(device="cpu", precision="float32", worst=2)
+EXACT = choose_precision("float32", torch.device("cpu"))
 PROMISED = {
     "images",
     "nats_per_image",
@@ -35,6 +39,10 @@ PROMISED = {
     "ssim",
     "active_units",
 }
+
+
+def squares(folder: Path) -> Pack:
+    return open_pack(open_folder(folder), PackLayout(254, square=True))
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +74,9 @@ def test_the_average_is_exact_for_every_batch_size(
 
 
 def test_figures_are_those_of_the_network_on_resized_images(model: Path, valid: Path) -> None:
-    vae, items = load(model), open_folder(valid).items
-    found = measure(vae, items, quality=True)
-    for place, item in enumerate(items):
+    vae, pack = load(model), squares(valid)
+    found = measure(vae, pack, precision=EXACT, quality=True)
+    for place, item in enumerate(pack.items()):
         with Image.open(item.path) as file:
             pixels = np.asarray(file.convert("RGB").resize((254, 254), Image.Resampling.BILINEAR))
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
@@ -172,18 +180,19 @@ def test_missing_things_are_named(model: Path, valid: Path, tmp_path: Path) -> N
 
 
 def test_active_units_are_the_latents_that_vary(model: Path, valid: Path) -> None:
-    found = measure(load(model), open_folder(valid).items)
+    found = measure(load(model), squares(valid), precision=EXACT)
     loud = replace(found, mu=np.concatenate([np.eye(4, 3), np.zeros((4, 5))], 1))
     assert loud.active_units == 3
 
 
 def test_each_images_latent_is_its_own_in_every_batch(model: Path, valid: Path) -> None:
     """With a decoder that makes much of its latent, noise by place in the batch would show."""
-    vae, items = load(model), open_folder(valid).items
+    vae, pack = load(model), squares(valid)
     with torch.no_grad():
         vae.decoder.fc.weight.mul_(100)
         vae.decoder.t_conv6.weight.mul_(100)
-    whole, alone = (measure(vae, items, batch_size=size).reconstruction_nats for size in (4, 1))
-    other = measure(vae, items, batch_size=4, seed=1).reconstruction_nats
+    measured = partial(measure, vae, pack, precision=EXACT)
+    whole, alone = (measured(batch_size=size).reconstruction_nats for size in (4, 1))
+    other = measured(batch_size=4, seed=1).reconstruction_nats
     assert alone == pytest.approx(whole, rel=1e-5)
     assert (np.abs(other - whole) > 1e-3 * whole).all()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from vaeneer.config import PrepareSettings
-from vaeneer.data.folder import open_data_set, open_folder, survey
+from vaeneer.data.folder import open_data_set, open_folder
 from vaeneer.data.images import read_rgb
 from vaeneer.data.loading import chunks, load_batches, to_tensor
 from vaeneer.data.preparation import prepare
@@ -98,16 +98,6 @@ def test_folders_behind_links_are_followed(tmp_path: Path) -> None:
     assert [item.name for item in open_folder(tmp_path / "data").items] == ["link/a.png"]
 
 
-def test_a_survey_finds_the_mean_colour_and_the_unreadable(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8), (255, 0, 51)).save(tmp_path / "red.png")
-    Image.new("RGB", (90, 30), (0, 0, 51)).save(tmp_path / "dark.png")
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing")
-    found = survey(open_folder(tmp_path), workers=2)
-    assert found.mean_rgb == pytest.approx((0.5, 0.0, 0.2))
-    assert [item.name for item in found.folder.items] == ["dark.png", "red.png"]
-    assert [error.path.name for error in found.skipped] == ["broken.png"]
-
-
 def test_a_fingerprint_changes_with_names_and_sizes(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     first = open_folder(tmp_path).fingerprint()
@@ -122,9 +112,6 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("1")
     with pytest.raises(DataError, match=r"1 \.txt"):
         open_folder(tmp_path)
-    (tmp_path / "a.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="readable"):
-        survey(open_folder(tmp_path), workers=1)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -18,7 +18,7 @@ LAYERS = (
     ("cli",),
     ("tables",),
     ("benchmarking", "demonstration", "demonstration_page", "inspection"),
-    ("generating",),
+    ("generating", "library"),
     ("training",),
     ("measuring",),
     ("model",),

@@ -26,8 +26,12 @@ from vaeneer.model.card import ModelCard
 from vaeneer.model.checkpoint import load, save
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Silent
+from vaeneer.runtime import choose_precision
 
-QUICK = SimilaritySettings(rounds=2, different_pairs=150, bootstrap=20, device="cpu")
+QUICK = SimilaritySettings(
+    rounds=2, different_pairs=150, bootstrap=20, device="cpu", precision="float32"
+)
+EXACT = choose_precision("float32", torch.device("cpu"))
 LATENTS = ("sampled", "mean", "centred")
 
 
@@ -103,8 +107,8 @@ def test_the_seed_decides(model: Path, surfaces: Path, report: SimilarityReport)
 def test_the_batch_size_changes_nothing(model: Path, surfaces: Path, batch_size: int) -> None:
     items, vae = open_folder(surfaces).items, load(model)
     settings = dataclasses.replace(QUICK, batch_size=batch_size)
-    usual = describe_crops(vae, items, QUICK, Silent()).vectors
-    found = describe_crops(vae, items, settings, Silent()).vectors
+    usual = describe_crops(vae, items, QUICK, EXACT, Silent()).vectors
+    found = describe_crops(vae, items, settings, EXACT, Silent()).vectors
     for name in usual:
         np.testing.assert_allclose(found[name], usual[name], rtol=1e-4, atol=1e-5)
 
@@ -113,8 +117,8 @@ def test_a_sampled_image_gives_the_crops_that_it_gives_in_the_whole(
     model: Path, surfaces: Path
 ) -> None:
     items, vae = open_folder(surfaces).items, load(model)
-    every = describe_crops(vae, items, QUICK, Silent())
-    some = describe_crops(vae, items, dataclasses.replace(QUICK, max_images=3), Silent())
+    every = describe_crops(vae, items, QUICK, EXACT, Silent())
+    some = describe_crops(vae, items, dataclasses.replace(QUICK, max_images=3), EXACT, Silent())
     assert len(some.items) == 3
     places = [every.items.index(item) for item in some.items]
     assert places == sorted(places)
@@ -125,13 +129,17 @@ def test_a_sampled_image_gives_the_crops_that_it_gives_in_the_whole(
 
 
 def test_all_crops_differ(model: Path, surfaces: Path) -> None:
-    vectors = describe_crops(load(model), open_folder(surfaces).items, QUICK, Silent()).vectors
+    vectors = describe_crops(
+        load(model), open_folder(surfaces).items, QUICK, EXACT, Silent()
+    ).vectors
     assert vectors["sampled"].shape == (6, 4, 512)
     assert len(np.unique(vectors["rgb_histogram"].reshape(24, -1), axis=0)) == 24
 
 
 def test_the_centred_mean_is_the_mean_less_the_centre(model: Path, surfaces: Path) -> None:
-    vectors = describe_crops(load(model), open_folder(surfaces).items, QUICK, Silent()).vectors
+    vectors = describe_crops(
+        load(model), open_folder(surfaces).items, QUICK, EXACT, Silent()
+    ).vectors
     np.testing.assert_allclose(vectors["centred"], vectors["mean"] - 0.01, atol=1e-7)
 
 
@@ -186,13 +194,13 @@ def test_two_files_of_one_asset_are_neither_same_nor_different(model: Path, tmp_
 def test_a_broken_file_is_left_out_and_listed(model: Path, surfaces: Path, tmp_path: Path) -> None:
     for file in surfaces.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    whole = describe_crops(load(model), open_folder(tmp_path).items, QUICK, Silent())
+    whole = describe_crops(load(model), open_folder(tmp_path).items, QUICK, EXACT, Silent())
     broken = tmp_path / "felt.png"
     broken.write_bytes(broken.read_bytes()[:200])
     report = similarity(model, tmp_path, settings=QUICK)
     assert report.images == 5
     assert list(report.skipped) == [str(broken)]
-    rest = describe_crops(load(model), open_folder(tmp_path).items, QUICK, Silent())
+    rest = describe_crops(load(model), open_folder(tmp_path).items, QUICK, EXACT, Silent())
     assert [item.name for item in rest.items] == [
         item.name for item in whole.items if item.name != "felt.png"
     ]

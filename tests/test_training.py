@@ -19,7 +19,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vaeneer.config import TrainSettings, read_settings
+from vaeneer.config import EvaluateSettings, Recipe, TrainSettings, read_settings
+from vaeneer.data.folder import open_folder
+from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.errors import (
     DataError,
     NonFiniteLossError,
@@ -32,11 +34,14 @@ from vaeneer.measuring.measurement import measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Bar
+from vaeneer.runtime import choose_precision
 from vaeneer.training import loop
 from vaeneer.training.loop import train
 from vaeneer.training.run_folder import newest_run, next_run, read_metrics
 
-TINY = TrainSettings(epochs=2, batch_size=4, workers=2, device="cpu", checkpoint_every=1)
+TINY = TrainSettings(
+    epochs=2, batch_size=4, workers=2, device="cpu", precision="float32", checkpoint_every=1
+)
 PLOTS = ["kl-per-latent", "reconstructions", "samples", "training-loss", "validation"]
 
 
@@ -136,7 +141,8 @@ def test_the_models_know_the_means_of_their_training_images(whole: Path) -> None
 
 def test_config_toml_reproduces_the_run(whole: Path, data_set: Path, tmp_path: Path) -> None:
     settings = read_settings(whole / "config.toml", TrainSettings, "train", ignore=("data",))
-    assert settings == TINY
+    assert replace(settings, **dict.fromkeys(asdict(Recipe()))) == replace(TINY, epochs=None)
+    assert Recipe.of(settings) == Recipe(epochs=2), "all that the recipe stood for is written"
     train(data_set, out=tmp_path / "again", settings=settings)
     same_models(whole, tmp_path / "again")
     assert figures(whole) == figures(tmp_path / "again")
@@ -345,7 +351,8 @@ def test_tensorboard_gets_the_figures(data_set: Path, tmp_path: Path) -> None:
 def test_the_reported_validation_figures_are_those_of_evaluate(whole: Path, data_set: Path) -> None:
     from vaeneer.measuring.evaluation import evaluate
 
-    report = evaluate(whole / "last", data_set / "valid")
+    settings = EvaluateSettings(device="cpu", precision="float32")
+    report = evaluate(whole / "last", data_set / "valid", settings=settings)
     line = read_metrics(whole)[-1]["valid"]
     assert report.nats_per_image == pytest.approx(line["nats_per_image"], rel=1e-6)
     assert report.trivial_excess_nats == pytest.approx(line["trivial_excess_nats"])
@@ -365,8 +372,80 @@ def test_run_folders_are_numbered_and_the_newest_is_found(tmp_path: Path) -> Non
 
 
 def test_measuring_leaves_the_network_in_training_mode(data_set: Path) -> None:
-    from vaeneer.data.folder import open_folder
-
     vae = VAE().train()
-    measure(vae, open_folder(data_set / "valid").items)
+    pack = open_pack(open_folder(data_set / "valid"), PackLayout(254, square=True))
+    measure(vae, pack, precision=choose_precision("float32", torch.device("cpu")))
     assert vae.training
+
+
+IMPROVED = replace(TINY, recipe="improved", start="pytorch")  # what a start does: initialisation
+
+
+def test_the_improved_recipe_is_resumed_to_the_bit_with_its_averages(
+    data_set: Path, tmp_path: Path
+) -> None:
+    train(data_set, out=tmp_path / "whole", settings=IMPROVED)
+    out = tmp_path / "run"
+    with pytest.raises(TrainingInterrupted):
+        train(data_set, out=out, settings=IMPROVED, progress=stop_at(4, signal.SIGTERM))
+    train(data_set, out=out, settings=TrainSettings(), resume=True)
+    same_models(tmp_path / "whole", out)
+    assert figures(tmp_path / "whole") == figures(out)
+
+
+def test_averaged_weights_are_what_is_kept(data_set: Path, tmp_path: Path) -> None:
+    settings = replace(TINY, averaging=0.9, epochs=1)
+    train(data_set, out=tmp_path / "run", settings=settings)
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    kept = load_file(tmp_path / "run" / "last" / "model.safetensors")
+    for name, value in kept.items():
+        assert torch.equal(value, state[f"averaged.{name}"])
+    assert not torch.equal(kept["encoder.mu.weight"], state["model.encoder.mu.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("turns", True),
+        ("light", 1.0),
+        ("weight_decay", 0.1),
+        ("clip_norm", 1.0),
+        ("kl_warmup", 0.5),
+        ("warmup", 0.5),
+        ("final_rate", 0.0),
+        ("learning_rate", 3e-4),
+    ],
+)
+def test_each_setting_of_a_recipe_changes_the_run(
+    data_set: Path, whole: Path, tmp_path: Path, name: str, value: object
+) -> None:
+    settings = replace(TINY, **{name: value})
+    train(data_set, out=tmp_path / "run", settings=settings)
+    assert figures(tmp_path / "run")[-1] != figures(whole)[-1]
+    written = read_settings(tmp_path / "run/config.toml", TrainSettings, "train", ignore=("data",))
+    assert getattr(written, name) == value
+
+
+def test_bfloat16_trains_like_float32_and_is_written_down(
+    data_set: Path, whole: Path, tmp_path: Path
+) -> None:
+    train(data_set, out=tmp_path / "run", settings=replace(TINY, precision="bfloat16"))
+    exact, found = read_metrics(whole)[-1], read_metrics(tmp_path / "run")[-1]
+    assert found["train"]["nats_per_image"] == pytest.approx(
+        exact["train"]["nats_per_image"], rel=2e-3
+    )
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["precision"] == "bfloat16"
+    assert "bfloat16" in facts["device"]
+    weights = load_file(tmp_path / "run" / "last" / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32, torch.int64}
+
+
+def test_a_second_run_decodes_nothing(data_set: Path, tmp_path: Path) -> None:
+    settings = replace(TINY, epochs=1, cache=tmp_path / "cache")
+    first, second = Counting(), Counting()
+    train(data_set, out=tmp_path / "first", settings=settings, progress=first)
+    train(data_set, out=tmp_path / "second", settings=settings, progress=second)
+    assert any("decoded 10 images" in line for line in first.lines)
+    assert not any("decoded" in line for line in second.lines)
+    assert figures(tmp_path / "first") == figures(tmp_path / "second")

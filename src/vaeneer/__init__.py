@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vaeneer.benchmarking.benchmark import bench as bench
     from vaeneer.config import BenchSettings as BenchSettings
+    from vaeneer.config import EmbedSettings as EmbedSettings
     from vaeneer.config import EvaluateSettings as EvaluateSettings
     from vaeneer.config import PrepareSettings as PrepareSettings
     from vaeneer.config import SimilaritySettings as SimilaritySettings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vaeneer.generating.drawing import reconstruct as reconstruct
     from vaeneer.generating.drawing import sample as sample
     from vaeneer.inspection import info as info
+    from vaeneer.library.embedding import embed as embed
     from vaeneer.measuring.evaluation import evaluate as evaluate
     from vaeneer.measuring.similarity import similarity as similarity
     from vaeneer.model.checkpoint import load as load
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BenchSettings": "config",
+    "EmbedSettings": "config",
     "EvaluateSettings": "config",
     "PrepareSettings": "config",
     "SimilaritySettings": "config",
@@ -41,6 +44,7 @@ _HOMES = {
     "VaeneerError": "errors",
     "bench": "benchmarking.benchmark",
     "demo": "demonstration",
+    "embed": "library.embedding",
     "evaluate": "measuring.evaluation",
     "import_weights": "model.importing",
     "info": "inspection",

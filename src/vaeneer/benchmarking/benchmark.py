@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -30,13 +31,15 @@ from vaeneer.files import claim_folder, write_json
 from vaeneer.model.vae import eval_mode
 from vaeneer.progress import Bar, Progress, Silent
 from vaeneer.runtime import Precision, choose_device, choose_precision, core_count, describe_device
-from vaeneer.training.run import Run, start_run
+from vaeneer.training.run import Run
 from vaeneer.training.run_folder import RunFolder
+from vaeneer.training.starting import start_run
 
 _STAGES = (
     "images", "ceilings", "layers", "decode", "crop", "step", "evaluate", "embed", "epoch",
 )  # fmt: skip
 _EPOCHS = 1_000_000  # a run that never comes to its end
+_LEAST_BATCHES = {"cpu": 1, "cuda": 32}  # an epoch should be longer than what is around it
 
 
 @dataclass(frozen=True)
@@ -125,19 +128,21 @@ def _measure(settings: BenchSettings, precision: Precision, folder: Path, bar: B
     bar.advance()
     begin()
     source_px, seconds = run.train.layout.side_px, settings.seconds
-    ceilings = find_ceilings(precision, images, source_px, seconds)
+    readable = [item.path for item in run.train.items()]
+    ceilings = find_ceilings(precision, readable, source_px, seconds)
     bar.advance()
     begin()
     layers = _layers(run, ceilings, seconds)
     network = _network(run, layers)
     bar.advance()
-    many = link_images(images, folder / "many", _decoded(settings))
+    train = folder / "data" / "train"
+    many = link_images(readable, folder / "many", _decoded(settings))
     measurements: dict[str, Callable[[], float]] = {
         "decode": lambda: parts.decode(many, folder / "decoded", source_px, settings.workers),
         "crop": lambda: parts.crop(run, seconds),
         "step": lambda: parts.step(run, take, seconds),
-        "evaluate": lambda: parts.evaluation(run, folder / "data" / "train", folder),
-        "embed": lambda: parts.embed(run, seconds),
+        "evaluate": lambda: parts.evaluation(run, train, folder),
+        "embed": lambda: parts.embedding(run, train, folder / "cache", seconds),
         "epoch": lambda: parts.epoch(run, take, seconds),
     }
     for name, measurement in measurements.items():
@@ -163,7 +168,8 @@ def _start(
 ) -> Run:
     """A run as `train` starts it, on whole batches."""
     size = settings.batch_size
-    link_images(images, folder / "data" / "train", size * -(-settings.images // size))
+    batches = max(math.ceil(settings.images / size), _LEAST_BATCHES[precision.device.type])
+    link_images(images, folder / "data" / "train", size * batches)
     link_images(images, folder / "data" / "valid", 1)
     return start_run(
         folder / "data",

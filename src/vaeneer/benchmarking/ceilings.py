@@ -96,6 +96,10 @@ def _decoded_jpegs(images: Sequence[Path], least_px: int, seconds: float) -> flo
             image.draft(None, (least_px, least_px))
             image.load()
 
-    with ThreadPoolExecutor(core_count()) as pool:
-        work = lambda: list(pool.map(decode, files))  # noqa: E731
-        return len(files) / median_seconds(work, torch.device("cpu"), seconds)
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a pack of them is made already
+    try:
+        with ThreadPoolExecutor(core_count()) as pool:
+            work = lambda: list(pool.map(decode, files))  # noqa: E731
+            return len(files) / median_seconds(work, torch.device("cpu"), seconds)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

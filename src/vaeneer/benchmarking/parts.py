@@ -12,9 +12,9 @@ from vaeneer.benchmarking.timing import Arrivals, Listener, median_seconds
 from vaeneer.config import EvaluateSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.library.embedding import embedded
 from vaeneer.measuring.evaluation import evaluate
 from vaeneer.model.checkpoint import save
-from vaeneer.model.vae import eval_mode
 from vaeneer.progress import Silent
 from vaeneer.runtime import core_count
 from vaeneer.training.graphs import Step, graphed
@@ -103,14 +103,13 @@ def evaluation(run: Run, images: Path, folder: Path) -> float:
     return list(listener.bars.values())[-1].per_second(run.settings.batch_size)
 
 
-def embed(run: Run, seconds: float) -> float:
-    """The posterior means of a batch that is there."""
+def embedding(run: Run, images: Path, cache: Path, seconds: float) -> float:
+    """`embed` on a folder whose squares are packed: the posterior mean of each image."""
+    layout = PackLayout(run.vae.image_side_px, square=True)
+    pack = open_pack(open_folder(images), layout, cache=cache)
     size = run.settings.batch_size
-    batch = next(run.crops.batches(_endless(run), run.crop_numbers()))
 
     def work() -> object:
-        with run.precision.autocast():
-            return run.vae.encode(batch.images).mu
+        return embedded(run.vae, pack, run.precision, batch_size=size, progress=Silent())
 
-    with eval_mode(run.vae):
-        return size / median_seconds(work, run.device, seconds)
+    return len(pack) / median_seconds(work, run.device, seconds)

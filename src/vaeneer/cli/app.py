@@ -19,7 +19,7 @@ from cyclopts.config import Toml
 from rich.console import Console
 
 import vaeneer
-from vaeneer.cli import data, generating, measuring, model, overview, training
+from vaeneer.cli import data, generating, library, measuring, model, overview, training
 from vaeneer.config import read_sections, unknown_name
 from vaeneer.errors import TrainingInterrupted, VaeneerError
 
@@ -30,6 +30,7 @@ COMMANDS = (
     training.train,
     measuring.evaluate,
     measuring.similarity,
+    library.embed,
     generating.sample,
     generating.reconstruct,
     overview.info,

@@ -136,7 +136,8 @@ def _light_tables(numbers: NDArray[np.float64], strength: float) -> Pixels:
     gamma = np.exp(_GAMMA * normal[:, 0, None, None])
     factor = np.exp(_GAIN * normal[:, 1:4] + _BRIGHTNESS * normal[:, 4:])[:, None]  # (n, 1, 3)
     levels = (np.arange(256) / 255)[None, :, None] ** gamma * factor
-    return np.rint(255 * levels.clip(0, 1)).astype(np.uint8)
+    tables: Pixels = np.rint(255 * levels.clip(0, 1)).astype(np.uint8)
+    return tables
 
 
 def cut_crop(image: Pixels, crops: Crops, place: int, side_px: int) -> Pixels:

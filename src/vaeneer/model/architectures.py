@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from vaeneer.model import reference
+from vaeneer.model import reference, surface
 from vaeneer.model.card import ModelCard
 from vaeneer.model.vae import VAE
 
 ARCHITECTURES = {
     "reference": (reference.Encoder, reference.Decoder),
+    "surface": (surface.Encoder, surface.Decoder),
 }
 
 

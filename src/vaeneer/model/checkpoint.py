@@ -68,7 +68,8 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
     _check_fits(vae, weights, str(folder / WEIGHTS))
     vae.load_state_dict(weights, assign=True)
     vae.card = card
-    return in_channels_last(vae.to(device)).eval()
+    in_channels_last(vae)
+    return vae.to(device).eval()
 
 
 def read_card(path: Path | str) -> ModelCard:

@@ -16,10 +16,12 @@ from vaeneer.data.loading import to_unit
 from vaeneer.errors import NonFiniteLossError, TrainingInterrupted
 from vaeneer.model.losses import ElboTerms, elbo_terms
 from vaeneer.progress import Progress, Silent
+from vaeneer.training.finishing import finish_epoch, finish_run
 from vaeneer.training.graphs import Step, graphed
 from vaeneer.training.interruption import StopRequest, stop_requests
-from vaeneer.training.run import Run, finish_epoch, finish_run, start_run
+from vaeneer.training.run import Run
 from vaeneer.training.run_folder import RunFolder
+from vaeneer.training.starting import start_run
 from vaeneer.training.state import save_state
 from vaeneer.training.stepping import average, step_where_finite
 from vaeneer.training.tally import Tally

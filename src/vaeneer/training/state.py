@@ -101,9 +101,10 @@ def load_state(path: Path, vae: VAE, averaged: VAE | None, optimizer: Optimizer)
     if averaged is not None:
         averaged.load_state_dict(_below("averaged.", tensors))
     slots: dict[int, dict[str, Any]] = {}
+    weights = list(vae.parameters())
     for name, value in _below("optimizer.", tensors).items():
         index, _, slot = name.partition(".")
-        slots.setdefault(int(index), {})[slot] = value
+        slots.setdefault(int(index), {})[slot] = _laid_out_as(weights[int(index)], value)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
     return state
@@ -114,6 +115,13 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(
         int(numbers_for("training latents", seed, step).integers(2**62))
     )
+
+
+def _laid_out_as(weight: Tensor, value: Tensor) -> Tensor:
+    """`value` in the memory order of its weight, since fused kernels walk through both alike."""
+    if value.shape != weight.shape:
+        return value
+    return torch.empty_like(weight).copy_(value)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

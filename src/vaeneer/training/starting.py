@@ -1,0 +1,157 @@
+"""How a run begins, or goes on where it stopped."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from vaeneer.config import Recipe, TrainSettings, require
+from vaeneer.data.crops import CropRecipe
+from vaeneer.data.folder import ImageFolder, open_data_set
+from vaeneer.data.packed_crops import PackedCrops
+from vaeneer.data.packs import Pack, PackLayout, open_pack
+from vaeneer.errors import SettingsError
+from vaeneer.files import claim_folder
+from vaeneer.model.architectures import build
+from vaeneer.model.card import ModelCard
+from vaeneer.model.vae import VAE
+from vaeneer.progress import Progress
+from vaeneer.runtime import choose_device, choose_precision, core_count, describe_device
+from vaeneer.training.events import require_tensorboard
+from vaeneer.training.run import Run
+from vaeneer.training.run_folder import RunFolder, check_same_data, settings_to_resume
+from vaeneer.training.state import TrainState, load_state, save_state
+from vaeneer.training.stepping import new_optimizer
+
+
+def start_run(
+    data: Path,
+    folder: RunFolder,
+    settings: TrainSettings,
+    *,
+    resume: bool,
+    overwrite: bool,
+    progress: Progress,
+) -> Run:
+    """Begin a run, or go on with the one in `folder` where `resume` is set and there is one."""
+    goes_on = resume and folder.state.is_file()
+    if goes_on:
+        settings = settings_to_resume(folder, settings)
+    check_settings(settings)
+    recipe = Recipe.of(settings)
+    precision = choose_precision(settings.precision, choose_device(settings.device))
+    settings = replace(settings, precision=precision.name)
+    sides = open_data_set(data)
+    if not goes_on:
+        claim_folder(folder.root, overwrite=overwrite, inputs=[data])
+    crops = CropRecipe.of(settings)
+    train = packed(sides.train, PackLayout(crops.source_side_px), settings, progress)
+    valid = packed(sides.valid, PackLayout(crops.side_px, square=True), settings, progress)
+    vae = started_network(settings, recipe, train).to(precision.device)
+    run = Run(
+        folder=folder,
+        settings=settings,
+        recipe=recipe,
+        train=train,
+        valid=valid,
+        precision=precision,
+        crops=PackedCrops(train, crops, precision.device, workers=settings.workers),
+        vae=vae,
+        averaged=deepcopy(vae).eval() if recipe.averaging else None,
+        optimizer=new_optimizer(vae, recipe, precision.device),
+        state=TrainState(),
+        card=ModelCard(
+            architecture=settings.architecture,
+            reconstruction_loss=settings.loss,
+            training_mean_rgb=train.mean_rgb,
+            data={"fingerprint": train.fingerprint(), "images": len(train)},
+        ),
+    )
+    if goes_on:
+        go_on(run, data)
+    else:
+        begin(run, data)
+    for error in run.skipped:
+        progress.say(f"skipped {error}")
+    return run
+
+
+def packed(
+    folder: ImageFolder, layout: PackLayout, settings: TrainSettings, progress: Progress
+) -> Pack:
+    """The pack of one side of the data set; says so when images had to be decoded for it."""
+    pack = open_pack(
+        folder,
+        layout,
+        cache=Path(settings.cache) if settings.cache else None,
+        workers=settings.workers,
+        progress=progress,
+    )
+    if pack.decoded:
+        progress.say(f"decoded {pack.decoded} images of {folder.root} in {pack.seconds:.1f} s")
+    return pack
+
+
+def started_network(settings: TrainSettings, recipe: Recipe, train: Pack) -> VAE:
+    """A network with the first weights that the recipe asks for, drawn from the seed."""
+    vae = build(settings.architecture, seed=settings.seed)
+    if recipe.start == "scaled":
+        from vaeneer.model.initialisation import scaled_start
+
+        scaled_start(vae, train.mean_rgb, torch.Generator().manual_seed(settings.seed))
+    return vae
+
+
+def begin(run: Run, data: Path) -> None:
+    """Write what a new run needs to be done again or gone on with."""
+    run.folder.write_config(data, run.settings)
+    run.folder.write_facts(
+        {
+            "data": {"path": str(data.absolute()), **run.card.data},
+            "train_images": len(run.train),
+            "valid_images": len(run.valid),
+            "skipped": {str(error.path): error.reason for error in run.skipped},
+            "device": describe_device(run.device, run.precision.name),
+            "precision": run.precision.name,
+            "pack_seconds": run.train.seconds + run.valid.seconds,
+            "vaeneer_version": version("vaeneer"),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    save_state(run.folder.state, run.vae, run.averaged, run.optimizer, run.state)
+
+
+def go_on(run: Run, data: Path) -> None:
+    """Put back the state of the run in its folder. Raises TrainingError when the data differ."""
+    check_same_data(run.folder, run.card.data["fingerprint"])
+    run.state = load_state(run.folder.state, run.vae, run.averaged, run.optimizer)
+    run.folder.keep_metrics(run.state.epoch)
+    run.folder.write_config(data, run.settings)
+
+
+def check_settings(settings: TrainSettings) -> None:
+    """Raise SettingsError for a setting out of range."""
+    recipe = Recipe.of(settings)
+    require(settings, batch_size=1, checkpoint_every=1, beta=0, seed=0)
+    require(recipe, epochs=1, weight_decay=0, clip_norm=0)
+    for name, value in (
+        ("learning_rate", recipe.learning_rate),
+        ("state_every_minutes", settings.state_every_minutes),
+    ):
+        if not value > 0:
+            raise SettingsError(f"{name} is {value}; use more than 0.")
+    for name in ("warmup", "final_rate", "kl_warmup", "averaging"):
+        share = getattr(recipe, name)
+        if not 0 <= share <= 1:
+            raise SettingsError(f"{name} is {share}; it is a share, use 0 to 1.")
+    if settings.loss not in ("bce", "mse"):
+        raise SettingsError(f"loss is {settings.loss!r}; use bce or mse.")
+    CropRecipe.of(settings)
+    core_count(settings.workers)
+    if settings.tensorboard:
+        require_tensorboard()
