@@ -170,7 +170,7 @@ def _start(
     size = settings.batch_size
     batches = max(math.ceil(settings.images / size), _LEAST_BATCHES[precision.device.type])
     link_images(images, folder / "data" / "train", size * batches)
-    link_images(images, folder / "data" / "valid", 1)
+    link_images(images, folder / "data" / "valid", len(images) if settings.data else 1)
     return start_run(
         folder / "data",
         RunFolder(folder / "run"),

@@ -57,18 +57,17 @@ class Arrivals:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._marks: list[tuple[float, int]] = []
+        self._marks: list[tuple[float, int]] = [(time.perf_counter(), 0)]
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Mark that `count` more are done, as a `Bar`."""
         wait_for(self._device)
-        before = self._marks[-1][1] if self._marks else 0
-        self._marks.append((time.perf_counter(), before + count))
+        self._marks.append((time.perf_counter(), self.count + count))
 
     @property
     def count(self) -> int:
         """How many are done."""
-        return self._marks[-1][1] if self._marks else 0
+        return self._marks[-1][1]
 
     def seconds_since(self, skipped: int) -> float:
         """How long it took to do those after the first `skipped`."""
@@ -76,8 +75,12 @@ class Arrivals:
         return marks[-1][0] - marks[0][0] if marks else 0.0
 
     def per_second(self, skipped: int) -> float:
-        """The median rate over five stretches of those after the first `skipped`."""
+        """The median rate over five stretches of those after the first `skipped`.
+
+        Where no more were done, over all.
+        """
         marks = self._after(skipped)
+        marks = marks if len(marks) > 1 else self._marks
         edges = [round(i * (len(marks) - 1) / REPETITIONS) for i in range(REPETITIONS + 1)]
         stretches = [(marks[a], marks[b]) for a, b in pairwise(edges) if a < b]
         return median((n - m) / max(t - s, 1e-9) for (s, m), (t, n) in stretches)
