@@ -19,6 +19,7 @@ from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder
 from vaeneer.model.architectures import build
 from vaeneer.model.card import ModelCard
+from vaeneer.model.initialisation import scaled_start
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
 from vaeneer.runtime import choose_device, choose_precision, core_count, describe_device
@@ -101,9 +102,8 @@ def started_network(settings: TrainSettings, recipe: Recipe, train: Pack) -> VAE
     """A network with the first weights that the recipe asks for, drawn from the seed."""
     vae = build(settings.architecture, seed=settings.seed)
     if recipe.start == "scaled":
-        from vaeneer.model.initialisation import scaled_start
-
-        scaled_start(vae, train.mean_rgb, torch.Generator().manual_seed(settings.seed))
+        red, green, blue = (min(max(channel, 0.01), 0.99) for channel in train.mean_rgb)
+        scaled_start(vae, (red, green, blue), torch.Generator().manual_seed(settings.seed))
     return vae
 
 
