@@ -23,11 +23,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cyclopts
 import numpy as np
 import torch
+from cyclopts import Parameter
 from machine import keep
 from rich.console import Console
 from rich.table import Table
@@ -72,8 +73,8 @@ class Work:
 def main(
     data: Path,
     *,
-    batches: tuple[int, ...] = (16, 64, 256, 1024),
-    architectures: tuple[str, ...] = ARCHITECTURES,
+    batches: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = (16, 64, 256, 1024),
+    architectures: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ARCHITECTURES,
     seconds: float = 3.0,
     seed_epochs: int = 3,
 ) -> None:
