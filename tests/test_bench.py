@@ -23,6 +23,7 @@ from vaeneer.benchmarking.timing import Arrivals, median_seconds
 from vaeneer.cli.app import run
 from vaeneer.config import BenchSettings
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
+from vaeneer.model.architectures import ARCHITECTURES, build
 from vaeneer.model.vae import VAE
 
 CPU = torch.device("cpu")
@@ -137,6 +138,12 @@ def test_layers_are_counted_as_pytorch_counts_them() -> None:
 def passed(vae: VAE, images: torch.Tensor) -> None:
     output = vae(images)
     (output.logits.mean() + output.mu.mean() + output.log_var.mean()).backward()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_network_has_groups_which_pytorch_counts_wrongly(architecture: str) -> None:
+    groups = [getattr(module, "groups", 1) for module in build(architecture).modules()]
+    assert set(groups) == {1}
 
 
 @pytest.mark.parametrize(

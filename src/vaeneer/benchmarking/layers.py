@@ -128,7 +128,7 @@ def _passes(layer: Layer, precision: Precision) -> Callable[[], object]:
 def counted_flops(work: Callable[[], object]) -> int:
     """Operations of the convolutions and matrix products in `work`, as PyTorch counts them.
 
-    Not for the way back: there PyTorch takes a convolution in groups for a whole one.
+    On the way back PyTorch takes a convolution in groups for a whole one: none of ours has groups.
     """
     with FlopCounterMode(display=False) as counter:
         work()
