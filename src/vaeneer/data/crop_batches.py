@@ -7,9 +7,11 @@ each a gather for the whole batch. Nothing in it waits for the device.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.data.crops import Crops, Ints
@@ -32,11 +34,12 @@ def cut_crops(pixels: Tensor, offsets: Ints, widths_px: Ints, crops: Crops, side
 
 def _cut(pixels: Tensor, offsets: Ints, widths_px: Ints, crops: Crops, side_px: int) -> Tensor:
     device, points = pixels.device, pixels.view(-1, 3)
-    columns, column_weights = _taps(crops.width, side_px, device)  # (n, taps, side) each
-    rows, row_weights = _taps(crops.height, side_px, device)
-    starts = offsets // 3 + crops.top * widths_px + crops.left  # (n,), in pixels
-    lines = np.minimum(np.arange(crops.height.max()), crops.height[:, None] - 1)  # (n, height)
-    places = torch.from_numpy(starts[:, None] + lines * widths_px[:, None]).to(device)
+    start = _sent(offsets // 3 + crops.top * widths_px + crops.left, device)  # (n,), in pixels
+    width, height = _sent(crops.width, device), _sent(crops.height, device)  # (n,) of the box
+    columns, column_weights = _taps(width, side_px, int(crops.width.max()))  # (n, taps, side)
+    rows, row_weights = _taps(height, side_px, int(crops.height.max()))
+    lines = torch.arange(int(crops.height.max()), device=device).minimum(height[:, None] - 1)
+    places = start[:, None] + lines * _sent(widths_px, device)[:, None]  # (n, height)
     narrow = torch.zeros(*places.shape, side_px, 3, device=device)  # (n, height, side, 3)
     for column, weight in zip(columns.unbind(1), column_weights.unbind(1), strict=True):
         levels = points[places[:, :, None] + column[:, None, :]]  # (n, height, side, 3)
@@ -49,32 +52,39 @@ def _cut(pixels: Tensor, offsets: Ints, widths_px: Ints, crops: Crops, side_px: 
     return _turned(_lit(square.add_(0.5).to(torch.uint8), crops), crops)
 
 
-def _taps(sizes_px: Ints, side_px: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _taps(sizes_px: Tensor, side_px: int, largest_px: int) -> tuple[Tensor, Tensor]:
     """Which pixels of a box of each size make each pixel of the square, and how much of each.
 
-    Pillow's triangle filter, wider where it shrinks: (n, taps, side) int64 and float32.
+    Pillow's triangle filter, wider where it shrinks. sizes_px: (n,) int64, none above
+    `largest_px`. Returns indices (n, taps, side) int64 and weights, float32.
     """
-    scale = (sizes_px / side_px)[:, None]  # (n, 1)
-    support = np.maximum(scale, 1.0)
-    centre = (np.arange(side_px) + 0.5) * scale  # (n, side)
-    low = np.maximum(np.floor(centre - support + 0.5), 0)
-    taps = 2 * math.ceil(float(support.max())) + 1
-    index = low[:, None] + np.arange(taps)[:, None]  # (n, taps, side)
-    distance = np.abs(index - centre[:, None] + 0.5) / support[:, None]
-    weights = np.where(index < sizes_px[:, None, None], np.maximum(1 - distance, 0), 0)
-    weights /= weights.sum(1, keepdims=True)
-    inside = np.minimum(index, sizes_px[:, None, None] - 1).astype(np.int64)
-    return (
-        torch.from_numpy(inside).to(device),
-        torch.from_numpy(weights.astype(np.float32)).to(device),
-    )
+    device = sizes_px.device
+    scale = (sizes_px.double() / side_px)[:, None, None]  # (n, 1, 1)
+    support = scale.clamp_min(1)
+    centre = (torch.arange(side_px, device=device) + 0.5) * scale  # (n, 1, side)
+    low = (centre - support + 0.5).floor().clamp_min(0)
+    taps = 2 * math.ceil(max(largest_px / side_px, 1)) + 1
+    index = low + torch.arange(taps, device=device)[:, None]  # (n, taps, side)
+    weights = (1 - (index - centre + 0.5).abs() / support).clamp_min(0)
+    weights = weights * (index < sizes_px[:, None, None])
+    weights = weights / weights.sum(1, keepdim=True)
+    inside = index.long().minimum(sizes_px[:, None, None] - 1)
+    return inside, weights.float()
+
+
+def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device; CUDA copies it from pinned memory, so that nobody waits."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _lit(levels: Tensor, crops: Crops) -> Tensor:
     """The light of each crop, by its table; levels: (n, side, side, 3) uint8."""
     if crops.tables is None:
         return levels
-    tables = torch.from_numpy(crops.tables).to(levels.device)  # (n, 256, 3)
+    tables = _sent(crops.tables, levels.device)  # (n, 256, 3)
     return tables.gather(1, levels.flatten(1, 2).long()).view_as(levels)
 
 
@@ -84,7 +94,7 @@ def _turned(levels: Tensor, crops: Crops) -> Tensor:
         for turns in range(4):
             chosen = np.flatnonzero((crops.mirrored == mirrored) & (crops.quarter_turns == turns))
             if chosen.size and (mirrored or turns):
-                index = torch.from_numpy(chosen).to(levels.device)
+                index = _sent(chosen, levels.device)
                 part = levels[index].flip(2) if mirrored else levels[index]
                 levels[index] = part.rot90(turns, (1, 2))
     return levels
