@@ -28,6 +28,7 @@ LAYERS = (
     ("files",),
     ("progress",),
     ("seeds",),
+    ("toml_settings",),
     ("config",),
     ("errors",),
 )

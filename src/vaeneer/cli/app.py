@@ -20,8 +20,8 @@ from rich.console import Console
 
 import vaeneer
 from vaeneer.cli import data, generating, library, measuring, model, overview, training
-from vaeneer.config import read_sections, unknown_name
 from vaeneer.errors import TrainingInterrupted, VaeneerError
+from vaeneer.toml_settings import read_sections, unknown_name
 
 COMMANDS = (
     overview.demo,

@@ -148,8 +148,9 @@ def _draft(image: Image.Image, at_least_px: int) -> tuple[int, int] | None:
 def _picture(image: Image.Image, full_size: tuple[int, int] | None) -> Picture:
     mode, kind = image.mode, str(image.format)
     still = kind == "MPO" or not getattr(image, "is_animated", False)
-    turned = ImageOps.exif_transpose(image)
-    opaque_image, opaque = _without_alpha(turned)
+    orientation = image.getexif().get(0x0112, 1)
+    upright = image if orientation == 1 else ImageOps.exif_transpose(image)  # it copies in any case
+    opaque_image, opaque = _without_alpha(upright)
     rgb, exact = _to_rgb(opaque_image)
     plain = (
         kind in _BROWSER_FORMATS
@@ -157,10 +158,10 @@ def _picture(image: Image.Image, full_size: tuple[int, int] | None) -> Picture:
         and still
         and opaque
         and exact
-        and image.getexif().get(0x0112, 1) == 1
+        and orientation == 1
     )
     width_px, height_px = full_size or rgb.size
-    if full_size and image.getexif().get(0x0112, 1) in _SIDEWAYS:
+    if full_size and orientation in _SIDEWAYS:
         width_px, height_px = height_px, width_px
     return Picture(rgb, width_px, height_px, mode, kind, plain)
 
@@ -193,7 +194,7 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
             return _apply_profile(image, foreign), False
         except (ImageCms.PyCMSError, OSError, ValueError):  # a broken profile is ignored
             pass
-    return image.convert("RGB"), True
+    return image if image.mode == "RGB" else image.convert("RGB"), True
 
 
 def _apply_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:

@@ -10,9 +10,10 @@ from typing import Any
 
 import tomli_w
 
-from vaeneer.config import Recipe, TrainSettings, read_settings
+from vaeneer.config import Recipe, TrainSettings
 from vaeneer.errors import SettingsError, TrainingError
 from vaeneer.files import write_json, write_text
+from vaeneer.toml_settings import read_settings
 
 FREE_ON_RESUME = (
     "epochs", "workers", "device", "tensorboard", "checkpoint_every", "state_every_minutes", "cache"
