@@ -8,7 +8,8 @@ surface with as many epochs as fit the same time, and (5) with its default budge
 of training, loading included; validation, plots and saving stand beside them as `other_seconds`
 and the time that decoding took as `pack_seconds`. Validation is `measure`: ELBO at beta 1, one
 latent sampled from the posterior, above the entropy of the pixels. About 25 minutes on two cores.
-Writes results/time-to-loss.json and results/time-to-loss.png.
+Writes results/time-to-loss.json and results/time-to-loss.png; benchmarks/recipes.py goes on from its
+runs below WORK/recipes.
 """
 
 from __future__ import annotations
@@ -55,13 +56,14 @@ def main(surfaces: Path, split: Path, work: Path, *, seed: int = 0) -> None:
     curves = {"script": script_curve(data, seed, progress)}
     budget = curves["script"]["points"][-1]["seconds"]
     for name in ("seed", "improved"):
-        curves[name] = train_curve(data, work / name, TrainSettings(recipe=name, seed=seed))
+        out = work / "recipes" / f"{name}-{seed}"
+        curves[name] = train_curve(data, out, TrainSettings(recipe=name, seed=seed))
     surface = TrainSettings(recipe="improved", architecture="surface", seed=seed)
-    curves["surface-default"] = train_curve(data, work / "surface-default", surface)
+    curves["surface-default"] = train_curve(data, work / "recipes" / f"surface-{seed}", surface)
     points = curves["surface-default"]["points"]
     fitting = max(1, int(budget / (points[-1]["seconds"] / len(points))))
     short = TrainSettings(recipe="improved", architecture="surface", seed=seed, epochs=fitting)
-    curves["surface"] = train_curve(data, work / "surface", short)
+    curves["surface"] = train_curve(data, work / "surface-short", short)
     trivial = curves["script"].pop("trivial")
     result = {
         "seed": seed,

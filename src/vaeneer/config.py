@@ -84,18 +84,16 @@ _IMPROVED = Recipe(
     epochs=36,
     learning_rate=2e-3,
     start="scaled",
-    warmup=0.05,
-    final_rate=0.0,
-    kl_warmup=0.1,
-    clip_norm=100.0,
-    averaging=0.998,
+    warmup=0.1,
+    final_rate=0.01,
+    clip_norm=2e4,
     turns=True,
 )
 RECIPES = {
     ("seed", "reference"): Recipe(),
     ("seed", "surface"): Recipe(),
     ("improved", "reference"): _IMPROVED,
-    ("improved", "surface"): _IMPROVED,
+    ("improved", "surface"): dataclasses.replace(_IMPROVED, learning_rate=1e-3),
 }
 """What each named recipe stands for, for each architecture."""
 
