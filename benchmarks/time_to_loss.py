@@ -8,8 +8,8 @@ surface with as many epochs as fit the same time, and (5) with its default budge
 of training, loading included; validation, plots and saving stand beside them as `other_seconds`
 and the time that decoding took as `pack_seconds`. Validation is `measure`: ELBO at beta 1, one
 latent sampled from the posterior, above the entropy of the pixels. About 25 minutes on two cores.
-Writes results/time-to-loss.json and results/time-to-loss.png; benchmarks/recipes.py goes on from its
-runs below WORK/recipes.
+Writes results/time-to-loss.json and results/time-to-loss.png; benchmarks/recipes.py goes on from
+its runs below WORK/recipes.
 """
 
 from __future__ import annotations

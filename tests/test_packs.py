@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from sparse_packs import sparse_pack
 from vaeneer.data import decoding, pack_building, pack_places, pack_writing
 from vaeneer.data.folder import open_folder
 from vaeneer.data.images import read_image, read_rgb, resize_rgb
-from vaeneer.data.pack_index import PackLayout, empty_index, read_index, write_index
+from vaeneer.data.pack_index import PackLayout, read_index, write_index
 from vaeneer.data.packs import Pack, default_cache, open_pack
 from vaeneer.data.scanning import scan_folder
 from vaeneer.data.shrinking import Shrunk
@@ -652,17 +652,9 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy as np
-from vaeneer.data.folder import ImageFolder, ImageItem
+from sparse_packs import Items
+from vaeneer.data.folder import ImageFolder
 from vaeneer.data.packs import PackLayout, open_pack
-
-class Items:  # made when they are asked for: what the folder itself holds is not measured here
-    def __init__(self, file, count):
-        self.file, self.count = file, count
-    def __len__(self):
-        return self.count
-    def __iter__(self):
-        return (ImageItem(self.file, f"wood/wood_{n:06}_diff.jpg", f"wood/wood_{n:06}", "wood")
-                for n in range(self.count))
 
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 folder = ImageFolder(root, Items(root / "one.png", count))
@@ -675,33 +667,6 @@ print(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
 """
 
 
-def sparse_pack(root: Path, count: int) -> Path:
-    """A pack of `count` black images of 568 x 568 px that takes no room on the disk."""
-    import pyarrow
-
-    status = draw(root / "one.png", 0).stat()
-    layout, image_bytes, each = PackLayout(568), 3 * 568 * 568, np.ones(count, np.int64)
-    columns: dict[str, object] = {
-        "name": [f"wood/wood_{n:06}_diff.jpg" for n in range(count)],
-        "sha256": [n.to_bytes(32, "little") for n in range(count)],
-        "offset": image_bytes * np.arange(count),
-        "reason": pyarrow.nulls(count, pyarrow.string()),
-        "size_bytes": status.st_size * each,
-        "mtime_ns": status.st_mtime_ns * each,
-        **dict.fromkeys(("width_px", "height_px"), (1024 * each).astype(np.int32)),
-        **dict.fromkeys(("stored_width_px", "stored_height_px"), (568 * each).astype(np.int32)),
-        **dict.fromkeys(("red", "green", "blue"), np.zeros(count, np.float32)),
-    }
-    index = empty_index(layout)
-    table = pyarrow.Table.from_pydict(columns, schema=index.table.schema)
-    place = place_of(root, layout)
-    place.mkdir(parents=True)
-    with (place / index.data_name).open("wb") as file:
-        file.truncate(count * image_bytes)
-    write_index(place, replace(index, table=table, data_bytes=count * image_bytes))
-    return root
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc/self/status")
 def test_memory_does_not_grow_with_the_pack(tmp_path: Path) -> None:
     """A process needs at most 24 MiB more for 100,000 images than for 300 (it was 13.7)."""
@@ -709,6 +674,7 @@ def test_memory_does_not_grow_with_the_pack(tmp_path: Path) -> None:
     for count in (300, 100_000):
         root = sparse_pack(tmp_path / str(count), count)
         command = [sys.executable, "-c", MEMORY, str(root), str(count)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=here)
         resident_kib.append(int(done.stdout))
     assert resident_kib[1] - resident_kib[0] < 24 * 1024
