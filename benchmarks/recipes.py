@@ -5,7 +5,7 @@
 Trains --recipe seed, --recipe improved and --architecture surface with their defaults, measures
 each model on the validation images with evaluate and similarity, beside the untrained networks,
 and writes results/recipes.json: what got better with a recipe, and what got worse. Finished runs
-below WORK/recipes are taken up again. About eight minutes for each seed on two cores.
+below WORK are taken up again. About eight minutes for each seed on two cores.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(surfaces: Path, split: Path, work: Path, *, seeds: int = 3) -> None:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in RECIPES}
     for seed in range(seeds):
         for name, settings in RECIPES.items():
-            run = work / "recipes" / f"{name}-{seed}"
+            run = run_folder(work, name, seed)
             chosen = {"recipe": settings.recipe, "architecture": settings.architecture}
             vaeneer.train(
                 data,
@@ -66,6 +66,11 @@ def main(surfaces: Path, split: Path, work: Path, *, seeds: int = 3) -> None:
         "runs": runs,
     }
     progress.say(f"wrote {keep('recipes', result)}")
+
+
+def run_folder(work: Path, name: str, seed: int) -> Path:
+    """Where a run lies; the seed's recipe is that of reference_parity.py."""
+    return work / "runs" / f"bce-{seed}" if name == "seed" else work / "recipes" / f"{name}-{seed}"
 
 
 def time_of(run: Path) -> dict[str, float]:

@@ -9,7 +9,7 @@ of training, loading included; validation, plots and saving stand beside them as
 and the time that decoding took as `pack_seconds`. Validation is `measure`: ELBO at beta 1, one
 latent sampled from the posterior, above the entropy of the pixels. About 25 minutes on two cores.
 Writes results/time-to-loss.json and results/time-to-loss.png; benchmarks/recipes.py goes on from
-its runs below WORK/recipes.
+its runs below WORK.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import cyclopts
 import torch
 from machine import RESULTS, keep
 from matplotlib.figure import Figure
+from recipes import run_folder
 from seed_recipe import BATCH_SIZE, CropDataset, SeedVAE, loss_function
 from torch.utils.data import DataLoader
 
@@ -56,10 +57,10 @@ def main(surfaces: Path, split: Path, work: Path, *, seed: int = 0) -> None:
     curves = {"script": script_curve(data, seed, progress)}
     budget = curves["script"]["points"][-1]["seconds"]
     for name in ("seed", "improved"):
-        out = work / "recipes" / f"{name}-{seed}"
+        out = run_folder(work, name, seed)
         curves[name] = train_curve(data, out, TrainSettings(recipe=name, seed=seed))
     surface = TrainSettings(recipe="improved", architecture="surface", seed=seed)
-    curves["surface-default"] = train_curve(data, work / "recipes" / f"surface-{seed}", surface)
+    curves["surface-default"] = train_curve(data, run_folder(work, "surface", seed), surface)
     points = curves["surface-default"]["points"]
     fitting = max(1, int(budget / (points[-1]["seconds"] / len(points))))
     short = TrainSettings(recipe="improved", architecture="surface", seed=seed, epochs=fitting)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vaeneer.benchmarking.timing import median_seconds
+from vaeneer.model.phases import PhasedConvTranspose2d
 from vaeneer.model.vae import VAE
 from vaeneer.runtime import Precision
 
@@ -34,7 +35,9 @@ class Layer:
         weight = self.module.weight
         assert isinstance(weight, Tensor)
         places = 1
-        if isinstance(self.module, nn.ConvTranspose2d):
+        if isinstance(self.module, PhasedConvTranspose2d):
+            places = (self.input_shape[2] + 1) * (self.input_shape[3] + 1)
+        elif isinstance(self.module, nn.ConvTranspose2d):
             places = self.input_shape[2] * self.input_shape[3]
         elif isinstance(self.module, nn.Conv2d):
             places = self.output_numbers // (self.input_shape[0] * self.module.out_channels)

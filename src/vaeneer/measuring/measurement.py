@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from vaeneer.errors import ImageFileError
 from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats
 from vaeneer.model.vae import VAE, Posterior, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import Precision
+from vaeneer.runtime import Precision, core_count
 from vaeneer.seeds import numbers_for
 
 Figures = NDArray[np.float64]
@@ -106,25 +107,39 @@ def measure(
     """
     entropy: list[Tensor] = []
     rows: list[dict[str, Tensor]] = []
+    likenesses: list[Future[list[float]]] = []
     batches = load_batches(chunks(len(pack), batch_size), pack.image, workers=1)
     with (
         eval_mode(vae),
+        ThreadPoolExecutor(core_count()) as beside,
         (progress or Silent()).bar(title, total=len(pack), unit="images") as bar,
     ):
         for batch in batches:
-            here = batch.to(precision.device)
+            images = batch.to(precision.device).images
             with precision.autocast():
-                rows.append(_measure_batch(vae, here.images, batch.indices, seed, quality, iwae))
+                row, posterior = _measure_batch(vae, images, batch.indices, seed)
+                if quality:
+                    mean = vae.decode(posterior.mu).sigmoid()  # what `reconstruct` shows
+                    row["psnr_db"] = _psnr_db(images, mean)
+                    likenesses.append(beside.submit(_ssim, _hwc(images), _hwc(mean)))
+                if iwae:
+                    row["iwae_nats"] = _importance_weighted(
+                        vae, posterior, images, batch.indices, seed, iwae
+                    )
+            rows.append(row)
             entropy.append(batch.entropy_nats)
             bar.advance(len(batch.indices))
+        ssim = [value for likeness in likenesses for value in likeness.result()]
     columns = {name: torch.cat([row[name] for row in rows]).cpu().numpy() for name in rows[0]}
     columns["entropy_nats"] = torch.cat(entropy).numpy()
+    if quality:
+        columns["ssim"] = np.array(ssim)
     return _measurements(tuple(pack.items()), pack.skipped, vae.image_side_px, columns)
 
 
 def _measure_batch(
-    vae: VAE, pixels: Tensor, indices: Sequence[int], seed: int, quality: bool, iwae: int
-) -> dict[str, Tensor]:
+    vae: VAE, pixels: Tensor, indices: Sequence[int], seed: int
+) -> tuple[dict[str, Tensor], Posterior]:
     posterior = vae.encode(pixels)
     z = _latent(posterior, _noise(seed, indices, vae.latent_size, 0, pixels))
     logits = vae.decode(z)
@@ -135,25 +150,21 @@ def _measure_batch(
         "rgb": pixels.mean((2, 3)),
         "mu": posterior.mu,
     }
-    if quality:
-        row |= _quality(vae, posterior, pixels)
-    if iwae:
-        row["iwae_nats"] = _importance_weighted(vae, posterior, pixels, indices, seed, iwae)
-    return row
+    return row, posterior
 
 
-def _quality(vae: VAE, posterior: Posterior, pixels: Tensor) -> dict[str, Tensor]:
-    """PSNR and SSIM of what `reconstruct` shows: the decoded mean of the posterior."""
+def _psnr_db(images: Tensor, means: Tensor) -> Tensor:
+    error = (means - images).square().flatten(1).mean(1)
+    return -10 * error.clamp_min(1e-12).log10()
+
+
+def _ssim(images: NDArray[np.float32], means: NDArray[np.float32]) -> list[float]:
     from skimage.metrics import structural_similarity  # slow to import, and training goes without
 
-    mean = vae.decode(posterior.mu).sigmoid()
-    error = (mean - pixels).square().flatten(1).mean(1)
-    pairs = zip(_hwc(pixels), _hwc(mean), strict=True)
-    ssim = [structural_similarity(a, b, channel_axis=2, data_range=1.0) for a, b in pairs]
-    return {
-        "psnr_db": -10 * error.clamp_min(1e-12).log10(),
-        "ssim": torch.tensor(ssim, dtype=torch.float64),
-    }
+    return [
+        float(structural_similarity(a, b, channel_axis=2, data_range=1.0))
+        for a, b in zip(images, means, strict=True)
+    ]
 
 
 def _importance_weighted(

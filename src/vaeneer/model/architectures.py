@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
+from torch import nn
 
 from vaeneer.model import reference, surface
 from vaeneer.model.card import ModelCard
+from vaeneer.model.phases import PhasedConvTranspose2d
 from vaeneer.model.vae import VAE
 
-ARCHITECTURES = {
-    "reference": (reference.Encoder, reference.Decoder),
+ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+    "reference": (reference.Encoder, partial(reference.Decoder, PhasedConvTranspose2d)),
     "surface": (surface.Encoder, surface.Decoder),
 }
 

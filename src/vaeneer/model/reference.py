@@ -59,9 +59,12 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents (B, 512) to logits of pixels (B, 3, 254, 254); the seed's sigmoid is left out."""
+    """Latents (B, 512) to logits of pixels (B, 3, 254, 254); the seed's sigmoid is left out.
 
-    def __init__(self) -> None:
+    last: the class of t_conv6; another one must do the same, only faster.
+    """
+
+    def __init__(self, last: type[nn.ConvTranspose2d] = nn.ConvTranspose2d) -> None:
         super().__init__()
         self.fc = nn.Linear(LATENT_SIZE, 1024)
         self.t_conv0 = nn.ConvTranspose2d(256, 256, kernel_size=1)
@@ -70,7 +73,7 @@ class Decoder(nn.Module):
         self.t_conv3 = nn.ConvTranspose2d(128, 64, kernel_size=4, stride=2)
         self.t_conv4 = nn.ConvTranspose2d(64, 64, kernel_size=4, stride=2)
         self.t_conv5 = nn.ConvTranspose2d(64, 32, kernel_size=4, stride=2)
-        self.t_conv6 = nn.ConvTranspose2d(32, 3, kernel_size=4, stride=2)
+        self.t_conv6 = last(32, 3, kernel_size=4, stride=2)
 
     def forward(self, z: Tensor) -> Tensor:
         """z: (B, 512) float32. Returns logits, (B, 3, 254, 254) float32."""

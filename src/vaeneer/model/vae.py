@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from vaeneer.errors import ImageSizeError, SettingsError
 from vaeneer.model import reference
 from vaeneer.model.card import ModelCard
+from vaeneer.model.phases import PhasedConvTranspose2d
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = reference.Encoder() if encoder is None else encoder
-        self.decoder = reference.Decoder() if decoder is None else decoder
+        self.decoder = reference.Decoder(PhasedConvTranspose2d) if decoder is None else decoder
         self.image_side_px = image_side_px
         self.latent_size = latent_size
         self.card = ModelCard(image_side_px=image_side_px, latent_size=latent_size)
