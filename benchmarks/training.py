@@ -37,6 +37,8 @@ from surface_copies import Sides, copy_surfaces, link_surfaces, read_split
 
 BARS = {1024: 2.2, 2048: 3.5, 4096: 10.0}
 READING_BAR = 5.0
+READING = {"evaluate": False, "evaluate, PSNR and SSIM": True, "embed": False}
+"""What reads all images, and whether with PSNR and SSIM, which the seed's loop does not compute."""
 VALID_IMAGES = 8  # validated after each epoch, outside the figures
 TITLES = {"seed": "the seed's recipe", "vaeneer": "vaeneer", "pythae": "pythae"}
 Answers = list[dict[str, Any]]
@@ -154,19 +156,21 @@ def read_in_turn(
     shutil.rmtree(model, ignore_errors=True)
     sides["vaeneer"].ask("new_model", out=str(model))
     asked: dict[str, dict[str, Answers]] = {
-        what: {"seed": [], "first": [], "again": []} for what in ("evaluate", "embed")
+        what: {"seed": [], "first": [], "again": []} for what in READING
     }
     for number in range(repetitions + 1):
         for what, answers in asked.items():
             console.print(f"{what}, round {number}", style="dim")
             with tempfile.TemporaryDirectory(dir=work, prefix="read-") as place:
                 folder = link_surfaces(root, read, Path(place) / "data")
-                how = {"model": str(model), "folder": str(folder)}
-                if what == "embed":
-                    how["out"] = f"{place}/vectors.parquet"
-                answers["seed"].append(sides["seed"].ask(what, folder=str(folder)))
-                answers["first"].append(sides["vaeneer"].ask(what, **how))
-                answers["again"].append(sides["vaeneer"].ask(what, **how))
+                how: dict[str, Any] = {"model": str(model), "folder": str(folder)}
+                how |= (
+                    {"out": f"{place}/v.parquet"} if what == "embed" else {"quality": READING[what]}
+                )
+                verb = what.split(",")[0]
+                answers["seed"].append(sides["seed"].ask(verb, folder=str(folder)))
+                answers["first"].append(sides["vaeneer"].ask(verb, **how))
+                answers["again"].append(sides["vaeneer"].ask(verb, **how))
     for answers in asked.values():
         for values in answers.values():
             values.pop(0)  # the round that warms up

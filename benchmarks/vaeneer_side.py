@@ -11,7 +11,7 @@ from typing import Any
 from sides import serve
 
 import vaeneer
-from vaeneer.config import TrainSettings
+from vaeneer.config import EvaluateSettings, TrainSettings
 from vaeneer.progress import Bar, Progress, Silent
 from vaeneer.training.run_folder import read_metrics
 
@@ -63,10 +63,11 @@ def train(data: str, out: str, epochs: int = 1) -> dict[str, Any]:
     }
 
 
-def evaluate(model: str, folder: str) -> dict[str, Any]:
-    """`vaeneer.evaluate`, the model's loading, PSNR and SSIM with it."""
+def evaluate(model: str, folder: str, quality: bool) -> dict[str, Any]:
+    """`vaeneer.evaluate`, the model's loading with it; `quality` adds PSNR and SSIM."""
     started = time.perf_counter()
-    images = vaeneer.evaluate(model, folder).images
+    settings = EvaluateSettings(quality=quality)
+    images = vaeneer.evaluate(model, folder, settings=settings).images
     return _rate(images, time.perf_counter() - started)
 
 

@@ -196,3 +196,12 @@ def test_each_images_latent_is_its_own_in_every_batch(model: Path, valid: Path) 
     other = measured(batch_size=4, seed=1).reconstruction_nats
     assert alone == pytest.approx(whole, rel=1e-5)
     assert (np.abs(other - whole) > 1e-3 * whole).all()
+
+
+def test_without_quality_the_rest_is_the_same(model: Path, valid: Path, tmp_path: Path) -> None:
+    whole = evaluate(model, valid, settings=QUICK)
+    less = evaluate(model, valid, out=tmp_path / "out", settings=replace(QUICK, quality=False))
+    assert less.psnr_db is less.ssim is None
+    assert less.excess_nats == whole.excess_nats
+    with (tmp_path / "out" / "per-image.csv").open(newline="") as file:
+        assert [row["ssim"] for row in csv.DictReader(file)] == [""] * 4

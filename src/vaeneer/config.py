@@ -196,6 +196,9 @@ class EvaluateSettings:
     batch_size: int = 16
     """Images in one forward pass; changes the speed, not the figures."""
 
+    quality: bool = True
+    """Also PSNR and SSIM, which take two thirds of the time."""
+
     iwae: int = 0
     """Samples K of the importance-weighted bound (Burda et al. 2016); 0 leaves it out."""
 

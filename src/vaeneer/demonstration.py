@@ -34,7 +34,7 @@ class DemoReport:
     epochs: int
     valid_excess_nats: float
     own_mean_colour_excess_nats: float | None
-    psnr_db: float
+    psnr_db: float | None
     active_units: int
     latent_mean_auc: float
     latent_mean_recall_at_1: float

@@ -52,7 +52,7 @@ def write_page(path: Path, results: Results, seconds: float) -> Path:
                 "nats per image above the least possible",
                 f"each image's own mean colour: {own_mean:,.0f}",
             ),
-            Headline(f"{evaluated.psnr_db:.1f} dB", "PSNR", f"SSIM {evaluated.ssim:.3f}"),
+            Headline(f"{evaluated.psnr_db or 0:.1f} dB", "PSNR", f"SSIM {evaluated.ssim or 0:.3f}"),
             Headline(
                 f"{rows['mean'].auc:.3f}",
                 "AUC, same surface against another",

@@ -84,12 +84,18 @@ def evaluation(values: Values) -> RenderableType:
     return Group(
         table,
         f"{values['images']:,} images: reconstruction {values['reconstruction_nats']:,.1f} + KL"
-        f" {values['kl_nats']:,.1f} nats, {values['active_units']} active units,"
-        f" PSNR {values['psnr_db']:.2f} dB, SSIM {values['ssim']:.3f};"
+        f" {values['kl_nats']:,.1f} nats, {values['active_units']} active units"
+        f"{_likeness(values)};"
         f" from {values['best_image_nats']:,.0f} to {values['worst_image_nats']:,.0f}"
         f" nats per image; {values['seconds']:,.1f} s",
         *_paths(values),
     )
+
+
+def _likeness(values: Values) -> str:
+    if values["psnr_db"] is None:
+        return ""
+    return f", PSNR {values['psnr_db']:.2f} dB, SSIM {values['ssim']:.3f}"
 
 
 def similarity(values: Values) -> RenderableType:

@@ -38,8 +38,9 @@ class EvaluationReport:
     entropy_nats: float
     excess_nats: float
     """nats_per_image - entropy_nats: what the model costs above the least that BCE can be."""
-    psnr_db: float
-    ssim: float
+    psnr_db: float | None
+    ssim: float | None
+    """PSNR and SSIM of the decoded posterior mean; None where they were left out."""
     active_units: int
     squared_error: float
     best_image_nats: float
@@ -91,7 +92,7 @@ def evaluate(
         precision=precision,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        quality=True,
+        quality=settings.quality,
         iwae=settings.iwae,
         title=f"evaluating {images.root.name}",
         progress=progress,
@@ -148,9 +149,8 @@ def _report(
     )
 
 
-def _mean(values: Figures | None) -> float:
-    assert values is not None  # measured with quality=True
-    return float(values.mean())
+def _mean(values: Figures | None) -> float | None:
+    return None if values is None else float(values.mean())
 
 
 def _write_per_image(path: Path, found: Measurements) -> None:
@@ -161,8 +161,8 @@ def _write_per_image(path: Path, found: Measurements) -> None:
         "kl_nats": found.kl_nats,
         "entropy_nats": found.entropy_nats,
         "excess_nats": found.excess_nats,
-        "psnr_db": found.psnr_db,
-        "ssim": found.ssim,
+        "psnr_db": [""] * len(found.items) if found.psnr_db is None else found.psnr_db,
+        "ssim": [""] * len(found.items) if found.ssim is None else found.ssim,
     }
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
