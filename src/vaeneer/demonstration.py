@@ -22,7 +22,7 @@ from vaeneer.progress import Progress, Silent
 from vaeneer.training.loop import train
 
 DEMO_SURFACES = 210
-IMAGES_IN_TIME = 2700  # what two cores train on in about a hundred seconds
+IMAGES_IN_TIME = 2700  # what two cores train on in 30 to 100 seconds
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def demo(
     """Prepare, train, evaluate, compare and sample, on procedural surfaces or on a folder `data`.
 
     Everything lands below `out`; report.html in it shows the whole in one file. `epochs` 0 chooses
-    as many as take about a hundred seconds on two cores. Raises what those functions raise.
+    as many as take 30 to 100 seconds on two cores. Raises what those functions raise.
     """
     if epochs < 0:
         raise SettingsError(f"epochs is {epochs}; use 1 or more, or 0 for as many as fit the time.")
@@ -73,7 +73,9 @@ def demo(
         synthesize(raw, count=DEMO_SURFACES, seed=seed, progress=progress)
     prepare(raw, out=root / "data", settings=PrepareSettings(seed=seed), progress=progress)
     sides = open_data_set(root / "data")
-    settings = TrainSettings(seed=seed, epochs=epochs or _fitting_epochs(sides))
+    settings = TrainSettings(
+        recipe="improved", seed=seed, epochs=epochs or _fitting_epochs(sides)
+    )
     trained = train(root / "data", out=root / "run", settings=settings, progress=progress)
     valid = root / "data" / "valid"
     results = Results(

@@ -79,6 +79,10 @@ def start_run(
         begin(run, data)
     for error in run.skipped:
         progress.say(f"skipped {error}")
+    progress.say(
+        f"{settings.architecture} network, recipe {settings.recipe}, {recipe.epochs} epochs of"
+        f" {len(train)} images on {describe_device(precision.device, precision.name)}"
+    )
     return run
 
 
