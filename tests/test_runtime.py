@@ -1,0 +1,102 @@
+"""Devices and precision: chosen once, in words, overridable; on CUDA a step is a graph."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vaeneer import runtime
+from vaeneer.config import TrainSettings
+from vaeneer.errors import SettingsError
+from vaeneer.progress import Silent
+from vaeneer.runtime import choose_device, choose_precision, core_count, describe_device
+from vaeneer.training.graphs import graphed
+from vaeneer.training.loop import take_step
+from vaeneer.training.run_folder import RunFolder
+from vaeneer.training.starting import start_run
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_auto_is_bfloat16_where_the_hardware_has_it(
+    lower: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_computes_in_bfloat16", lambda device: lower)
+    assert choose_precision("auto", CPU).name == ("bfloat16" if lower else "float32")
+    assert choose_precision("float32", CPU).name == "float32"
+    assert choose_precision("bfloat16", CPU).name == "bfloat16"
+
+
+def test_autocast_lowers_products_and_nothing_else() -> None:
+    weights = torch.rand(4, 4)
+    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with choose_precision(name, CPU).autocast():
+            assert (weights @ weights).dtype == kind
+            assert weights.exp().dtype == torch.float32
+
+
+def test_what_is_not_there_is_said() -> None:
+    with pytest.raises(SettingsError, match=r"'half'.*auto, float32 or bfloat16"):
+        choose_precision("half", CPU)
+    with pytest.raises(SettingsError, match="'abacus'"):
+        choose_device("abacus")
+    with pytest.raises(SettingsError, match="cuda:99"):
+        choose_device("cuda:99")
+    with pytest.raises(SettingsError, match="-1"):
+        core_count(-1)
+
+
+def test_a_device_is_described_with_its_precision() -> None:
+    words = describe_device(CPU, "bfloat16")
+    assert platform.machine() in words
+    assert "bfloat16" in words
+    assert torch.__version__ in words
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
+def test_glibc_takes_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = []
+
+    class Process:
+        def mallopt(self, parameter: int, value: int) -> int:
+            answers.append(real.mallopt(parameter, value))
+            return answers[-1]
+
+    real = runtime.ctypes.CDLL(None)
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: Process())
+    choose_precision("auto", CPU)
+    assert answers == [1, 1], "1 is success"
+
+
+def test_on_a_cpu_a_step_is_taken_as_it_is() -> None:
+    def step(*inputs: torch.Tensor) -> object:
+        return inputs
+
+    assert graphed(step, CPU) is step  # type: ignore[arg-type,comparison-overlap]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_graph_takes_the_same_steps(data_set: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(batch_size=4, precision="float32", device="cuda")
+    found = []
+    for name in ("eager", "graph"):
+        run = start_run(
+            data_set, RunFolder(tmp_path / name), replace(settings, seed=3),
+            resume=False, overwrite=False, progress=Silent(),
+        )  # fmt: skip
+        plain = lambda *inputs, run=run: take_step(run, *inputs)  # noqa: E731
+        step = plain if name == "eager" else graphed(plain, run.device)
+        run.vae.train()
+        sums = []
+        for _ in range(3):
+            for batch in run.crops.batches(run.groups(), run.crop_numbers()):
+                terms = step(batch.pixels, run.noise(len(batch.indices)), run.weights())
+                sums.append(terms.reconstruction_nats.sum().item())
+                run.state.step += 1
+        found.append(sums)
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
