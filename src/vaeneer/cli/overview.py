@@ -21,7 +21,7 @@ def demo(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Run everything once, in about three minutes: prepare, train, evaluate, similarity, sample.
+    """Run everything once, in one to three minutes: prepare, train, evaluate, similarity, sample.
 
     Parameters
     ----------
