@@ -140,6 +140,15 @@ def test_each_setting_is_in_the_reference(command: str, settings: type) -> None:
         assert f"`--{field.name.replace('_', '-')}" in below
 
 
+def test_the_table_of_recipes_is_that_of_the_code() -> None:
+    columns = [("seed", "reference"), ("improved", "reference"), ("improved", "surface")]
+    for field in fields(Recipe):
+        values = [getattr(RECIPES[column], field.name) for column in columns]
+        shown = ["yes" if v is True else "no" if v is False else str(v) for v in values]
+        row = f"| `{field.name}` | {' | '.join(shown)} |"
+        assert row in section("performance.md", "What the recipes are")
+
+
 # The formats
 
 
