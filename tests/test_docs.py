@@ -23,9 +23,11 @@ from vaeneer.benchmarking.layers import LayerFigures
 from vaeneer.cli.app import app
 from vaeneer.cli_reference import check, main, text
 from vaeneer.config import (
+    RECIPES,
     BenchSettings,
     EvaluateSettings,
     PrepareSettings,
+    Recipe,
     SimilaritySettings,
     TrainSettings,
 )
