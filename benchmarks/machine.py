@@ -13,18 +13,19 @@ from typing import Any
 import torch
 
 from vaeneer.files import write_json
-from vaeneer.runtime import choose_device, describe_device
+from vaeneer.runtime import choose_device, choose_precision, describe_device
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def provenance() -> dict[str, Any]:
     """Command, commit (with "+" where the tree had changes), machine, versions and date."""
+    device = choose_device("auto")
     changed = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "command": shlex.join(["python", *sys.argv]),
         "commit": _git("rev-parse", "--short", "HEAD") + ("+" if changed else ""),
-        "machine": f"{_processor()}, {describe_device(choose_device('auto'))}",
+        "machine": f"{_processor()}, {describe_device(device, choose_precision('auto', device).name)}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -73,9 +73,7 @@ def demo(
         synthesize(raw, count=DEMO_SURFACES, seed=seed, progress=progress)
     prepare(raw, out=root / "data", settings=PrepareSettings(seed=seed), progress=progress)
     sides = open_data_set(root / "data")
-    settings = TrainSettings(
-        recipe="improved", seed=seed, epochs=epochs or _fitting_epochs(sides)
-    )
+    settings = TrainSettings(recipe="improved", seed=seed, epochs=epochs or _fitting_epochs(sides))
     trained = train(root / "data", out=root / "run", settings=settings, progress=progress)
     valid = root / "data" / "valid"
     results = Results(
