@@ -21,11 +21,12 @@ RESULTS = Path(__file__).parent / "results"
 def provenance() -> dict[str, Any]:
     """Command, commit (with "+" where the tree had changes), machine, versions and date."""
     device = choose_device("auto")
+    precision = choose_precision("auto", device)
     changed = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "command": shlex.join(["python", *sys.argv]),
         "commit": _git("rev-parse", "--short", "HEAD") + ("+" if changed else ""),
-        "machine": f"{_processor()}, {describe_device(device, choose_precision('auto', device).name)}",
+        "machine": f"{_processor()}, {describe_device(device, precision.name)}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
