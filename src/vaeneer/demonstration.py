@@ -80,6 +80,7 @@ def demo(
         raw=raw,
         root=root,
         sides=sides,
+        recipe=settings.recipe,
         trained=trained,
         evaluated=evaluate(root / "run", valid, out=root / "evaluation", progress=progress),
         compared=similarity(root / "run", valid, out=root / "similarity", progress=progress),

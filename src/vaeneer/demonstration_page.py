@@ -26,6 +26,7 @@ class Results:
     raw: Path
     root: Path
     sides: DataSet
+    recipe: str
     trained: TrainReport
     evaluated: EvaluationReport
     compared: SimilarityReport
@@ -111,6 +112,7 @@ def _training_section(results: Results) -> Section:
             Picture(plots / "kl-per-latent.png", "How many nats each latent carries.", half=True),
         ),
         command=f"vaeneer train {results.root / 'data'} --out {results.root / 'run'}"
+        f" --recipe {results.recipe}"
         f" --epochs {results.trained.epochs}",
     )
 
