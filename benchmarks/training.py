@@ -270,7 +270,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.set_ylabel("images/s in training")
     axes.set_title("Training from image files, batch 16", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=160)
 
 
