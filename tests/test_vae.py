@@ -124,3 +124,51 @@ def test_representations_leave_a_network_in_training_as_it_was(images: torch.Ten
 def test_an_unknown_latent_is_refused(vae: VAE, images: torch.Tensor) -> None:
     with pytest.raises(SettingsError, match="mode"):
         vae.representation(images, latent="mode")  # type: ignore[arg-type]
+
+
+class TwoParts(torch.nn.Module):
+    """An encoder of 3 spatial and 2 texture latents; counts how often both are asked for."""
+
+    texture_size = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.asked_whole = 0
+
+    def texture(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mu = torch.stack([images.mean((1, 2, 3)), images.std((1, 2, 3))], dim=1) * self.weight
+        return mu, torch.zeros_like(mu)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.asked_whole += 1
+        mu = torch.cat([images[:, :, 0, 0], self.texture(images)[0]], dim=1)
+        return mu, torch.zeros_like(mu)
+
+
+class LastLatents(TwoParts):
+    """The same without a way to compute the texture part alone."""
+
+    texture = None  # type: ignore[assignment]
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.asked_whole += 1
+        mu = torch.cat([images[:, :, 0, 0], TwoParts.texture(self, images)[0]], dim=1)
+        return mu, torch.zeros_like(mu)
+
+
+def test_the_texture_part_is_the_last_latents(images: torch.Tensor) -> None:
+    for encoder, whole in ((TwoParts(), 0), (LastLatents(), 1)):
+        vae = VAE(encoder, latent_size=5)
+        assert vae.texture_size == 2
+        found = vae.texture(images)
+        assert encoder.asked_whole == whole
+        assert not found.requires_grad
+        assert torch.equal(found, vae.encode(images).mu[:, 3:])
+        with pytest.raises(ImageSizeError, match="254"):
+            vae.texture(images[:, :, :250])
+
+
+def test_without_a_texture_part_all_latents_are_taken(vae: VAE, images: torch.Tensor) -> None:
+    assert vae.texture_size == 0
+    assert torch.equal(vae.texture(images), vae.representation(images))

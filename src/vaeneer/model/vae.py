@@ -94,6 +94,7 @@ class VAE(nn.Module):
         self.decoder = reference.Decoder(PhasedConvTranspose2d) if decoder is None else decoder
         self.image_side_px = image_side_px
         self.latent_size = latent_size
+        self.texture_size = int(getattr(self.encoder, "texture_size", 0))
         self.card = ModelCard(image_side_px=image_side_px, latent_size=latent_size)
         in_channels_last(self)
 
@@ -103,11 +104,7 @@ class VAE(nn.Module):
         images: (B, 3, 254, 254) float32 in [0, 1].
         Raises ImageSizeError for any other shape.
         """
-        side = self.image_side_px
-        if images.ndim != 4 or images.shape[1:] != (3, side, side):
-            raise ImageSizeError(
-                f"images have shape {tuple(images.shape)}, not (B, 3, {side}, {side})."
-            )
+        self._check(images)
         mu, log_var = self.encoder(images)
         return Posterior(_full(mu), _full(log_var))
 
@@ -181,6 +178,27 @@ class VAE(nn.Module):
         with eval_mode(self):
             posterior = self.encode(images)
         return posterior.mu if latent == "mean" else posterior.sample(generator)
+
+    def texture(self, images: Tensor) -> Tensor:
+        """The part of the posterior mean that says which surface it is, (B, K) float32.
+
+        K is `texture_size`: the last latents; where that is 0, all of them. In eval mode and
+        without gradients. images as for `encode`.
+        """
+        alone = getattr(self.encoder, "texture", None)
+        with eval_mode(self):
+            if alone is None:
+                return self.encode(images).mu[:, -self.texture_size :]  # -0: all
+            self._check(images)
+            mu, _ = alone(images)  # without the spatial part, which costs most
+            return _full(mu)
+
+    def _check(self, images: Tensor) -> None:
+        side = self.image_side_px
+        if images.ndim != 4 or images.shape[1:] != (3, side, side):
+            raise ImageSizeError(
+                f"images have shape {tuple(images.shape)}, not (B, 3, {side}, {side})."
+            )
 
 
 def _full(values: Tensor) -> Tensor:
