@@ -30,6 +30,8 @@ LAYERS = (
     ("seeds",),
     ("toml_settings",),
     ("config",),
+    ("measuring_config",),
+    ("bounds",),
     ("errors",),
 )
 """From the top to the ground. A package or module imports from its own layer and below."""

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vaeneer.bounds import LARGEST_SEED as LARGEST_SEED
+from vaeneer.bounds import SEED as SEED
+from vaeneer.bounds import require as require
+from vaeneer.bounds import require_number as require_number
 from vaeneer.errors import SettingsError
+from vaeneer.measuring_config import BenchSettings as BenchSettings
+from vaeneer.measuring_config import EvaluateSettings as EvaluateSettings
+from vaeneer.measuring_config import SimilaritySettings as SimilaritySettings
 
-SEED = 0
-LARGEST_SEED = 2**63 - 1
 SURFACES = 192
 """How many surfaces `synthesize` makes."""
 SURFACE_SIDE_PX = 384
@@ -190,64 +195,6 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
-    """How a model is measured on a folder of images."""
-
-    batch_size: int = 16
-    """Images in one forward pass; changes the speed, not the figures."""
-
-    quality: bool = True
-    """Also PSNR and SSIM, which take two thirds of the time."""
-
-    iwae: int = 0
-    """Samples K of the importance-weighted bound (Burda et al. 2016); 0 leaves it out."""
-
-    worst: int = 8
-    """How many of the worst images to picture."""
-
-    seed: int = SEED
-    """Seed of the latents that are sampled from the posterior."""
-
-    cache: Path | None = None
-    """Folder for the pack of decoded images; by default beside the folder."""
-
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto is bfloat16 where the hardware has it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimilaritySettings:
-    """How crops of one image are told from crops of two."""
-
-    rounds: int = 5
-    """Pairs of random crops drawn from each image."""
-
-    max_images: int = 2000
-    """Images that take part; of a larger folder, a seeded sample."""
-
-    different_pairs: int = 20000
-    """Most pairs of crops from two assets that are compared."""
-
-    bootstrap: int = 1000
-    """Resamples of the images behind each 95 % interval."""
-
-    batch_size: int = 16
-    """Crops in one forward pass; changes the speed, not the figures."""
-
-    seed: int = SEED
-    """Seed of the crops, the pairs, the sampled latents and the bootstrap."""
-
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto is bfloat16 where the hardware has it."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class EmbedSettings:
     """How images become vectors."""
 
@@ -262,49 +209,3 @@ class EmbedSettings:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the network computes in; auto is bfloat16 where the hardware has it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchSettings:
-    """How the speed of a machine is measured."""
-
-    architecture: Literal["reference", "surface"] = "reference"
-    """The network whose step is measured."""
-
-    batch_size: int = 16
-    """Images in one step."""
-
-    images: int = 96
-    """Images that are decoded and trained on."""
-
-    image_side_px: int = 1024
-    """Width and height of the made-up images."""
-
-    data: Path | None = None
-    """Your own folder of images instead of made-up ones."""
-
-    seconds: float = 1.0
-    """Least time of each measurement, in seconds; each is the median of five or more."""
-
-    workers: int = 0
-    """Processes that decode, threads that cut crops; 0 chooses by the cores and the device."""
-
-    device: str = "auto"
-    """What to measure: auto, cpu, cuda or cuda:N."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto is bfloat16 where the hardware has it."""
-
-
-def require(settings: object, **least: float) -> None:
-    """Raise SettingsError for the first of the named settings that is below its least value."""
-    for name, bound in least.items():
-        require_number(name, getattr(settings, name), bound)
-
-
-def require_number(name: str, value: float, least: float) -> None:
-    """Raise SettingsError when a number is below `least` or NaN, or a seed too large."""
-    if not value >= least:
-        raise SettingsError(f"{name} is {value}; use {least} or more.")
-    if name == "seed" and value > LARGEST_SEED:
-        raise SettingsError(f"seed is {value}; use {LARGEST_SEED} or less.")

@@ -1,0 +1,116 @@
+"""The settings of the commands that measure; `config.py` has the others. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vaeneer.bounds import SEED
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """How a model is measured on a folder of images."""
+
+    batch_size: int = 16
+    """Images in one forward pass; changes the speed, not the figures."""
+
+    quality: bool = True
+    """Also PSNR and SSIM, which take two thirds of the time."""
+
+    iwae: int = 0
+    """Samples K of the importance-weighted bound (Burda et al. 2016); 0 leaves it out."""
+
+    worst: int = 8
+    """How many of the worst images to picture."""
+
+    seed: int = SEED
+    """Seed of the latents that are sampled from the posterior."""
+
+    cache: Path | None = None
+    """Folder for the pack of decoded images; by default beside the folder."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilaritySettings:
+    """How crops of one image are told from crops of two."""
+
+    protocol: Literal["seed", "strict"] = "seed"
+    """Which crops: overlapping ones as the seed draws them, or four disjoint ones of each image,
+    turned, rescaled and relit."""
+
+    baselines: Literal["on", "off"] = "on"
+    """Whether descriptors that nobody had to train stand beside the model."""
+
+    whitened: Path | None = None
+    """Another matrix for the whitened baseline, as benchmarks/whitened_baseline.py writes it."""
+
+    rounds: int = 5
+    """Pairs of random crops drawn from each image (protocol seed)."""
+
+    scale_gap: float = 0.5
+    """Scale of the crops that ask over that of the crops that are asked, in the strict protocol's
+    variants with a scale gap."""
+
+    max_images: int = 2000
+    """Images that take part; of a larger folder, a seeded sample."""
+
+    different_pairs: int = 20000
+    """Most pairs of crops from two assets that are compared."""
+
+    bootstrap: int = 1000
+    """Resamples of the images behind each 95 % interval."""
+
+    cache: Path | None = None
+    """Folder for the pack of decoded images (protocol strict); by default beside the folder."""
+
+    batch_size: int = 16
+    """Crops in one forward pass; changes the speed, not the figures."""
+
+    seed: int = SEED
+    """Seed of the crops, the pairs, the sampled latents and the bootstrap."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """How the speed of a machine is measured."""
+
+    architecture: Literal["reference", "surface"] = "reference"
+    """The network whose step is measured."""
+
+    batch_size: int = 16
+    """Images in one step."""
+
+    images: int = 96
+    """Images that are decoded and trained on."""
+
+    image_side_px: int = 1024
+    """Width and height of the made-up images."""
+
+    data: Path | None = None
+    """Your own folder of images instead of made-up ones."""
+
+    seconds: float = 1.0
+    """Least time of each measurement, in seconds; each is the median of five or more."""
+
+    workers: int = 0
+    """Processes that decode, threads that cut crops; 0 chooses by the cores and the device."""
+
+    device: str = "auto"
+    """What to measure: auto, cpu, cuda or cuda:N."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto is bfloat16 where the hardware has it."""
