@@ -43,15 +43,15 @@ class Readout:
     @property
     def dimensions(self) -> int:
         """D: how many numbers a vector has."""
-        return self.projection.shape[1]
+        return int(self.projection.shape[1])
 
     def __call__(self, latents: NDArray[np.floating[Any]]) -> Vectors:
         """Vectors (B, D) float32 of latents (B, K): of length 1, but for zeros, which stay zeros.
 
         With the setting `norm` off, the lengths are as they come.
         """
-        known = np.asarray(latents, np.float32)
-        vectors: Vectors = (known - self.mean) @ self.projection
+        centred: Vectors = latents.astype(np.float32) - self.mean
+        vectors: Vectors = centred @ self.projection
         return unit_length(vectors) if self.settings.norm else vectors
 
 
@@ -169,8 +169,9 @@ def _leading(means: Floats, most: int) -> Floats:
         kept = _widest(variances, most)
         directions = columns[:, kept]
     largest = np.abs(directions).argmax(0)
-    signs: Floats = np.sign(directions[largest, np.arange(len(kept))])
-    return directions * np.where(signs == 0, 1, signs)  # the sign of an eigenvector means nothing
+    signs = np.where(directions[largest, np.arange(len(kept))] < 0, -1.0, 1.0)
+    signed: Floats = directions * signs  # which of both an eigenvector is means nothing
+    return signed
 
 
 def _widest(variances: Floats, most: int) -> NDArray[np.intp]:
