@@ -6,16 +6,23 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import vaeneer
+from vaeneer.config import ReadoutSettings
 from vaeneer.errors import ModelFileError, OutputExistsError
+from vaeneer.inspection import info
+from vaeneer.model import box
+from vaeneer.model.architectures import build
 from vaeneer.model.card import ModelCard
 from vaeneer.model.checkpoint import find_model, load, read_card, save
 from vaeneer.model.importing import import_weights
+from vaeneer.model.probability import fit_calibration
+from vaeneer.model.readout import fit_readout
 from vaeneer.model.vae import VAE
 
 
@@ -204,3 +211,100 @@ def test_weights_of_another_network_are_refused(vae: VAE, tmp_path: Path) -> Non
         import_weights(tmp_path / "text.pth", out=tmp_path / "model")
     with pytest.raises(ModelFileError):
         import_weights(tmp_path / "absent.pth", out=tmp_path / "model")
+
+
+# The read-out beside the weights
+
+
+@pytest.fixture
+def searching(vae: VAE, tmp_path: Path) -> Path:
+    """A model with a read-out and a probability."""
+    random = np.random.default_rng(0)
+    network = build("reference", seed=1)
+    network.load_state_dict(vae.state_dict())
+    network.readout = fit_readout(random.normal(size=(9, 4, 512)), ReadoutSettings(dimensions=5))
+    network.calibration = fit_calibration(random.normal(1, 1, 30), random.normal(0, 1, 30))
+    return save(network, tmp_path / "searching")
+
+
+def test_a_read_out_is_kept_however_often_a_model_is_saved(searching: Path, tmp_path: Path) -> None:
+    first = load(searching)
+    save(first, tmp_path / "again", card=ModelCard(data={"images": 3}))
+    second = load(tmp_path / "again")
+    assert first.readout is not None
+    assert second.readout is not None
+    latents = np.random.default_rng(1).normal(size=(3, 512))
+    np.testing.assert_array_equal(first.readout(latents), second.readout(latents))
+    assert second.readout.settings == ReadoutSettings(dimensions=5)
+    assert second.calibration == first.calibration is not None
+    for name in ("readout.json", "readout.safetensors"):
+        assert (searching / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("readout.json", b"{"),
+        ("readout.json", b"[]"),
+        ("readout.json", b'{"format": 9}'),
+        ("readout.json", b'{"format": 1}'),
+        ("readout.json", None),
+        ("readout.safetensors", b"damaged"),
+        ("readout.safetensors", None),
+    ],
+)
+def test_a_damaged_read_out_is_refused_with_the_remedy(
+    searching: Path, file: str, content: bytes | None
+) -> None:
+    if content is None:
+        (searching / file).unlink()
+    else:
+        (searching / file).write_bytes(content)
+    with pytest.raises(ModelFileError, match="delete"):
+        load(searching)
+
+
+def test_the_read_out_of_another_network_is_refused(searching: Path, vae: VAE) -> None:
+    wrong = {"mean": torch.zeros(7), "projection": torch.zeros(7, 2), "ratios": torch.zeros(2)}
+    for tensors in (wrong, {"projection": torch.zeros(512, 2)}, {"mean": torch.zeros(512)}):
+        save_file(tensors, searching / "readout.safetensors")
+        with pytest.raises(ModelFileError, match="cannot be used"):
+            load(searching)
+
+
+# The models in the box
+
+
+@pytest.fixture
+def boxed(vae: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A box with one model, `wall-base`, in half precision; the working folder is another."""
+    folder = save(vae, tmp_path / "models" / "wall-base")
+    half = {name: value.half() if value.is_floating_point() else value
+            for name, value in load_file(folder / "model.safetensors").items()}  # fmt: skip
+    save_file(half, folder / "model.safetensors")
+    monkeypatch.setattr(box, "BOX", tmp_path / "models")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return folder
+
+
+def test_a_name_in_the_box_is_a_model(boxed: Path, vae: VAE) -> None:
+    loaded = load("wall-base")
+    assert {value.dtype for value in loaded.parameters()} == {torch.float32}
+    for name, value in vae.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+    assert read_card("wall-base").parameters == 3_297_571
+    assert info("wall-base").kind == "model"
+
+
+def test_what_is_on_disk_goes_before_the_box(boxed: Path, vae: VAE) -> None:
+    save(vae, "wall-base", card=ModelCard(data={"images": 5}))
+    assert read_card("wall-base").data == {"images": 5}
+
+
+def test_an_unknown_name_is_told_the_names(boxed: Path) -> None:
+    for name in ("wall-bass", "wall"):
+        with pytest.raises(ModelFileError, match=r"\(wall-base\)"):
+            load(name)
+    with pytest.raises(ModelFileError, match="no run"):
+        load("./somewhere/wall-base")

@@ -16,7 +16,9 @@ import torch
 from PIL import Image
 
 from vaeneer.cli.app import run
+from vaeneer.cli.options import own_folder
 from vaeneer.data.synthetic import synthesize
+from vaeneer.model import box
 from vaeneer.model.vae import VAE
 
 
@@ -253,3 +255,17 @@ def test_ctrl_c_leaves_a_state_that_resume_takes_up(data: Path, tmp_path: Path) 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["epochs"] == epochs + 1
+
+
+def test_results_of_a_model_in_the_box_do_not_go_into_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models" / "wall-base").mkdir(parents=True)
+    (tmp_path / "models" / "wall-base" / "config.json").write_text("{}")
+    monkeypatch.setattr(box, "BOX", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    folder = Path("data/valid")
+    here = Path("evaluation-wall-base-valid")
+    assert own_folder(Path("wall-base"), "evaluation", folder) == here
+    assert own_folder(tmp_path / "models" / "wall-base", "evaluation", folder) == here
+    assert own_folder(Path("run"), "evaluation", folder) == Path("run/evaluation-valid")

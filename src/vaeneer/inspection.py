@@ -10,7 +10,9 @@ from typing import Any
 
 from vaeneer.data.folder import open_data_set, open_folder
 from vaeneer.errors import DataError
+from vaeneer.model.box import box_model, box_names
 from vaeneer.model.checkpoint import read_card
+from vaeneer.model.readout_files import readout_facts
 from vaeneer.training.run_folder import RunFolder, read_metrics
 
 
@@ -31,11 +33,15 @@ class InfoReport:
 def info(path: Path | str) -> InfoReport:
     """Tell what a folder is: a model, a run, a data set (prepared or not) or plain images.
 
+    path: a folder, or the name of a model in the box.
     Raises DataError when it is none of these, ModelFileError when a model is damaged.
     """
-    folder = Path(path)
+    folder = box_model(path) or Path(path)
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; name a data set, a run or a model.")
+        raise DataError(
+            f"{folder} is not a folder; name a data set, a run or a model, or one in the box"
+            f" ({', '.join(box_names()) or 'none'})."
+        )
     if RunFolder(folder).config.is_file():
         return InfoReport(str(folder), "run", _run_facts(RunFolder(folder)))
     if (folder / "config.json").is_file():
@@ -71,7 +77,8 @@ def _run_facts(run: RunFolder) -> dict[str, Any]:
 def _model_facts(folder: Path) -> dict[str, Any]:
     card = asdict(read_card(folder))
     mean = card.pop("latent_mean")
-    return {**card, "latent_mean": "known" if mean else "not known"}
+    facts = {**card, "latent_mean": "known" if mean else "not known"}
+    return facts | {"readout": readout_facts(folder) or "none (vaeneer calibrate fits one)"}
 
 
 def _data_set_facts(folder: Path) -> dict[str, Any]:

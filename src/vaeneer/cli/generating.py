@@ -29,7 +29,7 @@ def sample(
     Parameters
     ----------
     model
-        A model, or a run (its best model).
+        A model, a run (its best model), or a name in the box.
     out
         The PNG file.
     count
@@ -61,7 +61,7 @@ def reconstruct(
     Parameters
     ----------
     model
-        A model, or a run (its best model).
+        A model, a run (its best model), or a name in the box.
     images
         Image files, or folders to choose from.
     out

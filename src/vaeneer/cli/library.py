@@ -27,7 +27,7 @@ def embed(
     Parameters
     ----------
     model
-        A model, or a run (its best model).
+        A model, a run (its best model), or a name in the box.
     folder
         Images, such as DATA/valid.
     out

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import vaeneer
 from vaeneer import tables
-from vaeneer.cli.options import Flat, Json, Overwrite, show
+from vaeneer.cli.options import Flat, Json, Overwrite, own_folder, show
 from vaeneer.config import EvaluateSettings, SimilaritySettings
 from vaeneer.console import ConsoleProgress
 
@@ -26,17 +26,18 @@ def evaluate(
     Parameters
     ----------
     model
-        A model, or a run (its best model).
+        A model, a run (its best model), or a name in the box.
     folder
         Images, such as DATA/valid.
     out
         Folder for evaluation.json, per-image.csv and the pictures; by default
-        MODEL/evaluation-FOLDER, replaced at each call.
+        MODEL/evaluation-FOLDER, replaced at each call (of a model in the box:
+        evaluation-MODEL-FOLDER here).
     """
     report = vaeneer.evaluate(
         model,
         folder,
-        out=out or _own_folder(model, "evaluation", folder),
+        out=out or own_folder(model, "evaluation", folder),
         settings=settings,
         overwrite=overwrite or out is None,
         progress=ConsoleProgress(),
@@ -58,23 +59,19 @@ def similarity(
     Parameters
     ----------
     model
-        A model, or a run (its best model).
+        A model, a run (its best model), or a name in the box.
     folder
         Images, such as DATA/valid.
     out
         Folder for similarity.json and the pictures; by default MODEL/similarity-FOLDER,
-        replaced at each call.
+        replaced at each call (of a model in the box: similarity-MODEL-FOLDER here).
     """
     report = vaeneer.similarity(
         model,
         folder,
-        out=out or _own_folder(model, "similarity", folder),
+        out=out or own_folder(model, "similarity", folder),
         settings=settings,
         overwrite=overwrite or out is None,
         progress=ConsoleProgress(),
     )
     show(report.to_dict(), tables.similarity, json)
-
-
-def _own_folder(model: Path, what: str, folder: Path) -> Path:
-    return model / f"{what}-{folder.resolve().name}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 from rich.console import Console, RenderableType
 
+from vaeneer.model.box import is_in_box
 from vaeneer.tables import Values
 
 OUTPUT = Group("Output", sort_key=2)
@@ -30,3 +32,11 @@ def show(values: Values, table: Callable[[Values], RenderableType], as_json: boo
         print(json_module.dumps(values, allow_nan=False))
     else:
         Console(highlight=False, soft_wrap=True).print(table(values), markup=False)
+
+
+def own_folder(model: Path, what: str, folder: Path) -> Path:
+    """Where a command's results lie by default: in the model's folder, of one in the box here."""
+    name = folder.resolve().name
+    if is_in_box(model):  # the package is only read
+        return Path(f"{what}-{model.resolve().name}-{name}")
+    return model / f"{what}-{name}"

@@ -51,7 +51,7 @@ def info(path: Path, *, json: Json = False) -> None:
     Parameters
     ----------
     path
-        A data set, a run, a model, or a folder of images.
+        A data set, a run, a model or its name in the box, or a folder of images.
     """
     show(vaeneer.info(path).to_dict(), tables.inspection, json)
 

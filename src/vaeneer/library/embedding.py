@@ -58,8 +58,8 @@ def embed(
 ) -> EmbedReport:
     """Write the latent of every image of a folder to a Parquet file, one row for each image.
 
-    model: a model folder, or a run (its best model). Columns: file, asset, category and vector
-    (512 float32): the posterior mean of the whole image, less the mean latent of the training
+    model: a model folder, a run (its best model) or a name in the box.
+    Columns: file, asset, category and vector (512 float32): the posterior mean of the whole image, less the mean latent of the training
     crops where the model knows it. Raises ModelFileError, DataError, OutputExistsError or
     SettingsError.
     """

@@ -71,8 +71,9 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure a model on every image of a folder, resized to 254 x 254 as the seed does.
 
-    model: a model folder, or a run (its best model). With `out`, evaluation.json, per-image.csv and
-    the pictures go there. Raises ModelFileError, DataError, OutputExistsError or SettingsError.
+    model: a model folder, a run (its best model) or a name in the box. With `out`,
+    evaluation.json, per-image.csv and the pictures go there.
+    Raises ModelFileError, DataError, OutputExistsError or SettingsError.
     """
     settings = settings or EvaluateSettings()
     require(settings, batch_size=1, iwae=0, worst=0, seed=0)

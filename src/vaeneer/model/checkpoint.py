@@ -1,6 +1,7 @@
 """The one place that reads and writes model files: safetensors + JSON, never pickle.
 
-A model is a folder: `model.safetensors` (the weights) and `config.json` (a `ModelCard`).
+A model is a folder: `model.safetensors` (the weights), `config.json` (a `ModelCard`), and where it
+has a read-out, two files of that (readout_files.py).
 docs/formats.md lists every field.
 """
 
@@ -21,7 +22,9 @@ from torch import Tensor
 from vaeneer.errors import ModelFileError
 from vaeneer.files import claim_folder, replacing_folder, write_json
 from vaeneer.model.architectures import ARCHITECTURES, build
+from vaeneer.model.box import box_model, box_names
 from vaeneer.model.card import FORMAT, ModelCard
+from vaeneer.model.readout_files import read_readout, write_readout
 from vaeneer.model.vae import VAE, in_channels_last
 
 WEIGHTS = "model.safetensors"
@@ -32,8 +35,9 @@ _NESTS = ("state_dict", "model_state_dict", "model")  # where training scripts k
 def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     """Write a model folder, whole or not at all; a model that was there is replaced.
 
-    Without `card`, the network's own is kept (as loaded). Raises OutputExistsError when `path`
-    holds something other than a model, ModelFileError when the network is not the card's.
+    Without `card`, the network's own is kept (as loaded); so are its read-out and its probability,
+    where it has them. Raises OutputExistsError when `path` holds something other than a model,
+    ModelFileError when the network is not the card's.
     """
     folder = Path(path)
     if folder.exists() and not (folder / "config.json").is_file():
@@ -50,30 +54,34 @@ def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     with replacing_folder(folder) as temporary:
         save_file(weights, temporary / WEIGHTS)
         write_json(temporary / "config.json", dataclasses.asdict(known))
+        if vae.readout is not None:
+            write_readout(temporary, vae.readout, vae.calibration)
     return folder
 
 
 def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
-    """Read a model in eval mode; `path` is a model folder, or a run (its best model is taken).
+    """Read a model in eval mode: a model folder, a run (its best model) or a name in the box.
 
-    The card is at hand as `.card`. Raises ModelFileError when something is missing or damaged.
+    What is known beside the weights is at hand as `.card`, `.readout` and `.calibration`. Weights
+    in half precision become float32. Raises ModelFileError when something is missing or damaged.
     """
     folder = find_model(path)
     card = read_card(folder)
     try:
-        weights = load_file(folder / WEIGHTS)
+        weights = {name: _full(value) for name, value in load_file(folder / WEIGHTS).items()}
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"{folder / WEIGHTS} cannot be read: {error}") from error
     vae = _empty(card.architecture)
     _check_fits(vae, weights, str(folder / WEIGHTS))
     vae.load_state_dict(weights, assign=True)
     vae.card = card
+    vae.readout, vae.calibration = read_readout(folder, vae.texture_size or vae.latent_size)
     in_channels_last(vae)
     return vae.to(device).eval()
 
 
 def read_card(path: Path | str) -> ModelCard:
-    """Read what config.json says of a model (a model folder, or a run).
+    """Read what config.json says of a model (a model folder, a run or a name in the box).
 
     Raises ModelFileError for a missing, damaged or newer file, or an unknown architecture.
     """
@@ -103,9 +111,12 @@ def read_card(path: Path | str) -> ModelCard:
 def find_model(path: Path | str) -> Path:
     """The model folder meant by `path`: itself, or a run's best model, else its last.
 
-    Raises ModelFileError when there is none.
+    A bare name that is not on disk is looked for in the box. Raises ModelFileError for none.
     """
     folder = Path(path)
+    boxed = box_model(folder)
+    if boxed is not None:
+        folder = boxed
     for place in (folder, folder / "best", folder / "last"):
         killed_while_saving = place.parent / f"{place.name}.previous"
         for candidate in (place, killed_while_saving):
@@ -114,6 +125,11 @@ def find_model(path: Path | str) -> Path:
     if folder.is_file():
         raise ModelFileError(
             f"{folder} is a file; a model is a folder (vaeneer import-weights makes one)."
+        )
+    if not folder.exists() and folder.name == str(folder):
+        known = ", ".join(box_names()) or "none"
+        raise ModelFileError(
+            f"{folder} is no folder here and no model in the box ({known}): it holds no model."
         )
     raise ModelFileError(f"{folder} holds no model (config.json, model.safetensors) and no run.")
 
@@ -150,6 +166,11 @@ def load_foreign_weights(vae: VAE, file: Path | str) -> None:
     weights = read_foreign_weights(file)
     _check_fits(vae, weights, str(file))
     vae.load_state_dict(weights)
+
+
+def _full(values: Tensor) -> Tensor:
+    """What was stored in half precision, in float32."""
+    return values.float() if values.is_floating_point() else values
 
 
 def _strip(name: str) -> str:

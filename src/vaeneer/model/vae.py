@@ -14,6 +14,8 @@ from vaeneer.errors import ImageSizeError, SettingsError
 from vaeneer.model import reference
 from vaeneer.model.card import ModelCard
 from vaeneer.model.phases import PhasedConvTranspose2d
+from vaeneer.model.probability import Calibration
+from vaeneer.model.readout import Readout
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class VAE(nn.Module):
         self.latent_size = latent_size
         self.texture_size = int(getattr(self.encoder, "texture_size", 0))
         self.card = ModelCard(image_side_px=image_side_px, latent_size=latent_size)
+        self.readout: Readout | None = None
+        self.calibration: Calibration | None = None
         in_channels_last(self)
 
     def encode(self, images: Tensor) -> Posterior:
