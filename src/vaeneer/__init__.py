@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vaeneer.config import EmbedSettings as EmbedSettings
     from vaeneer.config import EvaluateSettings as EvaluateSettings
     from vaeneer.config import PrepareSettings as PrepareSettings
+    from vaeneer.config import ReadoutSettings as ReadoutSettings
     from vaeneer.config import SimilaritySettings as SimilaritySettings
     from vaeneer.config import TrainSettings as TrainSettings
     from vaeneer.data.preparation import prepare as prepare
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vaeneer.measuring.similarity import similarity as similarity
     from vaeneer.model.checkpoint import load as load
     from vaeneer.model.checkpoint import save as save
+    from vaeneer.model.embedder import Embedder as Embedder
     from vaeneer.model.importing import import_weights as import_weights
     from vaeneer.model.vae import VAE as VAE
     from vaeneer.training.loop import train as train
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "BenchSettings": "config",
     "EmbedSettings": "config",
+    "Embedder": "model.embedder",
     "EvaluateSettings": "config",
     "PrepareSettings": "config",
+    "ReadoutSettings": "config",
     "SimilaritySettings": "config",
     "TrainSettings": "config",
     "VAE": "model.vae",

@@ -74,9 +74,9 @@ class EmbedSettings:
     vectors: Literal["embedding", "latent"] = "embedding"
     """The unit vectors that search compares, or the latent of the image squeezed to a square."""
 
-    views: Literal["all", "squares", "centre"] = "all"
-    """What an embedding is the average of: squares along the image and of half their side, the
-    squares alone, or the central one."""
+    views: Literal["all", "squares", "tiles", "centre"] = "all"
+    """What an embedding is the average of: squares along the image, tiles of half their side,
+    all of both, or the central square alone."""
 
     batch_size: int = 16
     """Images in one forward pass; changes the speed, not the vectors."""

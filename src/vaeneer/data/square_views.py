@@ -1,0 +1,119 @@
+"""The squares that one image is embedded by: they cover it, whatever its aspect."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vaeneer.data.crops import Pixels
+from vaeneer.errors import ImageFileError, SettingsError
+
+Views = Literal["all", "squares", "tiles", "centre"]
+SOURCE_SIDE_PX = 568
+"""Short side to which images are decoded: its half is about as large as the network's input."""
+_MOST_SQUARES = 4  # along the long side; a longer plank is covered with gaps
+_SLACK = 0.25  # of a side: what may stay uncovered before another square is added
+_LEAST_TILE_PX = 64
+
+
+class Box(NamedTuple):
+    """A square in an image, pixels."""
+
+    top: int
+    left: int
+    side: int
+
+
+def square_boxes(height: int, width: int, views: Views = "all") -> list[Box]:
+    """The squares of an image, (height, width) pixels.
+
+    squares: of the whole short side, evenly along the long one, up to four. tiles: of half that
+    side, in two rows, unless they were smaller than 64 px. all: both. centre: one square.
+    Raises SettingsError for another word.
+    """
+    if views not in get_args(Views):
+        raise SettingsError(f"views is {views!r}; use {', '.join(get_args(Views))}.")
+    short, long = sorted((height, width))
+    count = min(_MOST_SQUARES, math.ceil(long / short - _SLACK)) if views != "centre" else 1
+    half = short // 2
+    tiled = half >= _LEAST_TILE_PX and views in ("all", "tiles")
+    places: list[tuple[int, int, int]] = []  # along, across, side
+    if views != "tiles" or not tiled:
+        places += [(at, 0, short) for at in _spread(long, short, count)]
+    if tiled:
+        along, across = _spread(long, half, 2 * count), _spread(short, half, 2)
+        places += [(at, row, half) for row in across for at in along]
+    if height > width:
+        return [Box(at, row, side) for at, row, side in places]
+    return [Box(row, at, side) for at, row, side in places]
+
+
+def square_views(image: Pixels, side_px: int, views: Views = "all") -> Tensor:
+    """The squares of an image (H, W, 3) uint8, resized: (n, 3, side, side) uint8."""
+    whole = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W), channels last
+    boxes = square_boxes(image.shape[0], image.shape[1], views)
+    return torch.cat([resized(cut(whole, box), side_px) for box in boxes])
+
+
+def cut(images: Tensor, box: Box) -> Tensor:
+    """A square of each image (B, 3, H, W): (B, 3, box.side, box.side)."""
+    return images[..., box.top : box.top + box.side, box.left : box.left + box.side]
+
+
+def resized(images: Tensor, side_px: int) -> Tensor:
+    """Images (B, 3, H, W), uint8 or float, as squares; bilinear, antialiased."""
+    if images.shape[-2:] == (side_px, side_px):
+        return images
+    return interpolate(images, size=(side_px, side_px), mode="bilinear", antialias=True)
+
+
+def views_ahead(
+    read: Callable[[int], Pixels],
+    count: int,
+    side_px: int,
+    views: Views,
+    *,
+    workers: int,
+    skipped: list[ImageFileError] | None = None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Number and views of each image 0 .. count - 1, read by threads a little ahead.
+
+    A file that cannot be read is added to `skipped` and left out; without `skipped` the
+    ImageFileError is raised.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[int, Future[Tensor]]] = deque()
+
+        def finished() -> Iterator[tuple[int, Tensor]]:
+            number, future = waiting.popleft()
+            try:
+                yield number, future.result()
+            except ImageFileError as error:
+                if skipped is None:
+                    raise
+                skipped.append(error)
+
+        try:
+            for number in range(count):
+                made = pool.submit(lambda place: square_views(read(place), side_px, views), number)
+                waiting.append((number, made))
+                if len(waiting) > 2 * workers:
+                    yield from finished()
+            while waiting:
+                yield from finished()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _spread(length: int, side: int, count: int) -> list[int]:
+    """Where `count` pieces of `side` begin on `length`, evenly from end to end; one is central."""
+    if count == 1:
+        return [(length - side) // 2]
+    return [round((length - side) * place / (count - 1)) for place in range(count)]

@@ -1,0 +1,230 @@
+"""Embedder: pixels in, unit vectors out; network, preprocessing and read-out in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaeneer.config import require_number
+from vaeneer.data.crops import Pixels
+from vaeneer.data.loading import to_unit
+from vaeneer.data.pack_index import PackLayout
+from vaeneer.data.shrinking import shrunk_pixels
+from vaeneer.data.square_views import (
+    SOURCE_SIDE_PX,
+    Views,
+    cut,
+    resized,
+    square_boxes,
+    views_ahead,
+)
+from vaeneer.errors import DataError, ImageFileError, ImageSizeError, ModelFileError
+from vaeneer.model.checkpoint import load
+from vaeneer.model.readout import Readout, Vectors, plain_readout, unit_length
+from vaeneer.model.vae import VAE
+from vaeneer.progress import Progress, Silent
+from vaeneer.runtime import Precision, choose_device, choose_precision, core_count
+
+LEAST_SIDE_PX = 64
+_OVER = 1e-3  # what resizing and bfloat16 may add to [0, 1]
+Cosines = TypeVar("Cosines", float, NDArray[np.float64], NDArray[np.float32])
+
+
+class Embedder:
+    """Turns images into the vectors that search compares by their cosine.
+
+    It never changes after it is made, so that threads may share one.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        *,
+        name: str = "the model",
+        precision: Precision | None = None,
+        views: Views = "all",
+        batch_size: int = 16,
+    ) -> None:
+        """vae: in eval mode, on its device. name: what errors call it. views: see `embed_files`."""
+        require_number("batch_size", batch_size, 1)
+        square_boxes(1, 1, views)  # refuses an unknown word
+        self.vae = vae.eval()
+        self.name = name
+        self.device = next(vae.parameters()).device
+        self.precision = precision or choose_precision("auto", self.device)
+        self.views: Views = views
+        self.batch_size = batch_size
+        self.readout = vae.readout or plain_readout_of(vae)
+
+    @classmethod
+    def load(
+        cls,
+        model: Path | str,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        views: Views = "all",
+        batch_size: int = 16,
+    ) -> Embedder:
+        """The embedder of a model: a name in the box, a model folder, or a run (its best model).
+
+        A model without a read-out gives its latents, centred where the centre is known.
+        Raises ModelFileError or SettingsError.
+        """
+        chosen = choose_precision(precision, choose_device(device))
+        vae = load(model, device=chosen.device)
+        return cls(vae, name=str(model), precision=chosen, views=views, batch_size=batch_size)
+
+    @property
+    def dimensions(self) -> int:
+        """How many numbers a vector has."""
+        return self.readout.dimensions
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether `probability` has an answer."""
+        return self.vae.calibration is not None
+
+    def embed(self, images: Tensor | NDArray[Any]) -> Vectors:
+        """Vectors of length 1, (B, D) float32, of images (B, 3, H, W), H and W from 64 up.
+
+        images: a tensor or an array, float in [0, 1] or uint8. They are resized to what the network
+        takes; of images that are not square, the vectors of the squares along them are averaged.
+        Raises ImageSizeError for another shape, DataError for other numbers.
+        """
+        batch = _checked(images)
+        boxes = square_boxes(batch.shape[2], batch.shape[3], "squares")
+        answers = [np.zeros((0, self.dimensions), np.float32)]
+        for part in torch.split(batch, self.batch_size) if len(batch) else ():
+            sent = part.to(self.device)
+            pixels = to_unit(sent) if sent.dtype == torch.uint8 else sent.float()
+            seen = [self._vectors(resized(cut(pixels, b), self.vae.image_side_px)) for b in boxes]
+            answers.append(seen[0] if len(seen) == 1 else self._average(np.stack(seen)))
+        return np.concatenate(answers)
+
+    def embed_files(
+        self,
+        paths: Sequence[Path | str],
+        *,
+        skipped: list[ImageFileError] | None = None,
+        progress: Progress | None = None,
+    ) -> Vectors:
+        """Vectors of length 1, (n, D) float32, of image files, each the average over its views.
+
+        The views are squares that cover the image (`views`, see `square_boxes`), so a 4:1 plank
+        counts as a whole. A file that cannot be read raises ImageFileError; where a list `skipped`
+        is given, the error goes there instead and the file has no row.
+        """
+        layout = PackLayout(SOURCE_SIDE_PX)
+
+        def read(place: int) -> Pixels:
+            return shrunk_pixels(Path(paths[place]), layout)[0]
+
+        return self.embed_each(read, len(paths), skipped=skipped, progress=progress)[0]
+
+    def embed_each(
+        self,
+        read: Callable[[int], Pixels],
+        count: int,
+        *,
+        workers: int = 0,
+        skipped: list[ImageFileError] | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Vectors, list[int]]:
+        """As `embed_files`, of the images (H, W, 3) uint8 that `read` gives for 0 .. count - 1.
+
+        read: called by `workers` threads (0: one for each core). Returns the vectors, and the
+        numbers of the images that have one.
+        """
+        answers, kept = [np.zeros((0, self.dimensions), np.float32)], []
+        ahead = views_ahead(
+            read,
+            count,
+            self.vae.image_side_px,
+            self.views,
+            workers=core_count(workers),
+            skipped=skipped,
+        )
+        with (progress or Silent()).bar("embedding", total=count, unit="images") as bar:
+            for number, views in ahead:
+                parts = torch.split(views, self.batch_size)
+                seen = [self._vectors(to_unit(part.to(self.device))) for part in parts]
+                answers.append(self._average(np.concatenate(seen)[:, None]))
+                kept.append(number)
+                bar.advance()
+        return np.concatenate(answers), kept
+
+    def probability(self, cosine: Cosines) -> Cosines:
+        """How likely two images show one surface, in [0, 1], for the cosine of their vectors.
+
+        Fitted where same and different pairs were as many as each other (docs/measuring.md).
+        Raises ModelFileError where the model is not calibrated.
+        """
+        if self.vae.calibration is None:
+            raise ModelFileError(
+                f"{self.name} is not calibrated, so that a cosine has no probability;"
+                f" run: vaeneer calibrate {self.name} DATA"
+            )
+        return self.vae.calibration.probability(cosine)
+
+    def _vectors(self, images: Tensor) -> Vectors:
+        """Of images (B, 3, side, side) in [0, 1] on the device."""
+        return self.readout(texture_latents(self.vae, images, self.precision, self.name))
+
+    def _average(self, seen: Vectors) -> Vectors:
+        """The mean over views (views, B, D), of length 1 where the read-out gives that."""
+        mean: Vectors = seen.mean(0)
+        return unit_length(mean) if self.readout.settings.norm else mean
+
+
+def texture_latents(
+    vae: VAE, images: Tensor, precision: Precision, name: str = "The model"
+) -> Vectors:
+    """What the read-out works on: `VAE.texture` of images on the device, as an array (B, K).
+
+    Raises ModelFileError when a latent is not finite.
+    """
+    with precision.autocast():
+        latents: Vectors = vae.texture(images).float().cpu().numpy()
+    if not np.isfinite(latents).all():
+        raise ModelFileError(f"{name} gives latents that are not finite; its weights are broken.")
+    return latents
+
+
+def plain_readout_of(vae: VAE) -> Readout:
+    """What stands in for the read-out that a model lacks."""
+    mean = vae.card.latent_mean
+    size = vae.texture_size or vae.latent_size
+    return plain_readout(size, None if mean is None else np.asarray(mean[-size:]))
+
+
+def _checked(images: Tensor | NDArray[Any]) -> Tensor:
+    """Any images that `embed` takes, as a tensor."""
+    batch = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    shape = tuple(batch.shape)
+    if len(shape) != 4 or shape[1] != 3:
+        remedy = "a single image as images[None]" if len(shape) == 3 else "channels after the batch"
+        if len(shape) == 4 and shape[3] == 3:
+            remedy = "images.permute(0, 3, 1, 2) or images.transpose(0, 3, 1, 2)"
+        raise ImageSizeError(f"images have shape {shape}, not (B, 3, H, W); give {remedy}.")
+    if min(shape[2:]) < LEAST_SIDE_PX:
+        raise ImageSizeError(
+            f"images are {shape[2]} x {shape[3]} px; give {LEAST_SIDE_PX} px or more on each side."
+        )
+    if batch.dtype == torch.uint8 or not len(batch):
+        return batch
+    if not batch.is_floating_point():
+        raise DataError(f"images are {batch.dtype}; give uint8, or float in [0, 1].")
+    low, high = (float(bound) for bound in torch.aminmax(batch))
+    if not (low >= -_OVER and high <= 1 + _OVER):
+        raise DataError(
+            f"float images lie in [0, 1], and these go from {low:g} to {high:g};"
+            " divide by 255, or give uint8."
+        )
+    return batch
