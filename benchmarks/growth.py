@@ -95,10 +95,10 @@ def one(work: Path, *, batch: int, architecture: str, count: int, steps: int) ->
 
 def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     """Seconds of each step but the first three, and the memory of this process after them, MiB."""
-    from vaeneer.config import Recipe
     from vaeneer.data.crops import CropRecipe
     from vaeneer.data.packed_crops import PackedCrops
     from vaeneer.model.card import ModelCard
+    from vaeneer.recipes import Recipe
     from vaeneer.runtime import choose_device, choose_precision
     from vaeneer.training.loop import take_step
     from vaeneer.training.run import Run

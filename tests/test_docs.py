@@ -23,11 +23,9 @@ from vaeneer.benchmarking.layers import LayerFigures
 from vaeneer.cli.app import app
 from vaeneer.cli_reference import check, main, text
 from vaeneer.config import (
-    RECIPES,
     BenchSettings,
     EvaluateSettings,
     PrepareSettings,
-    Recipe,
     SimilaritySettings,
     TrainSettings,
 )
@@ -44,6 +42,7 @@ from vaeneer.measuring.measurement import Measurements
 from vaeneer.measuring.similarity import SimilarityFigures, SimilarityReport
 from vaeneer.model.card import ModelCard
 from vaeneer.model.importing import ImportReport
+from vaeneer.recipes import RECIPES, Recipe
 from vaeneer.training.figures import epoch_line
 from vaeneer.training.loop import TrainReport
 from vaeneer.training.state import TrainState

@@ -29,8 +29,9 @@ LAYERS = (
     ("progress",),
     ("seeds",),
     ("toml_settings",),
+    ("recipes",),
     ("config",),
-    ("measuring_config",),
+    ("measuring_config", "embedding_config"),
     ("bounds",),
     ("errors",),
 )

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vaeneer.config import EvaluateSettings, Recipe, TrainSettings
+from vaeneer.config import EvaluateSettings, TrainSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.errors import (
@@ -34,6 +34,7 @@ from vaeneer.measuring.measurement import measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Bar
+from vaeneer.recipes import Recipe
 from vaeneer.runtime import choose_precision
 from vaeneer.toml_settings import read_settings
 from vaeneer.training import loop
@@ -142,8 +143,10 @@ def test_the_models_know_the_means_of_their_training_images(whole: Path) -> None
 
 def test_config_toml_reproduces_the_run(whole: Path, data_set: Path, tmp_path: Path) -> None:
     settings = read_settings(whole / "config.toml", TrainSettings, "train", ignore=("data",))
-    assert replace(settings, **dict.fromkeys(asdict(Recipe()))) == replace(TINY, epochs=None)
-    assert Recipe.of(settings) == Recipe(epochs=2), "all that the recipe stood for is written"
+    assert settings.recipe == "seed"
+    left_open = dict.fromkeys(["recipe", *asdict(Recipe())])
+    assert replace(settings, **left_open) == replace(TINY, **left_open)
+    assert Recipe.of(settings) == Recipe(epochs=2, batch_size=4), "all of the recipe is written"
     train(data_set, out=tmp_path / "again", settings=settings)
     same_models(whole, tmp_path / "again")
     assert figures(whole) == figures(tmp_path / "again")
@@ -324,6 +327,9 @@ def test_a_data_set_with_one_side_is_refused(data_set: Path, tmp_path: Path, mis
         ("device", "abacus"),
         ("loss", "hinge"),
         ("workers", -1),
+        ("views", 0),
+        ("views", 3),
+        ("invariant_to", "weather"),
     ],
 )
 def test_impossible_settings_are_refused_before_anything_is_written(
@@ -415,6 +421,8 @@ def test_averaged_weights_are_what_is_kept(data_set: Path, tmp_path: Path) -> No
         ("warmup", 0.5),
         ("final_rate", 0.0),
         ("learning_rate", 3e-4),
+        ("views", 2),
+        ("invariant_to", "turn"),
     ],
 )
 def test_each_setting_of_a_recipe_changes_the_run(
@@ -450,3 +458,18 @@ def test_a_second_run_decodes_nothing(data_set: Path, tmp_path: Path) -> None:
     assert any("decoded 10 images" in line for line in first.lines)
     assert not any("decoded" in line for line in second.lines)
     assert figures(tmp_path / "first") == figures(tmp_path / "second")
+
+
+VIEWS = replace(TINY, views=2, invariant_to="light,turn", batch_size=6)
+
+
+def test_several_views_are_resumed_to_the_bit(data_set: Path, tmp_path: Path) -> None:
+    report = train(data_set, out=tmp_path / "whole", settings=VIEWS)
+    assert report.steps == 2 * 3, "10 images in threes; the last one joins the step before"
+    assert report.figures["train"]["images"] == 20
+    out = tmp_path / "run"
+    with pytest.raises(TrainingInterrupted):
+        train(data_set, out=out, settings=VIEWS, progress=stop_at(4, signal.SIGTERM))
+    train(data_set, out=out, resume=True)
+    same_models(tmp_path / "whole", out)
+    assert figures(tmp_path / "whole") == figures(out)

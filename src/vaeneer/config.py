@@ -6,7 +6,6 @@ field is its help everywhere.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,9 @@ from vaeneer.bounds import LARGEST_SEED as LARGEST_SEED
 from vaeneer.bounds import SEED as SEED
 from vaeneer.bounds import require as require
 from vaeneer.bounds import require_number as require_number
-from vaeneer.errors import SettingsError
+from vaeneer.embedding_config import CalibrateSettings as CalibrateSettings
+from vaeneer.embedding_config import EmbedSettings as EmbedSettings
+from vaeneer.embedding_config import ReadoutSettings as ReadoutSettings
 from vaeneer.measuring_config import BenchSettings as BenchSettings
 from vaeneer.measuring_config import EvaluateSettings as EvaluateSettings
 from vaeneer.measuring_config import SimilaritySettings as SimilaritySettings
@@ -57,67 +58,20 @@ class PrepareSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a network is started and its weights are stepped; the defaults are the seed's."""
-
-    epochs: int = 16
-    learning_rate: float = 1e-3
-    start: Literal["pytorch", "scaled"] = "pytorch"
-    warmup: float = 0.0
-    final_rate: float = 1.0
-    kl_warmup: float = 0.0
-    weight_decay: float = 0.0
-    clip_norm: float = 0.0
-    averaging: float = 0.0
-    turns: bool = False
-
-    @classmethod
-    def of(cls, settings: TrainSettings) -> Recipe:
-        """What `settings` asks for, and where it leaves things open, what its recipe says."""
-        named = RECIPES.get((settings.recipe, settings.architecture))
-        if named is None:
-            raise SettingsError(
-                f"There is no recipe {settings.recipe!r} for the architecture"
-                f" {settings.architecture!r}; use seed or improved, reference or surface."
-            )
-        asked = {field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)}
-        given = {name: value for name, value in asked.items() if value is not None}
-        return dataclasses.replace(named, **given)
-
-
-_IMPROVED = Recipe(
-    epochs=36,
-    learning_rate=2e-3,
-    start="scaled",
-    warmup=0.1,
-    final_rate=0.01,
-    clip_norm=2e4,
-    turns=True,
-)
-RECIPES = {
-    ("seed", "reference"): Recipe(),
-    ("seed", "surface"): Recipe(),
-    ("improved", "reference"): _IMPROVED,
-    ("improved", "surface"): dataclasses.replace(_IMPROVED, epochs=24, learning_rate=1e-3),
-}
-"""What each named recipe stands for, for each architecture."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How a model is trained; what is left out is as the recipe says, by default the seed's."""
 
-    recipe: Literal["seed", "improved"] = "seed"
-    """Values for what is left out: the seed's, or those found to train better."""
+    recipe: Literal["seed", "improved"] | None = None
+    """Values for what is left out: the seed's (default), or those found to train better."""
 
-    architecture: Literal["reference", "surface"] = "reference"
-    """The network: the seed's, or the one made for surfaces."""
+    architecture: Literal["reference", "surface"] | None = None
+    """The network: the seed's (default), or the one made for surfaces."""
 
     epochs: int | None = None
     """Passes over the training images (seed: 16)."""
 
-    batch_size: int = 16
-    """Images in one step."""
+    batch_size: int | None = None
+    """Crops in one step (seed: 16)."""
 
     learning_rate: float | None = None
     """Step size of Adam (seed: 0.001)."""
@@ -145,11 +99,18 @@ class TrainSettings:
     """Share of the averaged weights that each step keeps, such as 0.998; the averaged weights are
     what is measured and saved (seed: 0, off)."""
 
+    views: int | None = None
+    """Crops of one surface in a step, of all its images in turn (seed: 1)."""
+
+    invariant_to: str | None = None
+    """What crops of one surface differ in beside their place: some of light,turn,scale, or none.
+    Sets --turns, --light and --crop-scale-min where they are left out."""
+
     turns: bool | None = None
     """Also turn crops by quarters and mirror them (seed: no)."""
 
-    light: float = 0.0
-    """Strength of random changes of gamma, colour and brightness; 0 is off, 1 usual."""
+    light: float | None = None
+    """Strength of random changes of gamma, colour and brightness; 0 is off (seed), 1 usual."""
 
     beta: float = 1.0
     """Weight of the KL term in the training loss (1 is the ELBO)."""
@@ -157,17 +118,17 @@ class TrainSettings:
     loss: Literal["bce", "mse"] = "bce"
     """Reconstruction loss: binary cross entropy, or the sum of squared errors."""
 
-    crop_scale_min: float = 0.2
-    """Smallest share of an image's area that a training crop may cover."""
+    crop_scale_min: float | None = None
+    """Smallest share of an image's area that a training crop may cover (seed: 0.2)."""
 
-    crop_scale_max: float = 1.0
-    """Largest share of an image's area that a training crop may cover."""
+    crop_scale_max: float | None = None
+    """Largest share of an image's area that a training crop may cover (seed: 1)."""
 
-    crop_ratio_min: float = 3 / 4
-    """Smallest width / height of a training crop before it is resized."""
+    crop_ratio_min: float | None = None
+    """Smallest width / height of a training crop before it is resized (seed: 3/4)."""
 
-    crop_ratio_max: float = 4 / 3
-    """Largest width / height of a training crop before it is resized."""
+    crop_ratio_max: float | None = None
+    """Largest width / height of a training crop before it is resized (seed: 4/3)."""
 
     seed: int = SEED
     """Seed of the weights, the order, the crops and the latents."""
@@ -192,20 +153,3 @@ class TrainSettings:
 
     tensorboard: bool = False
     """Also write TensorBoard events (needs the extra: pip install 'vaeneer[tensorboard]')."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbedSettings:
-    """How images become vectors."""
-
-    batch_size: int = 16
-    """Images in one forward pass; changes the speed, not the vectors."""
-
-    cache: Path | None = None
-    """Folder for the pack of decoded images; by default beside the folder."""
-
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto is bfloat16 where the hardware has it."""

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vaeneer.config import SEED, PrepareSettings, TrainSettings
 from vaeneer.data.folder import DataSet, open_data_set
@@ -22,6 +22,7 @@ from vaeneer.progress import Progress, Silent
 from vaeneer.training.loop import train
 
 DEMO_SURFACES = 210
+RECIPE: Literal["improved"] = "improved"
 IMAGES_IN_TIME = 2700  # what two cores train on in 30 to 100 seconds
 
 
@@ -73,14 +74,14 @@ def demo(
         synthesize(raw, count=DEMO_SURFACES, seed=seed, progress=progress)
     prepare(raw, out=root / "data", settings=PrepareSettings(seed=seed), progress=progress)
     sides = open_data_set(root / "data")
-    settings = TrainSettings(recipe="improved", seed=seed, epochs=epochs or _fitting_epochs(sides))
+    settings = TrainSettings(recipe=RECIPE, seed=seed, epochs=epochs or _fitting_epochs(sides))
     trained = train(root / "data", out=root / "run", settings=settings, progress=progress)
     valid = root / "data" / "valid"
     results = Results(
         raw=raw,
         root=root,
         sides=sides,
-        recipe=settings.recipe,
+        recipe=RECIPE,
         trained=trained,
         evaluated=evaluate(root / "run", valid, out=root / "evaluation", progress=progress),
         compared=similarity(root / "run", valid, out=root / "similarity", progress=progress),

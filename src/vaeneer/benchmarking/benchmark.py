@@ -191,7 +191,7 @@ def _start(
 
 
 def _layers(run: Run, ceilings: Ceilings, seconds: float) -> list[LayerFigures]:
-    size, side = run.settings.batch_size, run.vae.image_side_px
+    size, side = run.recipe.batch_size, run.vae.image_side_px
     images = torch.zeros(size, 3, side, side, device=run.device)
     layers = layers_of(run.vae, images)
     best = ceilings.matmul_gflop_per_s[run.precision.name]
@@ -207,7 +207,7 @@ def _network(run: Run, layers: Sequence[LayerFigures]) -> NetworkFigures:
         encode = counted_flops(lambda: vae.encode(image))
         decode = counted_flops(lambda: vae.decode(z))
     return NetworkFigures(
-        architecture=run.settings.architecture,
+        architecture=run.recipe.architecture,
         parameters=sum(weights.numel() for weights in vae.parameters()),
         step_gflop=counted_flops(lambda: _pass_both_ways(vae, image, z)) / 1e9,
         encode_gflop=encode / 1e9,

@@ -43,7 +43,7 @@ def decode(folder: Path, cache: Path, side_px: int, workers: int) -> float:
 
 def crop(run: Run, seconds: float) -> float:
     """Draw and cut the random crops of batches, with nobody using them."""
-    arrivals, size = Arrivals(run.device), run.settings.batch_size
+    arrivals, size = Arrivals(run.device), run.recipe.batch_size
     skipped = _BATCHES_AHEAD * size
     for batch in run.crops.batches(_endless(run), run.crop_numbers()):
         arrivals.advance(len(batch.indices))
@@ -53,7 +53,7 @@ def crop(run: Run, seconds: float) -> float:
 
 
 def _endless(run: Run) -> Iterator[list[int]]:
-    size = run.settings.batch_size
+    size = run.recipe.batch_size
     for start in count(step=size):
         yield [index % len(run.train) for index in range(start, start + size)]
 
@@ -65,7 +65,7 @@ def new_step(run: Run) -> Step:
 
 def step(run: Run, take: Step, seconds: float) -> float:
     """Forward, loss, backward, optimizer: always on the same batch."""
-    size = run.settings.batch_size
+    size = run.recipe.batch_size
     batch = next(run.crops.batches(_endless(run), run.crop_numbers()))
     inputs = (batch.pixels, run.noise(size), run.weights())
     run.vae.train()
@@ -84,14 +84,14 @@ def epoch(run: Run, take: Step, seconds: float) -> float:
         train_epoch(run, take, StopRequest(), Silent())
         run.state.close_epoch()
 
-    return len(run.train) / median_seconds(work, run.device, seconds, warm_up=0)
+    return run.crops_per_epoch / median_seconds(work, run.device, seconds, warm_up=0)
 
 
 def evaluation(run: Run, images: Path, folder: Path) -> float:
     """`evaluate` on a folder: with PSNR and SSIM, without decoding and drawing."""
     save(run.vae, folder / "model", card=run.card)
     settings = EvaluateSettings(
-        batch_size=run.settings.batch_size,
+        batch_size=run.recipe.batch_size,
         cache=folder / "cache",
         device=str(run.device),
         precision=run.precision.name,
@@ -100,14 +100,14 @@ def evaluation(run: Run, images: Path, folder: Path) -> float:
     evaluate(
         folder / "model", images, out=folder / "evaluation", settings=settings, progress=listener
     )
-    return list(listener.bars.values())[-1].per_second(run.settings.batch_size)
+    return list(listener.bars.values())[-1].per_second(run.recipe.batch_size)
 
 
 def embedding(run: Run, images: Path, cache: Path, seconds: float) -> float:
     """`embed` on a folder whose squares are packed: the posterior mean of each image."""
     layout = PackLayout(run.vae.image_side_px, square=True)
     pack = open_pack(open_folder(images), layout, cache=cache)
-    size = run.settings.batch_size
+    size = run.recipe.batch_size
 
     def work() -> object:
         return embedded(run.vae, pack, run.precision, batch_size=size, progress=Silent())

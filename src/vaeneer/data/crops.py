@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 from torch.nn.functional import interpolate
 
-from vaeneer.config import Recipe, TrainSettings
+from vaeneer.config import TrainSettings
 from vaeneer.errors import SettingsError
+from vaeneer.recipes import Recipe
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 Ints = NDArray[np.int64]
@@ -42,11 +43,12 @@ class CropRecipe:
     @classmethod
     def of(cls, settings: TrainSettings) -> CropRecipe:
         """The crops of a training run; of `TrainSettings()`, the seed's."""
+        recipe = Recipe.of(settings)
         return cls(
-            scale=(settings.crop_scale_min, settings.crop_scale_max),
-            ratio=(settings.crop_ratio_min, settings.crop_ratio_max),
-            turns=Recipe.of(settings).turns,
-            light=settings.light,
+            scale=(recipe.crop_scale_min, recipe.crop_scale_max),
+            ratio=(recipe.crop_ratio_min, recipe.crop_ratio_max),
+            turns=recipe.turns,
+            light=recipe.light,
         )
 
     def __post_init__(self) -> None:
@@ -121,6 +123,17 @@ def draw_crops(
         mirrored=(mirror < 0.5) & recipe.turns,
         tables=_light_tables(np.stack(light, 1), recipe.light) if recipe.light else None,
     )
+
+
+def with_scale_of(numbers: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows that give crops where `numbers` does, each with the share of its image of `others`.
+
+    Both (n, COLUMNS). Each try takes the share of the other's first, so that no crop is smaller
+    or larger because another ratio fits.
+    """
+    same = numbers.copy()
+    same[:, :_TRIES] = others[:, :1]
+    return same
 
 
 def _central_size(width: Ints, height: Ints, recipe: CropRecipe) -> tuple[Ints, Ints]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from vaeneer.data.crop_batches import cut_crops
 from vaeneer.data.crops import CropRecipe, Pixels, cut_crop, draw_crops
 from vaeneer.data.loading import Batch, load_batches, to_unit
 from vaeneer.data.packs import Pack
+from vaeneer.data.views import Rows
 from vaeneer.runtime import core_count
-from vaeneer.seeds import NumberTable
 
 _SHARE_OF_MEMORY = 0.5  # of what is free on a device: the network needs the rest
 _UPLOAD_BYTES = 2**28
@@ -42,28 +43,33 @@ class PackedCrops:
         resident = _fits(pack, device) if resident is None else resident
         self._pixels = _upload(pack, device) if resident else None
 
-    def batches(self, groups: Iterable[Sequence[int]], numbers: NumberTable) -> Iterator[Batch]:
-        """One batch for each group of indices, on the device; a crop is row `index` of numbers."""
+    def batches(self, groups: Iterable[Sequence[int]], numbers: Rows) -> Iterator[Batch]:
+        """One batch for each group of crops, on the device; a crop is drawn from its row.
+
+        groups: indices of images, or numbers of crops (`views.py`), whose image is the remainder.
+        """
         if self._pixels is not None:
             for group in groups:
                 yield self._cut_together(self._pixels, group, numbers)
             return
         for batch in load_batches(
-            groups, lambda index: self._cut_one(index, numbers), workers=self._workers
+            groups, lambda number: self._cut_one(number, numbers), workers=self._workers
         ):
-            yield batch.to(self.device)
+            images = tuple(number % len(self.pack) for number in batch.indices)
+            yield replace(batch, indices=images).to(self.device)
 
-    def _cut_one(self, index: int, numbers: NumberTable) -> Pixels:
-        pack, here = self.pack, [index]
-        crops = draw_crops(numbers.rows(here), pack.widths[here], pack.heights[here], self.recipe)
+    def _cut_one(self, number: int, numbers: Rows) -> Pixels:
+        pack, index = self.pack, number % len(self.pack)
+        size = pack.widths[[index]], pack.heights[[index]]
+        crops = draw_crops(numbers.rows([number]), *size, self.recipe)
         return cut_crop(pack.image(index), crops, 0, self.recipe.side_px)
 
-    def _cut_together(self, pixels: Tensor, group: Sequence[int], numbers: NumberTable) -> Batch:
-        pack, chosen = self.pack, np.asarray(group)
+    def _cut_together(self, pixels: Tensor, group: Sequence[int], numbers: Rows) -> Batch:
+        pack, chosen = self.pack, np.asarray(group) % len(self.pack)
         widths, heights = pack.widths[chosen].astype(np.int64), pack.heights[chosen]
         crops = draw_crops(numbers.rows(group), widths, heights, self.recipe)
         cut = cut_crops(pixels, pack.offsets[chosen], widths, crops, self.recipe.side_px)
-        return Batch(cut, tuple(group), _entropy_nats(to_unit(cut)))
+        return Batch(cut, tuple(chosen.tolist()), _entropy_nats(to_unit(cut)))
 
 
 def _entropy_nats(images: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def finish_epoch(run: Run, progress: Progress) -> None:
         run.kept,
         run.valid,
         precision=run.precision,
-        batch_size=run.settings.batch_size,
+        batch_size=run.recipe.batch_size,
         seed=run.settings.seed,
         title="validating",
         progress=progress,
@@ -73,7 +73,7 @@ def finish_run(run: Run, progress: Progress) -> dict[str, Any]:
                 precision=run.precision,
                 progress=progress,
                 seed=run.settings.seed,
-                batch_size=run.settings.batch_size,
+                batch_size=run.recipe.batch_size,
             )
             save(vae, folder, card=replace(vae.card, latent_mean=mean))
     return read_metrics(run.folder.root)[-1]

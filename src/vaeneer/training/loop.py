@@ -124,7 +124,7 @@ def train_epoch(run: Run, step: Step, stop: StopRequest, progress: Progress) -> 
     title = f"epoch {state.epoch + 1}/{run.recipe.epochs}"
     saved = told = time.monotonic()
     run.vae.train()
-    with progress.bar(title, total=len(run.train), unit="images") as bar:
+    with progress.bar(title, total=run.crops_per_epoch, unit="images") as bar:
         bar.advance(int(state.sums.get("images", 0)))
         for batch in run.crops.batches(run.groups_to_do(), run.crop_numbers()):
             terms = step(batch.pixels, run.noise(len(batch.indices)), run.weights())
@@ -163,7 +163,8 @@ def read_tally(run: Run, tally: Tally) -> int:
     bad_step = tally.move_into(run.state)
     if bad_step is not None:
         epoch_began = run.state.step - run.state.batches_done
-        names = ", ".join(run.train.name(i) for i in run.groups()[bad_step - epoch_began])
+        images = {i % len(run.train): None for i in run.groups()[bad_step - epoch_began]}
+        names = ", ".join(run.train.name(i) for i in images)
         raise NonFiniteLossError(
             f"The loss became NaN or infinite at step {bad_step} (epoch {run.state.epoch + 1}) on"
             f" {names}; the last good state is in {run.folder.state}. Look at those files, or"

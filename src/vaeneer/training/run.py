@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from vaeneer.config import Recipe, TrainSettings
+from vaeneer.config import TrainSettings
 from vaeneer.data.crops import COLUMNS
 from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.data.packs import Pack
+from vaeneer.data.views import OneScale, Rows, Views
 from vaeneer.errors import ImageFileError
 from vaeneer.model.card import ModelCard
 from vaeneer.model.vae import VAE
+from vaeneer.recipes import Recipe
 from vaeneer.runtime import Precision
 from vaeneer.seeds import NumberTable, numbers_for
 from vaeneer.training.run_folder import RunFolder
@@ -60,22 +62,34 @@ class Run:
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return self.recipe.epochs * math.ceil(len(self.train) / self.settings.batch_size)
+        return self.recipe.epochs * self.views.steps(self.recipe.batch_size)
+
+    @cached_property
+    def views(self) -> Views:
+        """Which crops are views of one surface."""
+        several = self.recipe.views > 1
+        assets = self.train.table["asset"].to_pylist() if several else range(len(self.train))
+        return Views(assets, self.recipe.views)
+
+    @property
+    def crops_per_epoch(self) -> int:
+        """How many crops an epoch trains on."""
+        return self.views.images * self.views.count
 
     def groups(self) -> list[list[int]]:
-        """Which images make each batch of the current epoch: a function of (seed, epoch)."""
-        size = self.settings.batch_size
+        """Which crops make each batch of the current epoch, by number: of (seed, epoch) alone."""
         random = numbers_for("order", self.settings.seed, self.state.epoch)
         order = random.permutation(len(self.train)).tolist()
-        return [order[start : start + size] for start in range(0, len(order), size)]
+        return self.views.groups(order, self.recipe.batch_size)
 
     def groups_to_do(self) -> list[list[int]]:
         """The batches of the current epoch that are still to do."""
         return self.groups()[self.state.batches_done :]
 
-    def crop_numbers(self) -> NumberTable:
-        """What the crops of the current epoch are drawn from: by (seed, epoch, index)."""
-        return NumberTable("crop", self.settings.seed, self.state.epoch, columns=COLUMNS)
+    def crop_numbers(self) -> Rows:
+        """What the crops of the current epoch are drawn from: by (seed, epoch, image, view)."""
+        table = NumberTable("crop", self.settings.seed, self.state.epoch, columns=COLUMNS)
+        return OneScale(table, self.views) if self.recipe.one_scale else table
 
     def noise(self, count: int) -> Tensor:
         """The noise of the current step's latents, (count, latent), the same on every device."""

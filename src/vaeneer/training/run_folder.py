@@ -10,9 +10,10 @@ from typing import Any
 
 import tomli_w
 
-from vaeneer.config import Recipe, TrainSettings
+from vaeneer.config import TrainSettings
 from vaeneer.errors import SettingsError, TrainingError
 from vaeneer.files import write_json, write_text
+from vaeneer.recipes import Recipe
 from vaeneer.toml_settings import read_settings
 
 FREE_ON_RESUME = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vaeneer.config import Recipe
+from vaeneer.recipes import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

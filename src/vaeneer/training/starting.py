@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from vaeneer.config import Recipe, TrainSettings, require
+from vaeneer.config import TrainSettings, require
 from vaeneer.data.crops import CropRecipe
 from vaeneer.data.folder import ImageFolder, open_data_set
 from vaeneer.data.packed_crops import PackedCrops
@@ -22,6 +22,7 @@ from vaeneer.model.card import ModelCard
 from vaeneer.model.initialisation import scaled_start
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
+from vaeneer.recipes import Recipe
 from vaeneer.runtime import choose_device, choose_precision, core_count, describe_device
 from vaeneer.training.events import require_tensorboard
 from vaeneer.training.run import Run
@@ -46,7 +47,12 @@ def start_run(
     check_settings(settings)
     recipe = Recipe.of(settings)
     precision = choose_precision(settings.precision, choose_device(settings.device))
-    settings = replace(settings, precision=precision.name)
+    settings = replace(
+        settings,
+        recipe=settings.recipe or "seed",
+        architecture=recipe.architecture,
+        precision=precision.name,
+    )
     sides = open_data_set(data)
     if not goes_on:
         claim_folder(folder.root, overwrite=overwrite, inputs=[data])
@@ -67,7 +73,7 @@ def start_run(
         optimizer=new_optimizer(vae, recipe, precision.device),
         state=TrainState(),
         card=ModelCard(
-            architecture=settings.architecture,
+            architecture=recipe.architecture,
             reconstruction_loss=settings.loss,
             training_mean_rgb=train.mean_rgb,
             data={"fingerprint": train.fingerprint(), "images": len(train)},
@@ -80,7 +86,7 @@ def start_run(
     for error in run.skipped:
         progress.say(f"skipped {error}")
     progress.say(
-        f"{settings.architecture} network, recipe {settings.recipe}, {recipe.epochs} epochs of"
+        f"{recipe.architecture} network, recipe {settings.recipe}, {recipe.epochs} epochs of"
         f" {len(train)} images on {describe_device(precision.device, precision.name)}"
     )
     return run
@@ -104,7 +110,7 @@ def packed(
 
 def started_network(settings: TrainSettings, recipe: Recipe, train: Pack) -> VAE:
     """A network with the first weights that the recipe asks for, drawn from the seed."""
-    vae = build(settings.architecture, seed=settings.seed)
+    vae = build(recipe.architecture, seed=settings.seed)
     if recipe.start == "scaled":
         red, green, blue = (min(max(channel, 0.01), 0.99) for channel in train.mean_rgb)
         scaled_start(vae, (red, green, blue), torch.Generator().manual_seed(settings.seed))
@@ -141,8 +147,13 @@ def go_on(run: Run, data: Path) -> None:
 def check_settings(settings: TrainSettings) -> None:
     """Raise SettingsError for a setting out of range."""
     recipe = Recipe.of(settings)
-    require(settings, batch_size=1, checkpoint_every=1, beta=0, seed=0)
-    require(recipe, epochs=1, weight_decay=0, clip_norm=0)
+    require(settings, checkpoint_every=1, beta=0, seed=0)
+    require(recipe, epochs=1, batch_size=1, views=1, weight_decay=0, clip_norm=0)
+    if 1 < recipe.views > recipe.batch_size // 2:
+        raise SettingsError(
+            f"views is {recipe.views}, so a step of {recipe.batch_size} crops holds fewer than two"
+            f" surfaces; use a batch_size of {2 * recipe.views} or more."
+        )
     for name, value in (
         ("learning_rate", recipe.learning_rate),
         ("state_every_minutes", settings.state_every_minutes),

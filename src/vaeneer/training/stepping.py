@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from vaeneer.config import Recipe
 from vaeneer.model.vae import VAE
+from vaeneer.recipes import Recipe
 
 
 def new_optimizer(vae: VAE, recipe: Recipe, device: torch.device) -> AdamW:

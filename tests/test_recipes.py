@@ -1,0 +1,56 @@
+"""What a recipe stands for, and what a user's settings make of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from vaeneer.config import TrainSettings
+from vaeneer.data.crops import CropRecipe
+from vaeneer.errors import SettingsError
+from vaeneer.recipes import RECIPES, WIDE_SCALE_MIN, Recipe, invariances
+
+
+def test_a_recipe_names_its_architecture() -> None:
+    assert Recipe.of(TrainSettings()).architecture == "reference"
+    assert Recipe.of(TrainSettings(architecture="surface")).architecture == "surface"
+    for (_, architecture), recipe in RECIPES.items():
+        assert recipe.architecture == architecture
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("light,turn,scale", {"light", "turn", "scale"}), (" turn , light", {"turn", "light"}),
+     ("none", set())],
+)  # fmt: skip
+def test_invariances_are_words_between_commas(text: str, expected: set[str]) -> None:
+    assert invariances(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "weather", "light,,turn", "none,light", "light turn"])
+def test_other_invariances_are_refused_with_what_there_is(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"invariant_to.*light, turn, scale"):
+        Recipe.of(TrainSettings(invariant_to=text))
+
+
+def test_invariances_choose_the_crops() -> None:
+    crops = CropRecipe.of(TrainSettings(invariant_to="light,turn,scale"))
+    assert (crops.light, crops.turns, crops.scale) == (1.0, True, (WIDE_SCALE_MIN, 1.0))
+    crops = CropRecipe.of(TrainSettings(recipe="improved", invariant_to="none"))
+    assert (crops.light, crops.turns, crops.scale) == (0.0, False, (0.2, 1.0))
+
+
+def test_what_is_given_wins_over_the_invariances() -> None:
+    given = TrainSettings(invariant_to="light,scale", light=0.5, turns=True, crop_scale_min=0.3)
+    crops = CropRecipe.of(given)
+    assert (crops.light, crops.turns, crops.scale) == (0.5, True, (0.3, 1.0))
+
+
+def test_views_share_their_scale_only_where_scale_was_left_out_on_purpose() -> None:
+    assert not Recipe.of(TrainSettings()).one_scale
+    assert not Recipe.of(TrainSettings(invariant_to="scale")).one_scale
+    assert Recipe.of(TrainSettings(invariant_to="light")).one_scale
+
+
+def test_without_invariances_the_crops_are_the_recipe_s() -> None:
+    assert CropRecipe.of(TrainSettings()) == CropRecipe(scale=(0.2, 1), ratio=(3 / 4, 4 / 3))
+    assert CropRecipe.of(TrainSettings(recipe="improved")).turns
