@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vaeneer.benchmarking.benchmark import bench as bench
     from vaeneer.config import BenchSettings as BenchSettings
+    from vaeneer.config import CalibrateSettings as CalibrateSettings
     from vaeneer.config import EmbedSettings as EmbedSettings
     from vaeneer.config import EvaluateSettings as EvaluateSettings
     from vaeneer.config import PrepareSettings as PrepareSettings
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from vaeneer.generating.drawing import sample as sample
     from vaeneer.inspection import info as info
     from vaeneer.library.embedding import embed as embed
+    from vaeneer.measuring.calibration import CalibrationReport as CalibrationReport
+    from vaeneer.measuring.calibration import calibrate as calibrate
     from vaeneer.measuring.evaluation import evaluate as evaluate
     from vaeneer.measuring.similarity import similarity as similarity
     from vaeneer.model.checkpoint import load as load
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BenchSettings": "config",
+    "CalibrateSettings": "config",
+    "CalibrationReport": "measuring.calibration",
     "EmbedSettings": "config",
     "Embedder": "model.embedder",
     "EvaluateSettings": "config",
@@ -47,6 +52,7 @@ _HOMES = {
     "VAE": "model.vae",
     "VaeneerError": "errors",
     "bench": "benchmarking.benchmark",
+    "calibrate": "measuring.calibration",
     "demo": "demonstration",
     "embed": "library.embedding",
     "evaluate": "measuring.evaluation",

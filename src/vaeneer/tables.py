@@ -124,6 +124,28 @@ def similarity(values: Values) -> RenderableType:
     )
 
 
+def calibration(values: Values) -> RenderableType:
+    """How well the vectors tell held-out crops apart, before and after, and what a cosine says."""
+    table = Table(title=_title("calibrate", values["out"]), title_justify="left")
+    table.add_column("held-out crops, by", no_wrap=True)
+    for head in ("AUC", "EER"):
+        table.add_column(head, justify="right", no_wrap=True)
+    names = {"latents": "latents", "before": "vectors before", "after": "vectors now"}
+    for name, figures in values["figures"].items():
+        table.add_row(names[name], f"{figures['auc']:.4f}", f"{figures['eer']:.4f}")
+    even = values["even_cosine"]
+    says = "no cosine tells" if even is None else f"as likely as not at cosine {even:.3f}"
+    return Group(
+        table,
+        f"{values['latents']:,} latents to {values['dimensions']:,} numbers, fitted to"
+        f" {values['crops']} crops of each of {values['train_images']:,} images; measured on"
+        f" {values['held_out_images']:,} others, {values['seconds']:,.1f} s",
+        f"the same surface: {says}, were same and different pairs as many; probabilities are off"
+        f" by {values['calibration_error']:.3f} on average",
+        *_paths(values),
+    )
+
+
 def demonstration(values: Values) -> RenderableType:
     """The short table of a demo, and where to look."""
     shown = {name: value for name, value in values.items() if name not in ("pictures", "report")}

@@ -30,6 +30,7 @@ COMMANDS = (
     training.train,
     measuring.evaluate,
     measuring.similarity,
+    library.calibrate,
     library.embed,
     generating.sample,
     generating.reconstruct,

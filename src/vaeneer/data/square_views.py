@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from vaeneer.data.ahead import made_ahead
 from vaeneer.data.crops import Pixels
 from vaeneer.errors import ImageFileError, SettingsError
 
@@ -88,28 +87,19 @@ def views_ahead(
     A file that cannot be read is added to `skipped` and left out; without `skipped` the
     ImageFileError is raised.
     """
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[int, Future[Tensor]]] = deque()
 
-        def finished() -> Iterator[tuple[int, Tensor]]:
-            number, future = waiting.popleft()
-            try:
-                yield number, future.result()
-            except ImageFileError as error:
-                if skipped is None:
-                    raise
-                skipped.append(error)
-
+    def views_of(number: int) -> Tensor | None:
         try:
-            for number in range(count):
-                made = pool.submit(lambda place: square_views(read(place), side_px, views), number)
-                waiting.append((number, made))
-                if len(waiting) > 2 * workers:
-                    yield from finished()
-            while waiting:
-                yield from finished()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            return square_views(read(number), side_px, views)
+        except ImageFileError as error:
+            if skipped is None:
+                raise
+            skipped.append(error)  # threads may append at once
+            return None
+
+    for number, found in enumerate(made_ahead(views_of, range(count), workers=workers)):
+        if found is not None:
+            yield number, found
 
 
 def _spread(length: int, side: int, count: int) -> list[int]:

@@ -1,0 +1,271 @@
+"""calibrate(): a model's read-out and its probability, fitted to strict crops of a library."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vaeneer.config import CalibrateSettings, ReadoutSettings, require
+from vaeneer.data.folder import ImageFolder, open_data_set, open_folder
+from vaeneer.data.packs import Pack, PackLayout, open_pack
+from vaeneer.data.square_views import SOURCE_SIDE_PX
+from vaeneer.data.strict_crops import CROPS
+from vaeneer.errors import DataError, ImageFileError, OutputExistsError
+from vaeneer.files import claim_folder, replacing_folder
+from vaeneer.measuring.calibration_plots import draw_reliability
+from vaeneer.measuring.statistics import roc
+from vaeneer.measuring.strict_latents import Side, cosine_pairs, sampled, strict_latents
+from vaeneer.model.box import is_in_box
+from vaeneer.model.checkpoint import find_model, load
+from vaeneer.model.embedder import plain_readout_of
+from vaeneer.model.probability import Calibration, fit_calibration
+from vaeneer.model.readout import Readout, Vectors, check_settings, fit_readout
+from vaeneer.model.readout_files import write_readout
+from vaeneer.model.vae import VAE
+from vaeneer.progress import Progress, Silent
+from vaeneer.runtime import Precision, choose_device, choose_precision, describe_device
+from vaeneer.seeds import numbers_for
+
+_HELD_OUT = 0.2  # of the assets of a folder without sides
+_LEAST_ASSETS = 2
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """A read-out and a probability that were fitted, and what they bought on held-out crops."""
+
+    model: str
+    data: str
+    out: str
+    """The model folder that has them now."""
+    train_images: int
+    """Images behind the read-out."""
+    held_out_images: int
+    """Other images, behind the probability and the figures."""
+    crops: int
+    """Crops of each image."""
+    latents: int
+    """Numbers in a latent that the read-out takes."""
+    dimensions: int
+    """Numbers in a vector."""
+    slope: float
+    intercept: float
+    even_cosine: float | None
+    """The cosine at which same and different are as likely; None where no cosine tells."""
+    calibration_error: float
+    """Mean distance between a probability and how often it is right, in [0, 1]."""
+    figures: dict[str, dict[str, float]]
+    """auc and eer of single crops: of the latents, before (the read-out that was there), after."""
+    device: str
+    skipped: dict[str, str]
+    pictures: list[str]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+class Sides(NamedTuple):
+    """The images behind the read-out, and those behind the probability."""
+
+    train: Side
+    held_out: Side
+
+
+def calibrate(
+    model: Path | str,
+    data: Path | str,
+    *,
+    out: Path | str | None = None,
+    settings: CalibrateSettings | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> CalibrationReport:
+    """Fit the read-out of a model, and its probability of the same surface, to a library.
+
+    model: a model folder, a run (its best model) or a name in the box. data: a data set (the
+    read-out is fitted to train, the probability to valid) or a folder of images, a fifth of whose
+    assets are then held out. The model is changed in place, or copied to `out` and changed there.
+    Raises ModelFileError, DataError, OutputExistsError or SettingsError.
+    """
+    settings = settings or CalibrateSettings()
+    require(settings, draws=1, max_images=2, different_pairs=1, batch_size=1, seed=0)
+    check_settings(settings)
+    progress = progress or Silent()
+    started = time.monotonic()
+    source = find_model(model)
+    target = _claimed(model, data, out, overwrite)
+    precision = choose_precision(settings.precision, choose_device(settings.device))
+    vae = load(source, device=precision.device)
+    train, valid = _packs(Path(data), settings, progress)
+    sides = split_sides(train, valid, settings)
+    for side, what in ((sides.train, "fit a read-out to"), (sides.held_out, "hold out")):
+        if len(set(side.assets().tolist())) < _LEAST_ASSETS:
+            raise DataError(
+                f"{data} has {len(side.indices)} readable images of fewer than two assets to"
+                f" {what}; give a larger folder, or a data set of vaeneer prepare."
+            )
+    readout, calibration = _fit(vae, sides, settings, precision, progress)
+    assert calibration is not None  # two assets give pairs of both kinds
+    picture = _write(source, target, readout, calibration, overwrite)
+    return CalibrationReport(
+        model=str(model),
+        data=str(data),
+        out=str(target or source),
+        train_images=len(sides.train.indices),
+        held_out_images=len(sides.held_out.indices),
+        crops=CROPS * settings.draws,
+        latents=len(readout.mean),
+        dimensions=readout.dimensions,
+        slope=calibration.slope,
+        intercept=calibration.intercept,
+        even_cosine=-calibration.intercept / calibration.slope if calibration.slope else None,
+        calibration_error=calibration.error,
+        figures=readout.figures,
+        device=describe_device(precision.device, precision.name),
+        skipped=_skipped([train] if valid is None else [train, valid]),
+        pictures=[str(picture)],
+        seconds=time.monotonic() - started,
+    )
+
+
+def fit_similarity(
+    vae: VAE,
+    train: Pack,
+    valid: Pack | None,
+    settings: CalibrateSettings,
+    precision: Precision,
+    progress: Progress,
+) -> tuple[Readout, Calibration | None]:
+    """The read-out fitted to `train`, and the probability to `valid`; the network is not changed.
+
+    vae: in eval mode, on the device of `precision`. Without `valid` a fifth of the assets of
+    `train` is held out. The probability is None where the held-out images show fewer than two
+    assets. Raises ModelFileError for broken weights.
+    """
+    return _fit(vae, split_sides(train, valid, settings), settings, precision, progress)
+
+
+def split_sides(train: Pack, valid: Pack | None, settings: CalibrateSettings) -> Sides:
+    """At most `max_images` images of each side, seeded; without `valid`, split by asset."""
+    most, seed = settings.max_images, settings.seed
+    if valid is not None:
+        return Sides(
+            Side(train, sampled(len(train), most, seed)),
+            Side(valid, sampled(len(valid), most, seed)),
+        )
+    every = Side(train, sampled(len(train), most, seed))
+    assets = every.assets()
+    order = numbers_for("held-out assets", seed).permutation(assets.max() + 1)
+    count = max(_LEAST_ASSETS, round(_HELD_OUT * len(order)))
+    held_out = np.isin(assets, order[:count])
+    indices = np.asarray(every.indices)
+    return Sides(Side(train, indices[~held_out].tolist()), Side(train, indices[held_out].tolist()))
+
+
+def _fit(
+    vae: VAE, sides: Sides, settings: CalibrateSettings, precision: Precision, progress: Progress
+) -> tuple[Readout, Calibration | None]:
+    latents, held_out = (
+        strict_latents(vae, side, settings, precision, progress, title=title)
+        for side, title in zip(sides, ("fitting the read-out", "calibrating"), strict=True)
+    )
+    images, draws, crops, size = latents.shape
+    steps = {field.name: getattr(settings, field.name) for field in fields(ReadoutSettings)}
+    readout = fit_readout(latents.reshape(images, draws * crops, size), ReadoutSettings(**steps))
+    known = {
+        "latents": plain_readout_of(vae),
+        "before": vae.readout or plain_readout_of(vae),
+        "after": readout,
+    }
+    assets, most = sides.held_out.assets(), settings.different_pairs
+    pairs = {
+        name: cosine_pairs(
+            _applied(each, held_out), assets, most_different=most, seed=settings.seed
+        )
+        for name, each in known.items()
+    }
+    data = {
+        "fingerprint": sides.train.pack.fingerprint(),
+        "images": images,
+        "crops": draws * crops,
+        "held_out_images": len(held_out),
+    }
+    if len(set(assets.tolist())) < _LEAST_ASSETS:
+        return replace(readout, data=data), None
+    curves = {name: roc(found.same, found.different) for name, found in pairs.items()}
+    figures = {
+        name: {"auc": curve.auc(), "eer": curve.equal_error_rate()}
+        for name, curve in curves.items()
+    }
+    after = pairs["after"]
+    calibration = fit_calibration(after.same, after.different, images=len(held_out))
+    return replace(readout, data=data, figures=figures), calibration
+
+
+def _applied(readout: Readout, latents: Vectors) -> Vectors:
+    return readout(latents.reshape(-1, latents.shape[-1])).reshape(*latents.shape[:-1], -1)
+
+
+def _packs(data: Path, settings: CalibrateSettings, progress: Progress) -> tuple[Pack, Pack | None]:
+    """Both sides of a data set, or one folder and None, decoded to a short side of 568 px."""
+
+    def packed(folder: ImageFolder) -> Pack:
+        layout = PackLayout(SOURCE_SIDE_PX)
+        return open_pack(folder, layout, cache=settings.cache, progress=progress)
+
+    if (data / "train").is_dir() and (data / "valid").is_dir():
+        both = open_data_set(data)
+        return packed(both.train), packed(both.valid)
+    return packed(open_folder(data)), None
+
+
+def _claimed(
+    model: Path | str, data: Path | str, out: Path | str | None, overwrite: bool
+) -> Path | None:
+    """Where the new model goes; None: in place. Refuses early what would be refused at the end."""
+    if out is None:
+        if is_in_box(model):
+            raise OutputExistsError(
+                f"{model} comes with vaeneer and is only read; name a folder for the calibrated"
+                " model with --out."
+            )
+        return None
+    target = Path(out)
+    if not overwrite or not target.is_dir():
+        claim_folder(target, inputs=[Path(model), Path(data)])
+    return target
+
+
+def _write(
+    source: Path,
+    target: Path | None,
+    readout: Readout,
+    calibration: Calibration,
+    overwrite: bool,
+) -> Path:
+    """Put the model's files and the read-out in their place at once; returns the picture."""
+    if target is not None:
+        claim_folder(target, overwrite=overwrite, inputs=[source])
+    place = target or source
+    with replacing_folder(place) as temporary:
+        for path in source.iterdir():
+            if path.is_file():
+                shutil.copyfile(path, temporary / path.name)
+            elif target is None:  # what else a user keeps there, such as evaluation-valid/
+                shutil.copytree(path, temporary / path.name)
+        write_readout(temporary, readout, calibration)
+        draw_reliability(calibration, temporary / "reliability.png")
+    return place / "reliability.png"
+
+
+def _skipped(packs: Sequence[Pack]) -> dict[str, str]:
+    errors: list[ImageFileError] = [error for pack in packs for error in pack.skipped]
+    return {str(error.path): error.reason for error in errors}
