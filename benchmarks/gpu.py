@@ -146,7 +146,7 @@ def measure_steps(
 
         def fed() -> None:
             found = next(stream)
-            step(found.pixels, run.noise(batch), run.weights())
+            step(found.pixels, run.noise(batch), run.weights(), run.assets(found.indices))
 
         resident = rate(fed, batch, seconds, run.device)
         stream.close()
@@ -181,11 +181,11 @@ def start(data: Path, place: Path, architecture: str, batch: int, device: str) -
     return run
 
 
-def one_batch(run: Any, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels, noise and weights of one step, on the device."""
+def one_batch(run: Any, batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pixels, noise, weights and assets of one step, on the device."""
     group = next(random_groups(len(run.train), batch))
     pixels = next(run.crops.batches([group], run.crop_numbers())).pixels
-    return pixels, run.noise(batch), run.weights()
+    return pixels, run.noise(batch), run.weights(), run.assets(group)
 
 
 def random_groups(images: int, batch: int, count: int = 8) -> Iterator[list[int]]:

@@ -100,10 +100,10 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     from vaeneer.model.card import ModelCard
     from vaeneer.recipes import Recipe
     from vaeneer.runtime import choose_device, choose_precision
+    from vaeneer.training.first_weights import started_network
     from vaeneer.training.loop import take_step
     from vaeneer.training.run import Run
     from vaeneer.training.run_folder import RunFolder
-    from vaeneer.training.starting import started_network
     from vaeneer.training.state import TrainState
     from vaeneer.training.stepping import new_optimizer
 
@@ -127,7 +127,8 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     seconds = []
     tick = time.perf_counter()
     for batch in run.crops.batches(run.groups()[: steps + 3], run.crop_numbers()):
-        take_step(run, batch.pixels, run.noise(len(batch.indices)), run.weights())
+        inputs = batch.pixels, run.noise(len(batch.indices)), run.weights()
+        take_step(run, *inputs, run.assets(batch.indices))
         run.state.step += 1
         now = time.perf_counter()
         seconds.append(now - tick)

@@ -54,3 +54,20 @@ def test_views_share_their_scale_only_where_scale_was_left_out_on_purpose() -> N
 def test_without_invariances_the_crops_are_the_recipe_s() -> None:
     assert CropRecipe.of(TrainSettings()) == CropRecipe(scale=(0.2, 1), ratio=(3 / 4, 4 / 3))
     assert CropRecipe.of(TrainSettings(recipe="improved")).turns
+
+
+def test_the_surface_recipe_brings_its_network_views_and_term() -> None:
+    recipe = Recipe.of(TrainSettings(recipe="surface"))
+    assert recipe.architecture == "surface"
+    assert recipe.views > 1
+    assert recipe.consistency == "infonce"
+    assert invariances(recipe.invariant_to or "") == {"light", "turn", "scale"}
+    assert (recipe.light, recipe.turns) == (1.0, True)
+    with pytest.raises(SettingsError, match=r"'surface'.*'reference'.*--recipe"):
+        Recipe.of(TrainSettings(recipe="surface", architecture="reference"))
+
+
+def test_other_invariances_change_the_surface_recipe() -> None:
+    recipe = Recipe.of(TrainSettings(recipe="surface", invariant_to="turn"))
+    assert (recipe.light, recipe.turns, recipe.one_scale) == (0.0, True, True)
+    assert Recipe.of(TrainSettings(recipe="surface", consistency="off")).consistency == "off"

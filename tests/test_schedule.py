@@ -17,7 +17,7 @@ from vaeneer.model.vae import VAE
 from vaeneer.recipes import RECIPES, Recipe
 from vaeneer.training.schedule import average_share, kl_share, learning_rate
 from vaeneer.training.state import TrainState
-from vaeneer.training.stepping import average, new_optimizer, step_where_finite
+from vaeneer.training.stepping import StepTerms, average, new_optimizer, step_where_finite
 from vaeneer.training.tally import Tally
 
 CPU = torch.device("cpu")
@@ -88,11 +88,12 @@ def test_a_loss_that_is_not_finite_leaves_weights_and_optimizer_alone() -> None:
     assert torch.allclose(moved, torch.full_like(moved, 1e-3), rtol=1e-3), "Adam's first step"
 
 
-def terms(*reconstruction: float) -> tuple[ElboTerms, Batch]:
+def terms(*reconstruction: float) -> tuple[StepTerms, Batch]:
     values = torch.tensor(reconstruction)
     pixels = torch.zeros(len(values), 3, 2, 2, dtype=torch.uint8)
     indices = tuple(range(len(values)))
-    return ElboTerms(values, 0.5 * values), Batch(pixels, indices, values.double() / 4)
+    found = StepTerms(ElboTerms(values, 0.5 * values), None)
+    return found, Batch(pixels, indices, values.double() / 4)
 
 
 def test_a_tally_is_exact_and_begins_again() -> None:

@@ -61,11 +61,15 @@ class PrepareSettings:
 class TrainSettings:
     """How a model is trained; what is left out is as the recipe says, by default the seed's."""
 
-    recipe: Literal["seed", "improved"] | None = None
-    """Values for what is left out: the seed's (default), or those found to train better."""
+    recipe: Literal["seed", "improved", "surface"] | None = None
+    """Values for what is left out: the seed's (default), those found to train better, or those for
+    latents that find the same surface again."""
 
     architecture: Literal["reference", "surface"] | None = None
-    """The network: the seed's (default), or the one made for surfaces."""
+    """The network: the seed's, or the one for surfaces; by default the recipe's, or --init's."""
+
+    init: str | None = None
+    """Start from the weights of this model (a folder, a run, a name such as surface-base)."""
 
     epochs: int | None = None
     """Passes over the training images (seed: 16)."""
@@ -111,6 +115,15 @@ class TrainSettings:
 
     light: float | None = None
     """Strength of random changes of gamma, colour and brightness; 0 is off (seed), 1 usual."""
+
+    consistency: Literal["off", "infonce", "vicreg", "kl"] | None = None
+    """Term that asks crops of one surface to agree in their latents; needs 2 views (seed: off)."""
+
+    consistency_weight: float | None = None
+    """Nats of the ELBO that one unit of the consistency term weighs (100)."""
+
+    temperature: float | None = None
+    """Of infonce: the difference of cosines that counts, such as 0.1."""
 
     beta: float = 1.0
     """Weight of the KL term in the training loss (1 is the ELBO)."""

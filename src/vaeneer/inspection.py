@@ -10,9 +10,11 @@ from typing import Any
 
 from vaeneer.data.folder import open_data_set, open_folder
 from vaeneer.errors import DataError
+from vaeneer.measuring.collapse import diagnose
 from vaeneer.model.box import box_model, box_names
 from vaeneer.model.checkpoint import read_card
 from vaeneer.model.readout_files import readout_facts
+from vaeneer.toml_settings import read_sections
 from vaeneer.training.run_folder import RunFolder, read_metrics
 
 
@@ -64,14 +66,24 @@ def _run_facts(run: RunFolder) -> dict[str, Any]:
         "epochs": len(lines),
     }
     if lines:
-        best = min(lines, key=lambda line: float(line["valid"]["elbo_loss"]))
+        best = min(lines, key=lambda line: _trained_loss(line["valid"]))
+        beta = float(_trained_with(run).get("beta", 1.0))
         facts |= {
+            "latents": str(diagnose(lines[-1]["valid"], beta)),
             "best_epoch": best["epoch"],
             "best_valid": best["valid"],
             "last_train": lines[-1]["train"],
             "seconds": lines[-1]["seconds"],
         }
     return facts
+
+
+def _trained_loss(valid: dict[str, Any]) -> float:
+    return float(valid.get("trained_loss", valid["elbo_loss"]))  # older runs have but the second
+
+
+def _trained_with(run: RunFolder) -> dict[str, Any]:
+    return read_sections(run.config).get("train", {})
 
 
 def _model_facts(folder: Path) -> dict[str, Any]:

@@ -39,6 +39,9 @@ class Recipe:
     crop_scale_max: float = 1.0
     crop_ratio_min: float = 3 / 4
     crop_ratio_max: float = 4 / 3
+    consistency: Literal["off", "infonce", "vicreg", "kl"] = "off"
+    consistency_weight: float = 100.0
+    temperature: float = 0.1
 
     @classmethod
     def of(cls, settings: TrainSettings) -> Recipe:
@@ -110,10 +113,21 @@ _IMPROVED = Recipe(
 _IMPROVED_SURFACE = dataclasses.replace(
     _IMPROVED, architecture="surface", epochs=24, learning_rate=1e-3
 )
+_SURFACE = dataclasses.replace(
+    _IMPROVED_SURFACE,
+    batch_size=32,
+    views=4,
+    invariant_to="light,turn,scale",
+    light=USUAL_LIGHT,
+    crop_scale_min=WIDE_SCALE_MIN,
+    consistency="infonce",
+    consistency_weight=300.0,
+)
 RECIPES = {
     ("seed", "reference"): Recipe(),
     ("seed", "surface"): Recipe(architecture="surface"),
     ("improved", "reference"): _IMPROVED,
     ("improved", "surface"): _IMPROVED_SURFACE,
+    ("surface", "surface"): _SURFACE,
 }
 """The values of each recipe for each architecture; the first one named is the recipe's own."""

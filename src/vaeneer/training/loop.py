@@ -14,7 +14,8 @@ from torch import Tensor
 from vaeneer.config import TrainSettings
 from vaeneer.data.loading import to_unit
 from vaeneer.errors import NonFiniteLossError, TrainingInterrupted
-from vaeneer.model.losses import ElboTerms, elbo_terms
+from vaeneer.model.consistency import consistency_of
+from vaeneer.model.losses import elbo_terms
 from vaeneer.progress import Progress, Silent
 from vaeneer.training.finishing import finish_epoch, finish_run
 from vaeneer.training.graphs import Step, graphed
@@ -23,7 +24,7 @@ from vaeneer.training.run import Run
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.starting import start_run
 from vaeneer.training.state import save_state
-from vaeneer.training.stepping import average, step_where_finite
+from vaeneer.training.stepping import StepTerms, average, step_where_finite
 from vaeneer.training.tally import Tally
 
 SECONDS_BETWEEN_FIGURES = 1.0
@@ -95,10 +96,13 @@ def train(
     )
 
 
-def take_step(run: Run, pixels: Tensor, noise: Tensor, weights: Tensor) -> ElboTerms:
+def take_step(
+    run: Run, pixels: Tensor, noise: Tensor, weights: Tensor, assets: Tensor
+) -> StepTerms:
     """One optimizer step. Nothing in it waits for the device, so that CUDA can capture it.
 
-    pixels: (B, 3, 254, 254) uint8; noise: (B, 512) float32; weights: (3,), `Run.weights`.
+    pixels: (B, 3, 254, 254) uint8; noise: (B, latent) float32; weights: (3,), `Run.weights`;
+    assets: (B,), `Run.assets`.
     A loss that is not finite leaves the network's weights as they were.
     """
     learning_rate, kl_weight, average_share = weights.unbind()
@@ -107,6 +111,9 @@ def take_step(run: Run, pixels: Tensor, noise: Tensor, weights: Tensor) -> ElboT
         output = run.vae(images, noise=noise)
     terms = elbo_terms(output, images, run.settings.loss)  # each (B,), nats
     loss = terms.total_nats(kl_weight).mean()
+    apart = consistency_of(output, assets, run.recipe, run.vae.texture_size)  # (B,), or None
+    if apart is not None:
+        loss = loss + run.recipe.consistency_weight * apart.mean()
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if run.recipe.clip_norm:
@@ -114,12 +121,12 @@ def take_step(run: Run, pixels: Tensor, noise: Tensor, weights: Tensor) -> ElboT
     step_where_finite(run.optimizer, learning_rate, loss)
     if run.averaged is not None:
         average(run.averaged, run.vae, average_share)
-    return terms.detach()
+    return StepTerms(terms.detach(), None if apart is None else apart.detach())
 
 
 def train_epoch(run: Run, step: Step, stop: StopRequest, progress: Progress) -> None:
     """Train on what is left of the current epoch, adding to the sums of `run.state`."""
-    state, tally = run.state, Tally(run.device)
+    state, tally = run.state, Tally(run.device, consistency=run.recipe.consistency != "off")
     pause = SECONDS_BETWEEN_FIGURES if run.device.type == "cuda" else 0.0
     title = f"epoch {state.epoch + 1}/{run.recipe.epochs}"
     saved = told = time.monotonic()
@@ -127,7 +134,8 @@ def train_epoch(run: Run, step: Step, stop: StopRequest, progress: Progress) -> 
     with progress.bar(title, total=run.crops_per_epoch, unit="images") as bar:
         bar.advance(int(state.sums.get("images", 0)))
         for batch in run.crops.batches(run.groups_to_do(), run.crop_numbers()):
-            terms = step(batch.pixels, run.noise(len(batch.indices)), run.weights())
+            inputs = batch.pixels, run.noise(len(batch.indices)), run.weights()
+            terms = step(*inputs, run.assets(batch.indices))
             tally.add(terms, batch, state.step)
             state.step += 1
             state.batches_done += 1

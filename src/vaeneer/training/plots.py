@@ -27,6 +27,9 @@ def draw_epoch(folder: RunFolder, vae: VAE, valid: Pack, found: Measurements, se
     draw_training_loss(lines, plots / "training-loss.png")
     draw_validation(lines, plots / "validation.png")
     draw_kl_per_latent(found, plots / "kl-per-latent.png")
+    draw_active_units(lines, plots / "active-units.png")
+    if lines[-1]["train"]["consistency"] is not None:
+        draw_consistency(lines, plots / "consistency.png")
     draw_reconstructions(vae, valid, plots / "reconstructions.png")
     draw_samples(vae, plots / "samples.png", seed)
 
@@ -75,6 +78,38 @@ def draw_kl_per_latent(found: Measurements, path: Path) -> Path:
     axes.plot(np.arange(1, len(kl) + 1), np.maximum(kl, 1e-6), color=TRAIN)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    return save_chart(figure, path)
+
+
+def draw_active_units(lines: Lines, path: Path) -> Path:
+    """Latents that vary from image to image, after each epoch; a collapse is a fall to 0."""
+    valid = lines[-1]["valid"]
+    figure, axes = new_chart(
+        f"Active units: {valid['active_units']} after epoch {len(lines)}", "epoch", "latents"
+    )
+    curves = (("active_units", "all latents", VALID), ("texture_active_units", "texture", TRAIN))
+    for name, label, color in curves:
+        counts = [line["valid"].get(name) for line in lines]
+        if counts[-1] is not None:
+            axes.plot(_epochs(lines), counts, marker=".", color=color, label=label)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    return save_chart(figure, path)
+
+
+def draw_consistency(lines: Lines, path: Path) -> Path:
+    """How far apart crops of one surface are, by the term that the run trains with."""
+    figure, axes = new_chart(
+        f"Consistency term: {lines[-1]['train']['consistency']:.3f} after epoch {len(lines)}",
+        "epoch",
+        "consistency / crop",
+    )
+    for side, color in (("train", TRAIN), ("valid", VALID)):
+        terms = [line[side]["consistency"] for line in lines]
+        axes.plot(_epochs(lines), terms, marker=".", color=color, label=side)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
     return save_chart(figure, path)
 
 

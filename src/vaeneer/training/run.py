@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,7 @@ from vaeneer.config import TrainSettings
 from vaeneer.data.crops import COLUMNS
 from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.data.packs import Pack
-from vaeneer.data.views import OneScale, Rows, Views
+from vaeneer.data.views import Ints, OneScale, Rows, Views
 from vaeneer.errors import ImageFileError
 from vaeneer.model.card import ModelCard
 from vaeneer.model.vae import VAE
@@ -43,6 +44,8 @@ class Run:
     state: TrainState
     card: ModelCard
     """What is known of the model before it is trained."""
+    valid_crops: PackedCrops | None = None
+    """Where crops of one surface shall agree: those of the validation images."""
 
     @property
     def device(self) -> torch.device:
@@ -67,9 +70,7 @@ class Run:
     @cached_property
     def views(self) -> Views:
         """Which crops are views of one surface."""
-        several = self.recipe.views > 1
-        assets = self.train.table["asset"].to_pylist() if several else range(len(self.train))
-        return Views(assets, self.recipe.views)
+        return views_of(self.train, self.recipe.views)
 
     @property
     def crops_per_epoch(self) -> int:
@@ -96,6 +97,14 @@ class Run:
         generator = step_generator(self.settings.seed, self.state.step)
         return self._sent(torch.randn(count, self.vae.latent_size, generator=generator))
 
+    def assets(self, images: Sequence[int]) -> Tensor:
+        """The asset of each image as a number, (n,) int64: equal for one surface."""
+        return self.sent(self.views.assets_of(images))
+
+    def sent(self, numbers: Ints) -> Tensor:
+        """Numbers on the device."""
+        return self._sent(torch.from_numpy(numbers))
+
     def weights(self) -> Tensor:
         """Step size, weight of the KL term and share of the average kept, of the current step."""
         step, recipe = self.state.step, self.recipe
@@ -107,3 +116,9 @@ class Run:
         if self.device.type == "cuda":
             return values.pin_memory().to(self.device, non_blocking=True)
         return values
+
+
+def views_of(pack: Pack, count: int) -> Views:
+    """The crops of a pack's images, `count` views of each surface in a step."""
+    several = count > 1  # else nobody asks whose an image is
+    return Views(pack.table["asset"].to_pylist() if several else range(len(pack)), count)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-
-import torch
 
 from vaeneer.config import TrainSettings, require
 from vaeneer.data.crops import CropRecipe
@@ -17,14 +16,18 @@ from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder
-from vaeneer.model.architectures import build
 from vaeneer.model.card import ModelCard
-from vaeneer.model.initialisation import scaled_start
-from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
 from vaeneer.recipes import Recipe
-from vaeneer.runtime import choose_device, choose_precision, core_count, describe_device
+from vaeneer.runtime import (
+    Precision,
+    choose_device,
+    choose_precision,
+    core_count,
+    describe_device,
+)
 from vaeneer.training.events import require_tensorboard
+from vaeneer.training.first_weights import started_network, with_init, with_place_of_init
 from vaeneer.training.run import Run
 from vaeneer.training.run_folder import RunFolder, check_same_data, settings_to_resume
 from vaeneer.training.state import TrainState, load_state, save_state
@@ -42,24 +45,25 @@ def start_run(
 ) -> Run:
     """Begin a run, or go on with the one in `folder` where `resume` is set and there is one."""
     goes_on = resume and folder.state.is_file()
-    if goes_on:
-        settings = settings_to_resume(folder, settings)
+    settings = with_place_of_init(settings)
+    settings = settings_to_resume(folder, settings) if goes_on else with_init(settings)
     check_settings(settings)
     recipe = Recipe.of(settings)
     precision = choose_precision(settings.precision, choose_device(settings.device))
-    settings = replace(
-        settings,
-        recipe=settings.recipe or "seed",
-        architecture=recipe.architecture,
-        precision=precision.name,
-    )
+    settings = written_out(settings, recipe, precision)
     sides = open_data_set(data)
     if not goes_on:
-        claim_folder(folder.root, overwrite=overwrite, inputs=[data])
+        inputs = [data] if settings.init is None else [data, Path(settings.init)]
+        claim_folder(folder.root, overwrite=overwrite, inputs=inputs)
     crops = CropRecipe.of(settings)
     train = packed(sides.train, PackLayout(crops.source_side_px), settings, progress)
     valid = packed(sides.valid, PackLayout(crops.side_px, square=True), settings, progress)
-    vae = started_network(settings, recipe, train).to(precision.device)
+    cut = partial(PackedCrops, device=precision.device, workers=settings.workers)
+    valid_crops = None
+    if recipe.consistency != "off":
+        source = packed(sides.valid, PackLayout(crops.source_side_px), settings, progress)
+        valid_crops = cut(source, crops)
+    vae = started_network(settings, recipe, None if goes_on else train).to(precision.device)
     run = Run(
         folder=folder,
         settings=settings,
@@ -67,7 +71,8 @@ def start_run(
         train=train,
         valid=valid,
         precision=precision,
-        crops=PackedCrops(train, crops, precision.device, workers=settings.workers),
+        crops=cut(train, crops),
+        valid_crops=valid_crops,
         vae=vae,
         averaged=deepcopy(vae).eval() if recipe.averaging else None,
         optimizer=new_optimizer(vae, recipe, precision.device),
@@ -79,17 +84,32 @@ def start_run(
             data={"fingerprint": train.fingerprint(), "images": len(train)},
         ),
     )
-    if goes_on:
-        go_on(run, data)
-    else:
-        begin(run, data)
+    go_on(run, data) if goes_on else begin(run, data)
+    say_start(run, progress)
+    return run
+
+
+def written_out(settings: TrainSettings, recipe: Recipe, precision: Precision) -> TrainSettings:
+    """The settings with what was chosen for them, as config.toml keeps them."""
+    return replace(
+        settings,
+        recipe=settings.recipe or "seed",
+        architecture=recipe.architecture,
+        precision=precision.name,
+    )
+
+
+def say_start(run: Run, progress: Progress) -> None:
+    """Which files were skipped, and what is trained on what."""
     for error in run.skipped:
         progress.say(f"skipped {error}")
+    of, recipe = run.settings.init, run.recipe
+    views = f", {recipe.views} crops of each" if recipe.views > 1 else ""
     progress.say(
-        f"{recipe.architecture} network, recipe {settings.recipe}, {recipe.epochs} epochs of"
-        f" {len(train)} images on {describe_device(precision.device, precision.name)}"
+        f"{recipe.architecture} network{f' of {of}' if of else ''}, recipe {run.settings.recipe},"
+        f" {recipe.epochs} epochs of {len(run.train)} images{views} on"
+        f" {describe_device(run.device, run.precision.name)}"
     )
-    return run
 
 
 def packed(
@@ -106,15 +126,6 @@ def packed(
     if pack.decoded:
         progress.say(f"decoded {pack.decoded} images of {folder.root} in {pack.seconds:.1f} s")
     return pack
-
-
-def started_network(settings: TrainSettings, recipe: Recipe, train: Pack) -> VAE:
-    """A network with the first weights that the recipe asks for, drawn from the seed."""
-    vae = build(recipe.architecture, seed=settings.seed)
-    if recipe.start == "scaled":
-        red, green, blue = (min(max(channel, 0.01), 0.99) for channel in train.mean_rgb)
-        scaled_start(vae, (red, green, blue), torch.Generator().manual_seed(settings.seed))
-    return vae
 
 
 def begin(run: Run, data: Path) -> None:
@@ -154,12 +165,23 @@ def check_settings(settings: TrainSettings) -> None:
             f"views is {recipe.views}, so a step of {recipe.batch_size} crops holds fewer than two"
             f" surfaces; use a batch_size of {2 * recipe.views} or more."
         )
+    require(recipe, consistency_weight=0)
     for name, value in (
+        ("temperature", recipe.temperature),
         ("learning_rate", recipe.learning_rate),
         ("state_every_minutes", settings.state_every_minutes),
     ):
         if not value > 0:
             raise SettingsError(f"{name} is {value}; use more than 0.")
+    if recipe.consistency not in ("off", "infonce", "vicreg", "kl"):
+        raise SettingsError(
+            f"consistency is {recipe.consistency!r}; use off, infonce, vicreg or kl."
+        )
+    if recipe.consistency != "off" and recipe.views < 2:
+        raise SettingsError(
+            f"consistency is {recipe.consistency}, which compares crops of one surface, and views"
+            f" is {recipe.views}; use --views 2 or more."
+        )
     for name in ("warmup", "final_rate", "kl_warmup", "averaging"):
         share = getattr(recipe, name)
         if not 0 <= share <= 1:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 
+from vaeneer.model.losses import ElboTerms
 from vaeneer.model.vae import VAE
 from vaeneer.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class StepTerms:
+    """What a step found, without its graph: a number for each crop, (B,) float32."""
+
+    elbo: ElboTerms
+    consistency: Tensor | None
+    """Where the recipe has such a term."""
 
 
 def new_optimizer(vae: VAE, recipe: Recipe, device: torch.device) -> AdamW:

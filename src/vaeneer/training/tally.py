@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from vaeneer.data.loading import Batch
-from vaeneer.model.losses import ElboTerms
 from vaeneer.training.state import TrainState
+from vaeneer.training.stepping import StepTerms
 
 _NAMES = ("reconstruction", "kl", "entropy")
 
@@ -14,15 +14,19 @@ _NAMES = ("reconstruction", "kl", "entropy")
 class Tally:
     """Sums (not means, so that averages are exact) over the steps since the last reading."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(len(_NAMES), dtype=torch.float64, device=device)
+    def __init__(self, device: torch.device, *, consistency: bool = False) -> None:
+        """consistency: whether the steps have such a term."""
+        self._names = (*_NAMES, "consistency") if consistency else _NAMES
+        self._sums = torch.zeros(len(self._names), dtype=torch.float64, device=device)
         self._bad_step = torch.tensor(-1, device=device)
         self._images = 0
 
     @torch.no_grad()
-    def add(self, terms: ElboTerms, batch: Batch, step: int) -> None:
+    def add(self, terms: StepTerms, batch: Batch, step: int) -> None:
         """Add a step's figures; remember the first step whose loss is not finite."""
-        columns = (terms.reconstruction_nats, terms.kl_nats, batch.entropy_nats)
+        columns = [terms.elbo.reconstruction_nats, terms.elbo.kl_nats, batch.entropy_nats]
+        if terms.consistency is not None:
+            columns.append(terms.consistency)
         sums = torch.stack([column.double().sum() for column in columns])
         first_bad = ~sums.isfinite().all() & (self._bad_step < 0)
         self._bad_step = torch.where(first_bad, step, self._bad_step)
@@ -34,7 +38,7 @@ class Tally:
         if not self._images:
             return None
         bad_step = int(self._bad_step)
-        state.add(images=self._images, **dict(zip(_NAMES, self._sums.tolist(), strict=True)))
+        state.add(images=self._images, **dict(zip(self._names, self._sums.tolist(), strict=True)))
         self._sums.zero_()
         self._images = 0
         return bad_step if bad_step >= 0 else None
