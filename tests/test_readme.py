@@ -19,6 +19,7 @@ LESS = {
     "synthesize": ["--count", "21", "--side-px", "96"],
     "train": ["--epochs", "1"],
     "similarity": ["--rounds", "1", "--bootstrap", "10"],
+    "calibrate": ["--draws", "1"],
 }
 """What the test adds to a command so that it is quick; nothing that the README says is changed."""
 
@@ -44,7 +45,7 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
             assert run([*arguments, *LESS.get(arguments[0], [])]) == 0, arguments
             ran.append(arguments[0])
     assert ran == [
-        "demo", "synthesize", "prepare", "train", "evaluate", "similarity", "embed",
+        "demo", "synthesize", "prepare", "train", "evaluate", "similarity", "calibrate", "embed",
         "sample", "reconstruct", "info", "import-weights",
     ]  # fmt: skip
     for path in ("vaeneer-demo/report.html", "data/train", "run/best", "samples.png", "model"):

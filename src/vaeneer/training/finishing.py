@@ -8,11 +8,11 @@ from typing import Any
 
 from vaeneer.errors import NonFiniteLossError
 from vaeneer.measuring.measurement import measure
-from vaeneer.model.checkpoint import load, save
-from vaeneer.model.latents import latent_mean
+from vaeneer.model.checkpoint import save
 from vaeneer.progress import Progress
 from vaeneer.training.events import write_events
 from vaeneer.training.figures import epoch_line, spoken
+from vaeneer.training.finished_models import finish_models
 from vaeneer.training.plots import draw_epoch
 from vaeneer.training.run import Run
 from vaeneer.training.run_folder import read_metrics
@@ -63,17 +63,6 @@ def history(run: Run, epoch: int) -> dict[str, Any]:
 
 
 def finish_run(run: Run, progress: Progress) -> dict[str, Any]:
-    """Note in the kept models the mean latent of training crops; return the last figures."""
-    for folder in (run.folder.best, run.folder.last):
-        vae = load(folder, device=run.device)
-        if vae.card.latent_mean is None:
-            mean = latent_mean(
-                vae,
-                run.crops,
-                precision=run.precision,
-                progress=progress,
-                seed=run.settings.seed,
-                batch_size=run.recipe.batch_size,
-            )
-            save(vae, folder, card=replace(vae.card, latent_mean=mean))
+    """Finish the kept models; return the last figures."""
+    finish_models(run, progress)
     return read_metrics(run.folder.root)[-1]

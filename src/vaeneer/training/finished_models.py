@@ -1,0 +1,63 @@
+"""What the kept models of a run learn of their latents at its end: their mean, and a read-out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vaeneer.config import CalibrateSettings
+from vaeneer.data.folder import open_folder
+from vaeneer.data.packs import Pack, PackLayout, open_pack
+from vaeneer.data.square_views import SOURCE_SIDE_PX
+from vaeneer.measuring.calibration import fit_similarity
+from vaeneer.model.checkpoint import load, save
+from vaeneer.model.latents import latent_mean
+from vaeneer.model.vae import VAE
+from vaeneer.progress import Progress
+from vaeneer.training.run import Run
+
+MOST_IMAGES = 512
+"""Images of each side that a read-out is fitted to at the end of a run; `calibrate` takes more."""
+_MOST_DECODED = 2000  # validation images that are decoded once more, larger than `evaluate` does
+
+
+def finish_models(run: Run, progress: Progress) -> None:
+    """Note in the best and the last model the mean latent of training crops and the read-out."""
+    done: dict[object, VAE] = {}
+    for folder in (run.folder.best, run.folder.last):
+        vae = load(folder, device=run.device)
+        if vae.card.latent_mean is None or vae.readout is None:
+            epochs = vae.card.training.get("epochs")  # best and last are often one and the same
+            done[epochs] = done.get(epochs) or _finished(run, vae, progress)
+            save(done[epochs], folder)
+
+
+def _finished(run: Run, vae: VAE, progress: Progress) -> VAE:
+    seed, batch_size = run.settings.seed, run.recipe.batch_size
+    mean = latent_mean(
+        vae,
+        run.crops,
+        precision=run.precision,
+        progress=progress,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    vae.card = replace(vae.card, latent_mean=mean)
+    settings = CalibrateSettings(max_images=MOST_IMAGES, seed=seed)
+    vae.readout, vae.calibration = fit_similarity(
+        vae, run.train, _larger_valid(run, progress), settings, run.precision, progress
+    )
+    return vae
+
+
+def _larger_valid(run: Run, progress: Progress) -> Pack | None:
+    """The validation images large enough for crops; of very many, none, to save the time."""
+    if len(run.valid) > _MOST_DECODED:
+        return None
+    folder, cache = open_folder(run.valid.folder_root), run.settings.cache
+    return open_pack(
+        folder,
+        PackLayout(SOURCE_SIDE_PX),
+        cache=cache,
+        workers=run.settings.workers,
+        progress=progress,
+    )
