@@ -24,6 +24,8 @@ from vaeneer.cli.app import app
 from vaeneer.cli_reference import check, main, text
 from vaeneer.config import (
     BenchSettings,
+    CalibrateSettings,
+    EmbedSettings,
     EvaluateSettings,
     PrepareSettings,
     SimilaritySettings,
@@ -37,11 +39,13 @@ from vaeneer.demonstration import DemoReport
 from vaeneer.generating.drawing import PictureReport
 from vaeneer.inspection import InfoReport
 from vaeneer.measuring import evaluation
+from vaeneer.measuring.calibration import CalibrationReport
 from vaeneer.measuring.evaluation import EvaluationReport
 from vaeneer.measuring.measurement import Measurements
 from vaeneer.measuring.similarity import SimilarityFigures, SimilarityReport
 from vaeneer.model.card import ModelCard
 from vaeneer.model.importing import ImportReport
+from vaeneer.model.probability import Calibration
 from vaeneer.recipes import RECIPES, Recipe
 from vaeneer.training.figures import epoch_line
 from vaeneer.training.loop import TrainReport
@@ -133,6 +137,8 @@ def test_each_command_is_in_the_quick_start_or_the_readme(command: str) -> None:
         ("evaluate", EvaluateSettings),
         ("similarity", SimilaritySettings),
         ("bench", BenchSettings),
+        ("calibrate", CalibrateSettings),
+        ("embed", EmbedSettings),
     ],
 )
 def test_each_setting_is_in_the_reference(command: str, settings: type) -> None:
@@ -142,7 +148,12 @@ def test_each_setting_is_in_the_reference(command: str, settings: type) -> None:
 
 
 def test_the_table_of_recipes_is_that_of_the_code() -> None:
-    columns = [("seed", "reference"), ("improved", "reference"), ("improved", "surface")]
+    columns = [
+        ("seed", "reference"),
+        ("improved", "reference"),
+        ("improved", "surface"),
+        ("surface", "surface"),
+    ]
     for field in fields(Recipe):
         values = [getattr(RECIPES[column], field.name) for column in columns]
         shown = ["yes" if v is True else "no" if v is False else str(v) for v in values]
@@ -164,6 +175,7 @@ def test_the_table_of_recipes_is_that_of_the_code() -> None:
         ("evaluation.json", EvaluationReport, set()),
         ("similarity.json", SimilarityReport, set()),
         ("similarity.json: representations", SimilarityFigures, set()),
+        ("readout.json: calibration", Calibration, set()),
         ("bench.json", BenchReport, set()),
         ("bench.json: ceilings", Ceilings, set()),
         ("bench.json: network", NetworkFigures, set()),
@@ -237,6 +249,7 @@ def test_each_signature_is_as_in_the_code(name: str) -> None:
         ("sample", PictureReport),
         ("info", InfoReport),
         ("bench", BenchReport),
+        ("CalibrationReport", CalibrationReport),
         ("import_weights", ImportReport),
         ("demo", DemoReport),
     ],

@@ -173,10 +173,10 @@ def test_overwrite_never_deletes_the_model_to_start_from(whole: Path, data_set: 
 def test_a_collapsed_run_is_told_with_a_remedy(data_set: Path, tmp_path: Path, whole: Path) -> None:
     settings = replace(SURFACE, beta=1e5, epochs=4, learning_rate=0.03, consistency="off", views=1)
     train(data_set, out=tmp_path / "run", settings=settings)
-    told = info(tmp_path / "run").facts["latents"]
+    told = info(tmp_path / "run").facts["diagnosis"]
     assert told.startswith("collapsed")
     assert "--beta, which is 100000" in told
-    assert info(whole).facts["latents"].startswith("healthy")
+    assert info(whole).facts["diagnosis"].startswith("healthy")
 
 
 def test_an_old_run_is_read_without_the_new_figures(whole: Path, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_an_old_run_is_read_without_the_new_figures(whole: Path, tmp_path: Path)
         del line["valid"]["trained_loss"], line["valid"]["consistency"]
     (old / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     facts = info(old).facts
-    assert facts["latents"].startswith("healthy")
+    assert facts["diagnosis"].startswith("healthy")
     assert facts["best_epoch"] in (1, 2)
 
 

@@ -69,7 +69,7 @@ def _run_facts(run: RunFolder) -> dict[str, Any]:
         best = min(lines, key=lambda line: _trained_loss(line["valid"]))
         beta = float(_trained_with(run).get("beta", 1.0))
         facts |= {
-            "latents": str(diagnose(lines[-1]["valid"], beta)),
+            "diagnosis": str(diagnose(lines[-1]["valid"], beta)),
             "best_epoch": best["epoch"],
             "best_valid": best["valid"],
             "last_train": lines[-1]["train"],

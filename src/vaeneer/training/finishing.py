@@ -10,6 +10,7 @@ from vaeneer.errors import NonFiniteLossError
 from vaeneer.measuring.measurement import measure
 from vaeneer.model.checkpoint import save
 from vaeneer.progress import Progress
+from vaeneer.training.agreement import valid_consistency
 from vaeneer.training.events import write_events
 from vaeneer.training.figures import epoch_line, spoken
 from vaeneer.training.finished_models import finish_models
@@ -31,16 +32,25 @@ def finish_epoch(run: Run, progress: Progress) -> None:
         title="validating",
         progress=progress,
     )
-    line = epoch_line(run.state, run.settings.loss, found, run.card.training_mean_rgb)
-    epoch, elbo = line["epoch"], line["valid"]["elbo_loss"]
-    if not math.isfinite(elbo):
+    apart = valid_consistency(run, progress)
+    line = epoch_line(
+        run.state,
+        run.settings.loss,
+        found,
+        run.card.training_mean_rgb,
+        texture_size=run.kept.texture_size,
+        valid_consistency=apart,
+        consistency_weight=run.recipe.consistency_weight,
+    )
+    epoch, loss = line["epoch"], line["valid"]["trained_loss"]
+    if not math.isfinite(loss):
         raise NonFiniteLossError(
-            f"The validation loss became {elbo} after epoch {epoch}; the last good state is in"
+            f"The validation loss became {loss} after epoch {epoch}; the last good state is in"
             f" {run.folder.state}. Start again with a smaller --learning-rate."
         )
     card = replace(run.card, figures=line["valid"], training=history(run, epoch))
-    if run.state.best_loss is None or elbo < run.state.best_loss:
-        run.state.best_loss, run.state.best_epoch = elbo, epoch
+    if run.state.best_loss is None or loss < run.state.best_loss:
+        run.state.best_loss, run.state.best_epoch = loss, epoch
         save(run.kept, run.folder.best, card=card)
     save(run.kept, run.folder.last, card=card)
     if epoch % run.settings.checkpoint_every == 0:
