@@ -72,13 +72,15 @@ def evaluate(model: str, folder: str, quality: bool) -> dict[str, Any]:
 
 
 def embed(model: str, folder: str, out: str) -> dict[str, Any]:
-    """`embed`, the model's loading and the Parquet file with it."""
+    """`embed` of latents, as the seed has them, with the model's loading and the Parquet file."""
     try:
+        from vaeneer.config import EmbedSettings
         from vaeneer.library.embedding import embed as embed_folder
     except ImportError as error:
         return {"missing": str(error)}
     started = time.perf_counter()
-    images = embed_folder(model, folder, out=out, overwrite=True).images
+    settings = EmbedSettings(vectors="latent")
+    images = embed_folder(model, folder, out=out, settings=settings, overwrite=True).images
     return _rate(images, time.perf_counter() - started)
 
 

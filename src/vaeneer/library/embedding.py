@@ -16,9 +16,11 @@ from vaeneer.config import EmbedSettings, require
 from vaeneer.data.folder import open_folder
 from vaeneer.data.loading import chunks, load_batches
 from vaeneer.data.packs import Pack, PackLayout, open_pack
-from vaeneer.errors import ModelFileError, OutputExistsError
+from vaeneer.data.square_views import SOURCE_SIDE_PX
+from vaeneer.errors import ModelFileError, OutputExistsError, SettingsError
 from vaeneer.files import replacing
 from vaeneer.model.checkpoint import load
+from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
 from vaeneer.runtime import Precision, choose_device, choose_precision, describe_device
@@ -34,7 +36,8 @@ class EmbedReport:
     images: int
     dimensions: int
     representation: str
-    """mean: the posterior mean of the whole image; centred: less the mean of the training crops."""
+    """embedding: unit vectors for search. Of latents, mean: the posterior mean of the whole image;
+    centred: less the mean of the training crops."""
     device: str
     skipped: dict[str, str]
     """Files that could not be read, with the reason."""
@@ -56,15 +59,17 @@ def embed(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> EmbedReport:
-    """Write the latent of every image of a folder to a Parquet file, one row for each image.
+    """Write a vector of every image of a folder to a Parquet file, one row for each image.
 
-    model: a model folder, a run (its best model) or a name in the box.
-    Columns: file, asset, category and vector (512 float32): the posterior mean of the whole image, less the mean latent of the training
-    crops where the model knows it. Raises ModelFileError, DataError, OutputExistsError or
-    SettingsError.
+    model: a model folder, a run (its best model) or a name in the box. Columns: file, asset,
+    category and vector: the `Embedder`'s unit vector (D float32), or with `vectors="latent"` the
+    posterior mean of the whole image, less the mean latent of the training crops where the model
+    knows it. Raises ModelFileError, DataError, OutputExistsError or SettingsError.
     """
     settings = settings or EmbedSettings()
     require(settings, batch_size=1)
+    if settings.vectors not in ("embedding", "latent"):
+        raise SettingsError(f"vectors is {settings.vectors!r}; use embedding or latent.")
     progress = progress or Silent()
     started = time.monotonic()
     target = Path(out)
@@ -72,15 +77,25 @@ def embed(
         raise OutputExistsError(f"{target} exists; name another file, or pass --overwrite.")
     precision = choose_precision(settings.precision, choose_device(settings.device))
     vae = load(model, device=precision.device)
-    layout = PackLayout(vae.image_side_px, square=True)
+    searched = settings.vectors == "embedding"
+    layout = PackLayout(SOURCE_SIDE_PX) if searched else PackLayout(vae.image_side_px, square=True)
+    embedder = Embedder(
+        vae,
+        name=str(model),
+        precision=precision,
+        views=settings.views,
+        batch_size=settings.batch_size,
+    )
     pack = open_pack(open_folder(folder), layout, cache=settings.cache, progress=progress)
     decoded = time.monotonic()
-    vectors = embedded(vae, pack, precision, batch_size=settings.batch_size, progress=progress)
+    if searched:
+        vectors, _ = embedder.embed_each(pack.image, len(pack), progress=progress)
+        representation = "embedding"
+    else:
+        vectors, representation = _latents(vae, pack, precision, settings, progress)
     embedding_seconds = time.monotonic() - decoded
     if not np.isfinite(vectors).all():
         raise ModelFileError(f"{model} gives latents that are not finite; its weights are broken.")
-    if vae.card.latent_mean is not None:
-        vectors = vectors - np.asarray(vae.card.latent_mean, np.float32)
     write_vectors(target, pack, vectors)
     return EmbedReport(
         out=str(target),
@@ -88,12 +103,22 @@ def embed(
         folder=str(folder),
         images=len(pack),
         dimensions=vectors.shape[1],
-        representation="mean" if vae.card.latent_mean is None else "centred",
+        representation=representation,
         device=describe_device(precision.device, precision.name),
         skipped={str(error.path): error.reason for error in pack.skipped},
         images_per_second=len(pack) / max(embedding_seconds, 1e-9),
         seconds=time.monotonic() - started,
     )
+
+
+def _latents(
+    vae: VAE, pack: Pack, precision: Precision, settings: EmbedSettings, progress: Progress
+) -> tuple[NDArray[np.float32], str]:
+    """The latents of whole images, and what they are: centred where the centre is known."""
+    mu = embedded(vae, pack, precision, batch_size=settings.batch_size, progress=progress)
+    if vae.card.latent_mean is None:
+        return mu, "mean"
+    return mu - np.asarray(vae.card.latent_mean, np.float32), "centred"
 
 
 def embedded(

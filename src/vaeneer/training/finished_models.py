@@ -17,6 +17,8 @@ from vaeneer.training.run import Run
 
 MOST_IMAGES = 512
 """Images of each side that a read-out is fitted to at the end of a run; `calibrate` takes more."""
+DRAWS = {"best": 4, "last": 1}
+"""How often their four crops are drawn: the best model is the one that is used."""
 _MOST_DECODED = 2000  # validation images that are decoded once more, larger than `evaluate` does
 
 
@@ -27,11 +29,11 @@ def finish_models(run: Run, progress: Progress) -> None:
         vae = load(folder, device=run.device)
         if vae.card.latent_mean is None or vae.readout is None:
             epochs = vae.card.training.get("epochs")  # best and last are often one and the same
-            done[epochs] = done.get(epochs) or _finished(run, vae, progress)
+            done[epochs] = done.get(epochs) or _finished(run, vae, DRAWS[folder.name], progress)
             save(done[epochs], folder)
 
 
-def _finished(run: Run, vae: VAE, progress: Progress) -> VAE:
+def _finished(run: Run, vae: VAE, draws: int, progress: Progress) -> VAE:
     seed, batch_size = run.settings.seed, run.recipe.batch_size
     mean = latent_mean(
         vae,
@@ -42,7 +44,7 @@ def _finished(run: Run, vae: VAE, progress: Progress) -> VAE:
         batch_size=batch_size,
     )
     vae.card = replace(vae.card, latent_mean=mean)
-    settings = CalibrateSettings(max_images=MOST_IMAGES, seed=seed)
+    settings = CalibrateSettings(max_images=MOST_IMAGES, draws=draws, seed=seed)
     vae.readout, vae.calibration = fit_similarity(
         vae, run.train, _larger_valid(run, progress), settings, run.precision, progress
     )
