@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -107,6 +108,16 @@ def test_a_tally_is_exact_and_begins_again() -> None:
     tally.move_into(state)
     assert state.sums["reconstruction"] == 14.0
     assert state.mean("kl") == 7 / 4
+
+
+def test_a_tally_keeps_the_consistency_of_steps_that_have_one() -> None:
+    tally, state = Tally(CPU, consistency=True), TrainState()
+    for value in (0.5, 1.5):
+        found, batch = terms(1.0, 3.0)
+        tally.add(replace(found, consistency=torch.full((2,), value)), batch, 0)
+    assert tally.move_into(state) is None
+    assert state.mean("consistency") == 1.0
+    assert state.mean("reconstruction") == 2.0
 
 
 def test_a_tally_tells_the_first_step_that_was_not_finite() -> None:

@@ -104,7 +104,7 @@ class TrainSettings:
     what is measured and saved (seed: 0, off)."""
 
     views: int | None = None
-    """Crops of one surface in a step, of all its images in turn (seed: 1)."""
+    """Crops of one surface in a step, of all its images in turn (seed: 1, surface: 4)."""
 
     invariant_to: str | None = None
     """What crops of one surface differ in beside their place: some of light,turn,scale, or none.
@@ -117,10 +117,11 @@ class TrainSettings:
     """Strength of random changes of gamma, colour and brightness; 0 is off (seed), 1 usual."""
 
     consistency: Literal["off", "infonce", "vicreg", "kl"] | None = None
-    """Term that asks crops of one surface to agree in their latents; needs 2 views (seed: off)."""
+    """Term that asks crops of one surface to agree in their latents; needs 2 views (seed: off,
+    surface: infonce)."""
 
     consistency_weight: float | None = None
-    """Nats of the ELBO that one unit of the consistency term weighs (100)."""
+    """Nats of the ELBO that one unit of the consistency term weighs (100; surface: 300)."""
 
     temperature: float | None = None
     """Of infonce: the difference of cosines that counts, such as 0.1."""

@@ -23,7 +23,7 @@ def train(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Train the reference network; models, metrics and plots land in a run folder.
+    """Train a network; models, metrics and plots land in a run folder.
 
     Ctrl-C leaves a state that --resume goes on from, to the bit.
 

@@ -36,18 +36,19 @@ class Views:
     def __init__(self, assets: Sequence[object], count: int) -> None:
         """assets: whose image each is; only looked at where `count` is above 1."""
         self.images, self.count = len(assets), count
-        self._next = np.arange(self.images)  # the next image of the same asset
+        self.following: Ints = np.arange(self.images)
+        """(images,): the next image of the same asset, after the last the first."""
         self.asset_numbers: Ints = np.arange(self.images)
         """(images,): equal for images of one asset."""
         if count > 1:
-            self.asset_numbers, self._next = _followed(assets)
+            self.asset_numbers, self.following = _followed(assets)
 
     def crops_of(self, anchors: Sequence[int]) -> list[int]:
         """Crop numbers: all views of the first anchor, then all of the second, ..."""
         views, image = [], np.asarray(anchors, np.int64)
         for view in range(self.count):
             views.append(view * self.images + image)
-            image = self._next[image]
+            image = self.following[image]
         crops: list[int] = np.stack(views, 1).ravel().tolist()
         return crops
 
@@ -83,8 +84,8 @@ class OneScale:
 
     def __init__(self, rows: Rows, views: Views) -> None:
         self._rows, self._views = rows, views
-        self._before = np.empty_like(views._next)
-        self._before[views._next] = np.arange(views.images)
+        self._before = np.empty_like(views.following)
+        self._before[views.following] = np.arange(views.images)
 
     def rows(self, indices: Sequence[int]) -> NDArray[np.float64]:
         """The rows of the crops with these numbers, (n, columns)."""
