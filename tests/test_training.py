@@ -141,6 +141,15 @@ def test_the_models_know_the_means_of_their_training_images(whole: Path) -> None
     assert any(value != 0 for value in card.latent_mean)
 
 
+def test_a_finished_run_can_be_searched_with(whole: Path) -> None:
+    for name in ("best", "last"):
+        vae = load(whole / name)
+        assert vae.readout is not None
+        assert vae.readout.data["images"] == 10
+        assert vae.calibration is not None
+        assert vae.calibration.images == 4
+
+
 def test_config_toml_reproduces_the_run(whole: Path, data_set: Path, tmp_path: Path) -> None:
     settings = read_settings(whole / "config.toml", TrainSettings, "train", ignore=("data",))
     assert settings.recipe == "seed"
