@@ -171,11 +171,14 @@ def test_overwrite_never_deletes_the_model_to_start_from(whole: Path, data_set: 
 
 
 def test_a_collapsed_run_is_told_with_a_remedy(data_set: Path, tmp_path: Path, whole: Path) -> None:
-    settings = replace(SURFACE, beta=1e5, epochs=4, learning_rate=0.03, consistency="off", views=1)
-    train(data_set, out=tmp_path / "run", settings=settings)
+    """A KL term ten thousand times too heavy leaves nothing of the latents."""
+    heavy = TrainSettings(
+        recipe="improved", warmup=0.0, beta=1e4, epochs=2, batch_size=4, device="cpu"
+    )
+    train(data_set, out=tmp_path / "run", settings=heavy)
     told = info(tmp_path / "run").facts["diagnosis"]
     assert told.startswith("collapsed")
-    assert "--beta, which is 100000" in told
+    assert "--beta, which is 10000" in told
     assert info(whole).facts["diagnosis"].startswith("healthy")
 
 

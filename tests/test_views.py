@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaeneer.data.crops import COLUMNS, CropRecipe, draw_crops
@@ -36,6 +36,7 @@ def test_the_views_of_an_asset_are_of_all_its_images_in_turn() -> None:
     assert [number % 6 for number in views.crops_of([1])] == [1, 1, 1, 1]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 6), min_size=1, max_size=40),
     st.integers(1, 4),
