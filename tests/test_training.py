@@ -44,7 +44,14 @@ from vaeneer.training.run_folder import newest_run, next_run, read_metrics
 TINY = TrainSettings(
     epochs=2, batch_size=4, workers=2, device="cpu", precision="float32", checkpoint_every=1
 )
-PLOTS = ["active-units", "kl-per-latent", "reconstructions", "samples", "training-loss", "validation"]
+PLOTS = [
+    "active-units",
+    "kl-per-latent",
+    "reconstructions",
+    "samples",
+    "training-loss",
+    "validation",
+]
 
 
 class Counting:
