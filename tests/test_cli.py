@@ -101,9 +101,23 @@ def test_similarity_prints_every_representation_beside_the_histogram(
         "--bootstrap", 10,
     )  # fmt: skip
     rows = report["representations"]
-    assert list(rows) == ["sampled", "mean", "centred", "rgb_histogram"]
+    baselines = ["rgb_histogram", "grey_world_histogram", "lbp", "random_convolutions", "whitened"]
+    assert list(rows) == ["embedding", "sampled", "mean", "centred", *baselines]
     assert all(0 <= row["auc"] <= 1 for row in rows.values())
     assert (tmp_path / "out" / "similarity.png").is_file()
+
+
+def test_the_strict_protocol_prints_both_variants(
+    data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = answer(
+        capsys, "similarity", trained, data / "valid", "--out", tmp_path / "out", "--protocol",
+        "strict", "--baselines", "off", "--bootstrap", 10,
+    )  # fmt: skip
+    for variant in ("photometric", "plain"):
+        assert report[variant]["protocol"] == "strict"
+        assert next(iter(report[variant]["representations"])) == "embedding"
+    assert (tmp_path / "out" / "similarity.html").is_file()
 
 
 def test_pictures_are_drawn(

@@ -42,7 +42,8 @@ from vaeneer.measuring import evaluation
 from vaeneer.measuring.calibration import CalibrationReport
 from vaeneer.measuring.evaluation import EvaluationReport
 from vaeneer.measuring.measurement import Measurements
-from vaeneer.measuring.similarity import SimilarityFigures, SimilarityReport
+from vaeneer.measuring.similarity import SimilarityReport
+from vaeneer.measuring.similarity_figures import SimilarityFigures, SimilarityVariant
 from vaeneer.model.card import ModelCard
 from vaeneer.model.importing import ImportReport
 from vaeneer.model.probability import Calibration
@@ -174,7 +175,7 @@ def test_the_table_of_recipes_is_that_of_the_code() -> None:
         ("config.json", ModelCard, set()),
         ("evaluation.json", EvaluationReport, set()),
         ("similarity.json", SimilarityReport, set()),
-        ("similarity.json: representations", SimilarityFigures, set()),
+        ("similarity.json: variants", SimilarityVariant, set()),
         ("readout.json: calibration", Calibration, set()),
         ("bench.json", BenchReport, set()),
         ("bench.json: ceilings", Ceilings, set()),
@@ -188,6 +189,16 @@ def test_each_field_of_a_file_is_documented_once_and_none_is_made_up(
 ) -> None:
     documented = first_column("formats.md", heading)
     assert sorted(documented) == sorted({field.name for field in fields(kind)} | others)
+
+
+def test_the_figures_of_a_representation_are_documented() -> None:
+    names = {field.name for field in fields(SimilarityFigures)}
+    shown = SimilarityFigures(
+        **dict.fromkeys(names - {"title", "intervals"}, 0.0),  # type: ignore[arg-type]
+        title="any",
+        intervals=dict.fromkeys(("auc", "d_prime", "eer", "recall_at_1")),
+    ).to_dict()
+    assert sorted(first_column("formats.md", "similarity.json: representations")) == sorted(shown)
 
 
 def two_measurements() -> Measurements:

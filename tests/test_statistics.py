@@ -1,27 +1,25 @@
-"""AUC, d', EER, recall@1 and their intervals, against scikit-learn and brute force."""
+"""AUC, d', EER, rates at few errors and their intervals, against scikit-learn and brute force."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from vaeneer.measuring.statistics import (
-    Floats,
-    ScoredPairs,
-    chance_recall_at_1,
-    d_prime,
-    mean_interval,
+from vaeneer.measuring import bootstrap
+from vaeneer.measuring.bootstrap import (
+    draw_counts,
+    mean_intervals,
     percentile_interval,
-    recall_at_1,
-    roc,
-    separation,
     separation_intervals,
 )
+from vaeneer.measuring.statistics import Floats, ScoredPairs, Separation, d_prime, roc, separation
 
 few_scores = st.lists(st.integers(-5, 5), min_size=1, max_size=30).map(
     lambda values: np.array(values, np.float64)
@@ -59,6 +57,17 @@ def test_weighted_auc_is_scikit_learns(same: Floats, different: Floats, seed: in
     )
     found = roc(same, different, same_weights, different_weights).auc()
     assert found == pytest.approx(expected, abs=1e-12)
+
+
+@given(few_scores, few_scores, st.sampled_from([1e-3, 1e-2, 0.1, 0.5]))
+def test_the_rate_at_few_errors_is_read_off_scikit_learns_curve(
+    same: Floats, different: Floats, rate: float
+) -> None:
+    labels = np.repeat([1, 0], [same.size, different.size])
+    scores = np.concatenate([same, different])
+    passing, found, _ = roc_curve(labels, scores, drop_intermediate=False)
+    expected = found[passing <= rate].max()
+    assert roc(same, different).true_positive_rate_at(rate) == pytest.approx(expected, abs=1e-12)
 
 
 @given(few_scores, few_scores)
@@ -133,19 +142,38 @@ def test_intervals_cover_the_value_and_follow_the_seed() -> None:
     assert found != separation_intervals(pairs, images=60, resamples=200, seed=2)
 
 
-def test_intervals_weigh_pairs_by_how_often_their_images_were_drawn() -> None:
-    pairs, images, seed = normal_pairs(12), 12, 3
-    random = np.random.default_rng(seed)
-    labels = np.repeat([1, 0], [pairs.same.size, pairs.different.size])
-    scores = np.concatenate([pairs.same, pairs.different])
-    expected = []
-    for _ in range(30):
-        times = np.bincount(random.integers(0, images, images), minlength=images)
-        first, second = pairs.different_images.T
-        weights = np.concatenate([times[pairs.same_images], times[first] * times[second]])
-        expected.append(float(roc_auc_score(labels, scores, sample_weight=weights)))
-    found = separation_intervals(pairs, images=images, resamples=30, seed=seed)
-    assert found.auc == pytest.approx(percentile_interval(expected))
+@given(st.integers(3, 9), st.integers(0, 99), st.booleans())
+def test_intervals_weigh_pairs_by_how_often_their_images_were_drawn(
+    images: int, seed: int, ties: bool
+) -> None:
+    pairs = normal_pairs(images)
+    if ties:
+        pairs = dataclasses.replace(
+            pairs, same=pairs.same.round(), different=pairs.different.round()
+        )
+    first, second = pairs.different_images.T
+    expected: dict[str, list[float]] = {field.name: [] for field in fields(Separation)}
+    for times in draw_counts(images, 12, seed):
+        weights = times[pairs.same_images], times[first] * times[second]
+        if not weights[0].any() or not weights[1].any():
+            continue
+        curve = roc(pairs.same, pairs.different, *weights)
+        expected["auc"].append(curve.auc())
+        expected["eer"].append(curve.equal_error_rate())
+        expected["d_prime"].append(d_prime(pairs.same, pairs.different, *weights))
+        expected["tpr_at_fpr_1e_2"].append(curve.true_positive_rate_at(1e-2))
+        expected["tpr_at_fpr_1e_3"].append(curve.true_positive_rate_at(1e-3))
+    found = separation_intervals(pairs, images=images, resamples=12, seed=seed)
+    for name, values in expected.items():
+        assert getattr(found, name) == pytest.approx(percentile_interval(values)), name
+
+
+def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    once = separation_intervals(normal_pairs(), images=60, resamples=20, seed=0)
+    monkeypatch.setattr(bootstrap, "_CELLS_AT_ONCE", 5000)
+    again = separation_intervals(normal_pairs(), images=60, resamples=20, seed=0)
+    for field in fields(Separation):
+        assert getattr(again, field.name) == pytest.approx(getattr(once, field.name))
 
 
 def test_repeated_pairs_do_not_narrow_the_interval() -> None:
@@ -174,35 +202,16 @@ def test_two_images_still_give_an_interval_or_none() -> None:
     assert separation_intervals(pairs, images=2, resamples=0, seed=0).auc is None
 
 
-def test_mean_interval() -> None:
-    values = np.random.default_rng(0).normal(3, 1, 400)
-    low, high = mean_interval(values, resamples=500, seed=0) or (0, 0)
-    assert low < values.mean() < high
+def test_intervals_of_means() -> None:
+    values = np.random.default_rng(0).normal(3, 1, (2, 400))
+    values[1] = 1
+    spread, constant = mean_intervals(values, resamples=500, seed=0)
+    low, high = spread or (0, 0)
+    assert low < values[0].mean() < high
     assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.15)  # of the normal distribution
-    assert mean_interval(np.ones(5), resamples=20, seed=0) == (1.0, 1.0)
+    assert constant == (1.0, 1.0)
 
 
 def test_percentile_interval_leaves_out_what_is_not_finite() -> None:
     assert percentile_interval([math.inf, 1.0, math.nan, 1.0]) == (1.0, 1.0)
     assert percentile_interval([math.inf, 1.0]) is None
-
-
-def test_recall_finds_each_in_its_place() -> None:
-    unit = np.eye(700)  # more than one block
-    assets = np.arange(700)
-    assert recall_at_1(unit, unit, assets).all()
-    assert not recall_at_1(unit, np.roll(unit, 1, axis=0), assets).any()
-
-
-def test_recall_ignores_other_images_of_the_same_asset() -> None:
-    queries = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    gallery = np.array([[0.8, 0.6], [1.0, 0.0], [0.0, 1.0]])
-    assert recall_at_1(queries, gallery, np.array([0, 1, 2])).tolist() == [0, 1, 1]
-    assert recall_at_1(queries, gallery, np.array([0, 0, 2])).tolist() == [1, 1, 1]
-    assert chance_recall_at_1(np.array([0, 0, 2])).tolist() == [1 / 2, 1 / 2, 1 / 3]
-
-
-def test_recall_of_a_dead_representation_is_chance() -> None:
-    assets = np.array([0, 0, 1, 2])
-    dead = np.zeros((4, 3))
-    np.testing.assert_array_equal(recall_at_1(dead, dead, assets), chance_recall_at_1(assets))

@@ -175,7 +175,7 @@ def _similarity_section(results: Results) -> Section:
                 (
                     row.title,
                     f"{row.auc:.4f}",
-                    "-" if row.auc_ci95 is None else "{:.3f} to {:.3f}".format(*row.auc_ci95),
+                    _as_range(row.intervals["auc"]),
                     "-" if row.d_prime is None else f"{row.d_prime:.2f}",
                     f"{row.eer:.3f}",
                     f"{row.recall_at_1:.2f}",
@@ -186,6 +186,11 @@ def _similarity_section(results: Results) -> Section:
         [Picture(path, "") for path in pictures],
         command=f"vaeneer similarity {results.root / 'run'} {results.root / 'data' / 'valid'}",
     )
+
+
+def _as_range(interval: tuple[float, float] | None) -> str:
+    """An interval as `0.912 to 0.934`, or `-`."""
+    return "-" if interval is None else "{:.3f} to {:.3f}".format(*interval)
 
 
 def _next_section(results: Results) -> Section:

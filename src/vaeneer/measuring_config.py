@@ -62,8 +62,9 @@ class SimilaritySettings:
     max_images: int = 2000
     """Images that take part; of a larger folder, a seeded sample."""
 
-    different_pairs: int = 20000
-    """Most pairs of crops from two assets that are compared."""
+    different_pairs: int | None = None
+    """Most pairs of crops from two assets that are compared, a seeded sample (seed: 20000; strict:
+    500000, which are all of them up to 250 images)."""
 
     bootstrap: int = 1000
     """Resamples of the images behind each 95 % interval."""

@@ -15,6 +15,18 @@ _COLOURS = {
     "own_mean": "each image's mean colour",
 }
 _MANY = 10
+_VARIANTS = ("photometric", "plain", "photometric_scale_gap", "plain_scale_gap")
+_COMPARED = {
+    "auc": "AUC",
+    "d_prime": "d'",
+    "eer": "EER",
+    "tpr_at_fpr_1e-2": "TPR@1e-2",
+    "tpr_at_fpr_1e-3": "TPR@1e-3",
+    "recall_at_1": "recall@1",
+    "recall_at_5": "recall@5",
+    "arr": "ARR",
+    "map": "mAP",
+}
 
 
 def plain(title: str, values: Values) -> RenderableType:
@@ -99,29 +111,38 @@ def _likeness(values: Values) -> str:
 
 
 def similarity(values: Values) -> RenderableType:
-    """One row for each representation, on the same crops."""
-    table = Table(title=_title("similarity", values["folder"]), title_justify="left")
-    table.add_column("representation", no_wrap=True)
-    for head in ("AUC", "95 %", "d'", "EER", "recall@1"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for row in values["representations"].values():
-        low_high = row["auc_ci95"]
-        table.add_row(
-            row["title"],
-            f"{row['auc']:.4f}",
-            "-" if low_high is None else "{:.3f} to {:.3f}".format(*low_high),
-            "-" if row["d_prime"] is None else f"{row['d_prime']:.2f}",
-            f"{row['eer']:.3f}",
-            f"{row['recall_at_1']:.3f}",
-        )
+    """One row for each representation on the same crops, one table for each variant."""
+    variants = {name: values[name] for name in _VARIANTS if values[name]} or {"": values}
+    parts: list[RenderableType] = []
+    for name, variant in variants.items():
+        parts += _compared(f"{name.replace('_', ' ')} ", variant, values["folder"])
+        if variant["inside_category"]:
+            hard = variant["inside_category"]
+            parts += _compared(f"{name.replace('_', ' ')} inside a category ", hard, "")
+    chance = values["chance"]
     return Group(
-        table,
-        f"{values['images']:,} images, {values['same_pairs']:,} pairs of crops of one image,"
-        f" {values['different_pairs']:,} of two; chance: AUC 0.5,"
-        f" recall@1 {values['chance_recall_at_1']:.4f}; {values['seconds']:,.1f} s",
+        *parts,
+        f"{values['images']:,} images, {values['crops']:,} crops: {values['same_pairs']:,} pairs of"
+        f" one image, {values['different_pairs']:,} of two; {values['gallery_size']:,.0f} crops"
+        f" answer each query. Chance: AUC 0.5, recall@1 {chance['recall_at_1']:.4f}, ARR"
+        f" {chance['arr']:.4f}. {values['seconds']:,.1f} s",
         *values["notes"],
         *_paths(values),
+        *((f"the page, one file with everything: {values['page']}",) if values["page"] else ()),
     )
+
+
+def _compared(name: str, variant: Values, folder: str) -> list[RenderableType]:
+    title = f"similarity: {name}{'on ' if name.strip() and folder else ''}{folder}".rstrip()
+    table = Table(title=title, title_justify="left")
+    table.add_column("representation", no_wrap=True)
+    for head in _COMPARED.values():
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in variant["representations"].values():
+        cells = ["inf" if row[key] is None else f"{row[key]:.3f}" for key in _COMPARED]
+        cells[0] = f"{row['auc']:.4f}"
+        table.add_row(row["title"], *cells)
+    return [table, variant["verdict"]] if variant["verdict"] else [table]
 
 
 def calibration(values: Values) -> RenderableType:

@@ -54,7 +54,7 @@ def similarity(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Tell crops of one image from crops of two, by latents and by a colour histogram.
+    """Tell crops of one image from crops of two, by a model and by descriptors without learning.
 
     Parameters
     ----------
@@ -63,8 +63,9 @@ def similarity(
     folder
         Images, such as DATA/valid.
     out
-        Folder for similarity.json and the pictures; by default MODEL/similarity-FOLDER,
-        replaced at each call (of a model in the box: similarity-MODEL-FOLDER here).
+        Folder for similarity.json, similarity.html and pictures; by default
+        MODEL/similarity-FOLDER, replaced at each call (of a model in the box:
+        similarity-MODEL-FOLDER here).
     """
     report = vaeneer.similarity(
         model,

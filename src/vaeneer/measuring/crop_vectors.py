@@ -1,15 +1,15 @@
-"""The crops that `similarity` compares, and the vectors that stand for them.
+"""The crops that `similarity` compares, described as they are cut; the crops are not kept.
 
-Each image is decoded once and gives `rounds` pairs of crops by the seed's recipe (the defaults of
-training, whatever the model was trained with, so that models can be compared). What is drawn for
-a crop depends on the seed, the round, the image's place in its folder and which of the two it is.
+Each image is decoded once. What is drawn for a crop depends on the seed, the image's place in its
+folder and which of its crops it is, and on nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,88 +20,120 @@ from vaeneer.config import SimilaritySettings, TrainSettings
 from vaeneer.data.crops import COLUMNS, CropRecipe, cut_crop, draw_crops
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.images import read_rgb
-from vaeneer.data.loading import load_batches
-from vaeneer.errors import ImageFileError, ModelFileError
-from vaeneer.measuring.baselines import rgb_histogram
-from vaeneer.measuring.statistics import Floats
-from vaeneer.model.vae import VAE, Posterior
+from vaeneer.data.packs import Pack
+from vaeneer.data.strict_crops import (
+    COLUMNS as STRICT_COLUMNS,
+)
+from vaeneer.data.strict_crops import (
+    CROPS,
+    GALLERY,
+    QUERIES,
+    StrictRecipe,
+    centre_square,
+    relit,
+    strict_crops,
+)
+from vaeneer.errors import ImageFileError
+from vaeneer.measuring.pairing import Comparison
+from vaeneer.measuring.representations import Representations
+from vaeneer.measuring.retrieval import Round
 from vaeneer.progress import Progress
-from vaeneer.runtime import Precision, core_count
+from vaeneer.runtime import core_count
 from vaeneer.seeds import NumberTable, numbers_for
 
+Crops = NDArray[np.float32]  # (crops of one image, 3, side, side) in [0, 1]
 Vectors = NDArray[np.float32]  # (images, crops of each, D)
 
-TITLES = {
-    "sampled": "sampled latent (seed)",
-    "mean": "posterior mean",
-    "centred": "posterior mean, centred",
-    "rgb_histogram": "RGB histogram (baseline)",
+_CROPS_AT_ONCE = 64
+_GROUPS_AHEAD = 2
+_STRICT = tuple(range(CROPS))
+_GAP = (0, 4, 2, 5)  # columns of the four crops with a scale gap: the queries are the same ones
+_OF_EACH_LIGHT = CROPS + len(GALLERY)
+STRICT_COLUMNS_OF = {
+    "photometric": _STRICT,
+    "plain": tuple(_OF_EACH_LIGHT + column for column in _STRICT),
+    "photometric_scale_gap": _GAP,
+    "plain_scale_gap": tuple(_OF_EACH_LIGHT + column for column in _GAP),
 }
+"""Which of the crops of `strict_image` each variant compares."""
 
 
 @dataclass(frozen=True)
 class CropVectors:
-    """The crops of the readable images under each representation, named as in TITLES."""
+    """The crops of the readable images under each representation."""
 
     items: tuple[ImageItem, ...]
     vectors: dict[str, Vectors]
-    """(n, 2 * rounds, D) float32 each; crops 2 r and 2 r + 1 are the pair of round r."""
+    """(n, crops, D) float32 each."""
     skipped: tuple[ImageFileError, ...]
+    crops_of: Callable[[int], Crops]
+    """Cuts the crops of image 0 .. n - 1 once more, for pictures."""
 
 
-def describe_crops(
-    vae: VAE,
+def seed_comparison(rounds: int) -> Comparison:
+    """In each round the first crop of an image asks, and the second ones of all images answer."""
+    pairs = tuple(Round((2 * place,), (2 * place + 1,)) for place in range(rounds))
+    return Comparison(2 * rounds, pairs)
+
+
+def strict_comparison(variant: str) -> Comparison:
+    """Every crop asks all others; with a scale gap, crops 0 and 2 ask crops 1 and 3."""
+    if variant.endswith("scale_gap"):
+        return Comparison(CROPS, (Round(QUERIES, GALLERY),), mixed=False)
+    return Comparison(CROPS, (Round(_STRICT, _STRICT),))
+
+
+def describe_seed_crops(
+    representations: Representations,
     items: Sequence[ImageItem],
     settings: SimilaritySettings,
-    precision: Precision,
     progress: Progress,
 ) -> CropVectors:
-    """Describe the crops of at most `max_images` of the images, a seeded sample of them.
+    """The seed's crops of at most `max_images` of the images, a seeded sample of them.
 
-    vae: in eval mode. The crops themselves are not kept, and unreadable files are left out and
-    listed. Raises ModelFileError when a latent is not finite.
+    Crops 2 r and 2 r + 1 of an image are the pair of round r, drawn by the recipe of the training
+    defaults, whatever the model was trained with, so that models can be compared. Unreadable files
+    are left out and listed. Raises ModelFileError when a latent is not finite.
     """
+    side_px = representations.embedder.vae.image_side_px
+
+    def cut(index: int) -> Crops:
+        return seed_image(np.asarray(read_rgb(items[index].path)), settings, side_px, index)
+
+    def places(index: int) -> list[tuple[int, ...]]:
+        return [(round_, index, which) for round_ in range(settings.rounds) for which in (0, 1)]
+
     chosen = _chosen(len(items), settings)
-    crops = 2 * settings.rounds
-    together = max(1, settings.batch_size // crops)  # images whose crops fill a batch
     skipped: list[ImageFileError] = []
-    kept: list[int] = []
-    rows: list[dict[str, Tensor]] = []
-    batches = load_batches(
-        [chosen[start : start + together] for start in range(0, len(chosen), together)],
-        lambda index: _crop_strip(items[index].path, vae.image_side_px, settings, index),
-        workers=core_count(),
-        skipped=skipped,
-    )
-    with (
-        torch.no_grad(),
-        progress.bar("comparing crops", total=len(chosen), unit="images") as bar,
-    ):
-        for batch in batches:
-            images = _unrolled(batch.images, crops)
-            with precision.autocast():
-                rows.append(_represent(vae, images, batch.indices, settings))
-            kept.extend(batch.indices)
-            bar.advance(len(batch.indices))
-    vectors = {
-        name: torch.cat([row[name] for row in rows]).numpy().reshape(len(kept), crops, -1)
-        for name in (rows[0] if rows else ())
-    }
-    return CropVectors(tuple(items[index] for index in kept), vectors, tuple(skipped))
+    kept, vectors = _describe(representations, chosen, cut, places, skipped, progress)
+    found = tuple(items[index] for index in kept)
+    return CropVectors(found, vectors, tuple(skipped), lambda place: cut(kept[place]))
 
 
-def _chosen(count: int, settings: SimilaritySettings) -> list[int]:
-    if count <= settings.max_images:
-        return list(range(count))
-    random = numbers_for("compared images", settings.seed)
-    return sorted(random.choice(count, settings.max_images, replace=False).tolist())
+def describe_strict_crops(
+    representations: Representations, pack: Pack, settings: SimilaritySettings, progress: Progress
+) -> CropVectors:
+    """The strict crops of all variants (see STRICT_COLUMNS_OF) of at most `max_images` images.
+
+    pack: of short sides of 568 px. Raises ModelFileError when a latent is not finite.
+    """
+
+    def cut(index: int) -> Crops:
+        return strict_image(pack.image(index), settings, index)
+
+    def places(index: int) -> list[tuple[int, ...]]:
+        return [(index, which) for which in range(2 * _OF_EACH_LIGHT)]
+
+    chosen = _chosen(len(pack), settings)
+    kept, vectors = _describe(representations, chosen, cut, places, None, progress)
+    found = tuple(pack.item(index) for index in kept)
+    return CropVectors(found, vectors, pack.skipped, lambda place: cut(kept[place]))
 
 
-def _crop_strip(
-    path: Path, side_px: int, settings: SimilaritySettings, index: int
-) -> NDArray[np.uint8]:
-    """All crops of one image below each other: (2 * rounds * side, side, 3) uint8."""
-    image = np.asarray(read_rgb(path))
+def seed_image(
+    image: NDArray[np.uint8], settings: SimilaritySettings, side_px: int, index: int
+) -> Crops:
+    """The seed's crops of one image (H, W, 3) uint8: (2 * rounds, 3, side, side) in [0, 1]."""
     recipe = replace(CropRecipe.of(TrainSettings()), side_px=side_px)
     rows = [
         NumberTable("compared crop", settings.seed, round_, which, columns=COLUMNS).rows([index])
@@ -111,55 +143,85 @@ def _crop_strip(
     height, width = image.shape[:2]
     count = len(rows)
     crops = draw_crops(np.concatenate(rows), [width] * count, [height] * count, recipe)
-    return np.concatenate([cut_crop(image, crops, place, side_px) for place in range(count)])
+    cut = np.stack([cut_crop(image, crops, place, side_px) for place in range(count)])
+    return cut.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
 
 
-def _places(rounds: int, index: int) -> list[tuple[int, int, int]]:
-    """What seeds each crop of an image: round, place in the whole folder, which of the two."""
-    return [(round_, index, which) for round_ in range(rounds) for which in (0, 1)]
+def strict_image(image: NDArray[np.uint8], settings: SimilaritySettings, index: int) -> Crops:
+    """Twelve crops of one image: six relit ones, then the same six as they were.
+
+    The six: the four of the strict protocol, and its two of the gallery with the scale gap.
+    """
+    square = centre_square(image)
+    table = NumberTable("strict crop", settings.seed, 0, columns=STRICT_COLUMNS)
+    numbers = table.rows([index])[0]
+    usual = strict_crops(square, numbers, StrictRecipe(light=False))
+    gap = strict_crops(square, numbers, StrictRecipe(light=False, scale_gap=settings.scale_gap))
+    lit = [relit(usual, numbers), relit(gap, numbers)[list(GALLERY)]]
+    return np.concatenate([*lit, usual, gap[list(GALLERY)]])
 
 
-def _unrolled(strips: Tensor, crops: int) -> Tensor:
-    """(n, 3, crops * side, side) -> (n * crops, 3, side, side)."""
-    count, channels, height, width = strips.shape
-    crops_of_each = strips.reshape(count, channels, crops, height // crops, width)
-    return crops_of_each.transpose(1, 2).flatten(0, 1)
+def _describe(
+    representations: Representations,
+    chosen: Sequence[int],
+    cut: Callable[[int], Crops],
+    places: Callable[[int], list[tuple[int, ...]]],
+    skipped: list[ImageFileError] | None,
+    progress: Progress,
+) -> tuple[list[int], dict[str, Vectors]]:
+    """The images that were read, and the vectors of their crops by name."""
+    rows: list[dict[str, Tensor]] = []
+    kept: list[int] = []
+    together = max(1, _CROPS_AT_ONCE // len(places(0)))
+    groups = [chosen[start : start + together] for start in range(0, len(chosen), together)]
+    with progress.bar("comparing crops", total=len(chosen), unit="images") as bar:
+        for group, crops in _cut_ahead(groups, cut, skipped):
+            of_each = [place for index in group for place in places(index)]
+            rows.append(representations.describe(crops, of_each))
+            kept += group
+            bar.advance(len(group))
+    return kept, {
+        name: torch.cat([row[name] for row in rows]).numpy().reshape(len(kept), len(places(0)), -1)
+        for name in (rows[0] if rows else ())
+    }
 
 
-def _represent(
-    vae: VAE, images: Tensor, indices: Sequence[int], settings: SimilaritySettings
-) -> dict[str, Tensor]:
-    """Every representation of crops (B, 3, side, side), those of the images `indices` in turn."""
-    device = next(vae.parameters()).device
-    answers = [vae.encode(part.to(device)) for part in torch.split(images, settings.batch_size)]
-    posterior = Posterior(
-        torch.cat([answer.mu for answer in answers]).float().cpu(),
-        torch.cat([answer.log_var for answer in answers]).float().cpu(),
-    )
-    sampled = posterior.mu + (0.5 * posterior.log_var).exp() * _noise(vae, indices, settings)
-    if not sampled.isfinite().all():
-        raise ModelFileError("The model gives latents that are not finite; its weights are broken.")
-    rows = {"sampled": sampled, "mean": posterior.mu}
-    if vae.card.latent_mean is not None:
-        rows["centred"] = posterior.mu - torch.tensor(vae.card.latent_mean)
-    return rows | {"rgb_histogram": rgb_histogram(images)}
+def _cut_ahead(
+    groups: Sequence[Sequence[int]],
+    cut: Callable[[int], Crops],
+    skipped: list[ImageFileError] | None,
+) -> Iterator[tuple[list[int], Tensor]]:
+    """The crops of each group of images, (B, 3, side, side), cut by threads a little ahead."""
+    waiting: deque[list[tuple[int, Future[Crops]]]] = deque()
+    with ThreadPoolExecutor(core_count()) as pool:
+        try:
+            for place in range(len(groups) + _GROUPS_AHEAD):
+                if place < len(groups):
+                    waiting.append([(index, pool.submit(cut, index)) for index in groups[place]])
+                if place >= _GROUPS_AHEAD:
+                    found = _finished(waiting.popleft(), skipped)
+                    if found:
+                        yield list(found), torch.from_numpy(np.concatenate(list(found.values())))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _noise(vae: VAE, indices: Sequence[int], settings: SimilaritySettings) -> Tensor:
-    """Each crop's own noise, so that batches change nothing: (B, latent) float32."""
-    draws = [
-        numbers_for("compared latent", settings.seed, *place).standard_normal(
-            vae.latent_size, np.float32
-        )
-        for index in indices
-        for place in _places(settings.rounds, index)
-    ]
-    return torch.from_numpy(np.stack(draws))
+def _finished(
+    group: Sequence[tuple[int, Future[Crops]]], skipped: list[ImageFileError] | None
+) -> dict[int, Crops]:
+    found = {}
+    for index, future in group:
+        try:
+            found[index] = future.result()
+        except ImageFileError as error:
+            if skipped is None:
+                raise
+            skipped.append(error)
+    return found
 
 
-def unit_vectors(vectors: Vectors) -> Floats:
-    """Vectors of length 1 in float64; a zero vector stays zero, so that its cosines are 0."""
-    exact = vectors.astype(np.float64)
-    lengths = np.linalg.norm(exact, axis=-1, keepdims=True)
-    unit: Floats = np.divide(exact, lengths, out=np.zeros_like(exact), where=lengths > 0)
-    return unit
+def _chosen(count: int, settings: SimilaritySettings) -> list[int]:
+    if count <= settings.max_images:
+        return list(range(count))
+    random = numbers_for("compared images", settings.seed)
+    return sorted(random.choice(count, settings.max_images, replace=False).tolist())

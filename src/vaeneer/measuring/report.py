@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class Table:
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    best: Container[tuple[int, int]] = ()
+    """Row and column (from 0) of the cells that stand out."""
 
 
 @dataclass(frozen=True)

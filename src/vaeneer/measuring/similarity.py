@@ -1,122 +1,108 @@
-"""Whether crops of one image lie closer together than crops of two (the seed's feature_similarity).
+"""Whether crops of one image lie closer together than crops of two, and find each other.
 
-Every image gives `rounds` pairs of random-resized crops by the seed's recipe. The cosines of those
-pairs ("same") stand against cosines of crops of two assets ("different"), for the network's latents
-and, on the very same crops, for a plain RGB histogram: what such crops are told apart by without
-any learning.
+Two protocols. `seed`: pairs of overlapping random-resized crops, as the seed's feature_similarity
+draws them. `strict`: four disjoint crops of each image, turned, rescaled, relit or not, with or
+without a scale gap. On the very same crops stand the embedding, the latents, and baselines that
+nobody had to train. docs/measuring.md explains both, and the figures.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vaeneer.config import SimilaritySettings, require
-from vaeneer.data.folder import ImageItem, open_folder
-from vaeneer.errors import DataError
+from vaeneer.data.folder import ImageFolder, ImageItem, open_folder
+from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.strict_crops import SQUARE_SIDE_PX, StrictRecipe
+from vaeneer.errors import DataError, SettingsError
 from vaeneer.files import claim_folder, write_json
-from vaeneer.measuring.crop_vectors import TITLES, CropVectors, describe_crops, unit_vectors
-from vaeneer.measuring.similarity_plots import Panel, draw_similarity
-from vaeneer.measuring.statistics import (
-    Floats,
-    Interval,
-    Ints,
-    ScoredPairs,
-    Separation,
-    chance_recall_at_1,
-    mean_interval,
-    recall_at_1,
-    separation,
-    separation_intervals,
+from vaeneer.measuring.crop_vectors import (
+    STRICT_COLUMNS_OF,
+    CropVectors,
+    Vectors,
+    describe_seed_crops,
+    describe_strict_crops,
+    seed_comparison,
+    strict_comparison,
 )
-from vaeneer.model.checkpoint import load
-from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import choose_device, choose_precision, describe_device
-from vaeneer.seeds import numbers_for
-
-NO_CENTRE = (
-    "The model does not know the mean of its training latents, so the centred posterior mean is"
-    " left out; a finished run knows it, and weights of another program get it with:"
-    " vaeneer import-weights FILE.pth --out MODEL --data DATA"
+from vaeneer.measuring.pairing import Comparison, category_numbers
+from vaeneer.measuring.representations import TITLES, Representations
+from vaeneer.measuring.similarity_figures import (
+    Answer,
+    Question,
+    SimilarityFigures,
+    SimilarityVariant,
+    answer,
+    ask,
+    chances,
+    mean_gallery_size,
 )
-COLOUR_IS_ENOUGH = (
-    "The RGB histogram, which learnt nothing, separates these crops at least as well as every"
-    " latent: under constant light, overlapping crops are told apart by their colour."
-)
-_COSINES_AT_ONCE = 4096
+from vaeneer.measuring.similarity_page import PAGE, Shown, write_similarity_page
+from vaeneer.measuring.verdict import colour_note, verdict
+from vaeneer.model.embedder import Embedder
+from vaeneer.progress import Bar, Progress, Silent
+from vaeneer.runtime import describe_device
 
-
-@dataclass(frozen=True)
-class SimilarityFigures:
-    """How well one representation tells crops of one image from crops of two.
-
-    Intervals are 95 %, by bootstrap over images; None where they cannot be had.
-    """
-
-    title: str
-    auc: float
-    auc_ci95: Interval | None
-    d_prime: float | None
-    """Difference of the means over the root of the mean variance; None where it is infinite."""
-    d_prime_ci95: Interval | None
-    eer: float
-    eer_ci95: Interval | None
-    recall_at_1: float
-    """Share of crops whose nearest crop in the gallery, one of each image, is of their image."""
-    recall_at_1_ci95: Interval | None
-    same_mean: float
-    same_min: float
-    same_max: float
-    different_mean: float
-    different_min: float
-    different_max: float
-    chance_auc: float
-    chance_recall_at_1: float
-    images: int
-    same_pairs: int
-    different_pairs: int
+_MOST_PAIRS = {"seed": 20_000, "strict": 500_000}
+STRICT_VARIANTS = tuple(STRICT_COLUMNS_OF)
 
 
 @dataclass(frozen=True)
 class SimilarityReport:
-    """The figures of every representation on the same crops of one folder."""
+    """The figures of every representation on the same crops of one folder.
+
+    Of the strict protocol, `representations` and what belongs to it are those of `photometric`.
+    """
 
     model: str
     folder: str
+    protocol: str
     images: int
     assets: int
-    rounds: int
+    crops: int
+    """Crops of all images together, of one variant."""
+    rounds: int | None
+    """Pairs of crops drawn from each image; None in the strict protocol."""
     seed: int
     same_pairs: int
     different_pairs: int
+    gallery_size: float
+    """Crops that each one which asks is compared with, on average."""
+    chance: dict[str, float]
+    """What random vectors reach, by figure."""
     chance_recall_at_1: float
     representations: dict[str, SimilarityFigures]
-    """By name: sampled, mean, centred (where the model knows its centre), rgb_histogram."""
+    """By name, see TITLES; centred only where the model knows its centre."""
+    inside_category: SimilarityVariant | None
+    verdict: str
+    photometric: SimilarityVariant | None
+    """The strict protocol's variants; None in the seed's."""
+    plain: SimilarityVariant | None
+    photometric_scale_gap: SimilarityVariant | None
+    plain_scale_gap: SimilarityVariant | None
     notes: list[str]
     device: str
     """What computed, and in which precision."""
     skipped: dict[str, str]
     """Files that could not be read, with the reason."""
     pictures: list[str]
+    page: str | None
+    """One HTML file with the tables and the pictures; None without `out`."""
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object; every number in it is finite."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class CropPairs:
-    """Which crops are compared as different: places of images and of their crops, (P, 2) each."""
-
-    images: Ints
-    crops: Ints
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["representations"] = {k: v.to_dict() for k, v in self.representations.items()}
+        for name in ("inside_category", *STRICT_VARIANTS):
+            values[name] = values[name].to_dict() if values[name] else None
+        return values
 
 
 def similarity(
@@ -128,42 +114,49 @@ def similarity(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> SimilarityReport:
-    """Compare crops of one image with crops of two, under a model and under a plain histogram.
+    """Compare crops of one image with crops of two, under a model and under plain descriptors.
 
-    model: a model folder, or a run (its best model). With `out`, similarity.json and the pictures
-    go there. The figures depend on the seed, the model and the files alone, not on `batch_size`.
+    model: a name in the box, a model folder, or a run (its best model). With `out`,
+    similarity.json, similarity.html and the pictures go there. The figures depend on the seed, the
+    model and the files alone, not on `batch_size`.
     Raises ModelFileError, DataError (fewer than two assets), OutputExistsError or SettingsError.
     """
     settings = settings or SimilaritySettings()
     _check(settings)
     progress = progress or Silent()
     started = time.monotonic()
-    precision = choose_precision(settings.precision, choose_device(settings.device))
-    vae = load(model, device=precision.device)
-    items = open_folder(folder).items
-    _check_assets(items, folder, len(items))
+    embedder = Embedder.load(
+        model,
+        device=settings.device,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+    )
+    files = open_folder(folder)
+    _check_assets(files.items, folder, len(files))
+    representations = Representations(embedder, seed=settings.seed)
+    if settings.baselines == "on":
+        representations.add_baselines(model, settings.whitened)
     target = None if out is None else Path(out)
     if target is not None:
         claim_folder(target, overwrite=overwrite, inputs=[Path(model), Path(folder)])
-    found = describe_crops(vae, items, settings, precision, progress)
-    _check_assets(found.items, folder, len(items))
-    panels, figures = _compare(found, settings, progress)
-    pictures = draw_similarity(panels, len(found.items), target) if target else []
+    found = _describe(representations, files, settings, progress)
+    _check_assets(found.items, folder, len(files))
+    shown = _compare(found, settings, progress)
+    variants = {name: part.variant for name, part in shown.items()}
+    notes = [*representations.notes, *_notes(variants)]
+    pictures: list[Path] = []
+    if target:
+        title = f"{model} on {folder}: the {settings.protocol} protocol"
+        pictures = write_similarity_page(target, title, shown, notes, found, progress)
     report = SimilarityReport(
+        **_of_the_whole(variants, settings),
         model=str(model),
         folder=str(folder),
-        images=len(found.items),
-        assets=len({item.asset for item in found.items}),
-        rounds=settings.rounds,
-        seed=settings.seed,
-        same_pairs=panels[0].pairs.same.size,
-        different_pairs=panels[0].pairs.different.size,
-        chance_recall_at_1=figures["rgb_histogram"].chance_recall_at_1,
-        representations=figures,
-        notes=_notes(figures),
-        device=describe_device(precision.device, precision.name),
+        notes=notes,
+        device=describe_device(embedder.device, embedder.precision.name),
         skipped={str(error.path): error.reason for error in found.skipped},
         pictures=[str(picture) for picture in pictures],
+        page=str(target / PAGE) if target else None,
         seconds=time.monotonic() - started,
     )
     if target:
@@ -171,29 +164,51 @@ def similarity(
     return report
 
 
-def different_pairs(
-    assets: Ints, crops: int, *, limit: int, random: np.random.Generator
-) -> CropPairs:
-    """Distinct pairs of crops of two assets: all of them, or `limit` drawn without replacement.
+def _describe(
+    representations: Representations,
+    files: ImageFolder,
+    settings: SimilaritySettings,
+    progress: Progress,
+) -> CropVectors:
+    if settings.protocol == "seed":
+        return describe_seed_crops(representations, files.items, settings, progress)
+    layout = PackLayout(SQUARE_SIDE_PX)
+    pack = open_pack(files, layout, cache=settings.cache, progress=progress)
+    return describe_strict_crops(representations, pack, settings, progress)
 
-    assets: (n,) numbers of the images' assets; each image has `crops` crops. The pairs are counted
-    without being listed: with the crops in order of asset, the partners of each are all those
-    behind its own asset.
-    """
-    order = np.argsort(assets, kind="stable")
-    behind = np.searchsorted(assets[order], assets[order], side="right") * crops
-    behind = np.repeat(behind, crops)  # for each crop, the first one of the next asset
-    partners = behind.size - behind
-    upto = np.cumsum(partners)
-    chosen = random.choice(upto[-1], min(limit, int(upto[-1])), replace=False, shuffle=False)
-    first = np.searchsorted(upto, chosen, side="right")
-    second = behind[first] + chosen - (upto[first] - partners[first])
-    places = np.stack([first, second], axis=1)
-    return CropPairs(order[places // crops], places % crops)
+
+def _of_the_whole(
+    variants: Mapping[str, SimilarityVariant], settings: SimilaritySettings
+) -> dict[str, Any]:
+    """What the report says of the crops: the first variant's figures, and all variants."""
+    first = next(iter(variants.values()))
+    return {
+        "protocol": settings.protocol,
+        "images": first.images,
+        "assets": first.assets,
+        "crops": first.crops,
+        "rounds": settings.rounds if settings.protocol == "seed" else None,
+        "seed": settings.seed,
+        "same_pairs": first.same_pairs,
+        "different_pairs": first.different_pairs,
+        "gallery_size": first.gallery_size,
+        "chance": first.chance,
+        "chance_recall_at_1": first.chance["recall_at_1"],
+        "representations": first.representations,
+        "inside_category": first.inside_category,
+        "verdict": first.verdict,
+        **{name: variants.get(name) for name in STRICT_VARIANTS},
+    }
 
 
 def _check(settings: SimilaritySettings) -> None:
-    require(settings, rounds=1, max_images=2, different_pairs=1, bootstrap=0, batch_size=1, seed=0)
+    require(settings, rounds=1, max_images=2, bootstrap=0, batch_size=1, seed=0)
+    if settings.different_pairs is not None:
+        require(settings, different_pairs=1)
+    for name, known in (("protocol", ("seed", "strict")), ("baselines", ("on", "off"))):
+        if getattr(settings, name) not in known:
+            raise SettingsError(f"{name} is {getattr(settings, name)!r}; use {' or '.join(known)}.")
+    StrictRecipe(scale_gap=settings.scale_gap)
 
 
 def _check_assets(items: Sequence[ImageItem], folder: Path | str, files: int) -> None:
@@ -207,82 +222,84 @@ def _check_assets(items: Sequence[ImageItem], folder: Path | str, files: int) ->
 
 def _compare(
     found: CropVectors, settings: SimilaritySettings, progress: Progress
-) -> tuple[list[Panel], dict[str, SimilarityFigures]]:
-    assets = np.unique([item.asset for item in found.items], return_inverse=True)[1]
-    random = numbers_for("different pairs", settings.seed)
-    others = different_pairs(
-        assets, 2 * settings.rounds, limit=settings.different_pairs, random=random
-    )
-    panels: list[Panel] = []
-    figures: dict[str, SimilarityFigures] = {}
-    with progress.bar("intervals", total=len(found.vectors), unit="representations") as bar:
-        for name, vectors in found.vectors.items():
-            unit = unit_vectors(vectors)
-            pairs = _scored(unit, others)
-            whole = separation(pairs)
-            panels.append(Panel(name, TITLES[name], pairs, whole))
-            figures[name] = _figures(TITLES[name], unit, assets, pairs, whole, settings)
-            bar.advance(note=TITLES[name])
-    return panels, figures
+) -> dict[str, Shown]:
+    """Every variant with its figures, and what its pictures are drawn from."""
+    if settings.protocol == "seed":
+        plan = {"seed": (seed_comparison(settings.rounds), tuple(range(2 * settings.rounds)))}
+    else:
+        plan = {
+            name: (strict_comparison(name), columns) for name, columns in STRICT_COLUMNS_OF.items()
+        }
+    inside = np.flatnonzero(category_numbers(found.items) >= 0)
+    total = len(plan) * len(found.vectors) * (2 if inside.size else 1)
+    shown = {}
+    with progress.bar("figures and intervals", total=total, unit="representations") as bar:
+        for name, (comparison, columns) in plan.items():
+            vectors = {key: rows[:, list(columns)] for key, rows in found.vectors.items()}
+            hard = None
+            if inside.size:
+                some = {key: rows[inside] for key, rows in vectors.items()}
+                items = [found.items[place] for place in inside]
+                question = _question(items, comparison, settings, inside=True)
+                hard = _variant(items, question, _answers(some, question, bar), settings)
+            question = _question(found.items, comparison, settings)
+            answers = _answers(vectors, question, bar)
+            variant = _variant(found.items, question, answers, settings, hard)
+            shown[name] = Shown(variant, answers, question, columns)
+    return shown
 
 
-def _scored(unit: Floats, others: CropPairs) -> ScoredPairs:
-    """The cosines of the first and the second crop of each round, and of different crops."""
-    same = np.einsum("nrd,nrd->nr", unit[:, 0::2], unit[:, 1::2])
-    (a, b), (j, k) = others.images.T, others.crops.T
-    blocks = [
-        np.einsum("pd,pd->p", unit[a[part], j[part]], unit[b[part], k[part]])
-        for part in (
-            slice(start, start + _COSINES_AT_ONCE) for start in range(0, len(a), _COSINES_AT_ONCE)
-        )
-    ]
-    images = np.repeat(np.arange(len(unit)), same.shape[1])
-    return ScoredPairs(same.ravel(), images, np.concatenate(blocks), others.images)
-
-
-def _figures(
-    title: str,
-    unit: Floats,
-    assets: Ints,
-    pairs: ScoredPairs,
-    whole: Separation,
+def _question(
+    items: Sequence[ImageItem],
+    comparison: Comparison,
     settings: SimilaritySettings,
-) -> SimilarityFigures:
-    images, resamples, seed = len(unit), settings.bootstrap, settings.seed
-    intervals = separation_intervals(pairs, images=images, resamples=resamples, seed=seed)
-    recalls = np.mean(
-        [
-            recall_at_1(unit[:, first], unit[:, first + 1], assets)
-            for first in range(0, unit.shape[1], 2)
-        ],
-        axis=0,
-    )
-    return SimilarityFigures(
-        title=title,
-        auc=whole.auc,
-        auc_ci95=intervals.auc,
-        d_prime=whole.d_prime if math.isfinite(whole.d_prime) else None,
-        d_prime_ci95=intervals.d_prime,
-        eer=whole.eer,
-        eer_ci95=intervals.eer,
-        recall_at_1=float(recalls.mean()),
-        recall_at_1_ci95=mean_interval(recalls, resamples=resamples, seed=seed),
-        same_mean=float(pairs.same.mean()),
-        same_min=float(pairs.same.min()),
-        same_max=float(pairs.same.max()),
-        different_mean=float(pairs.different.mean()),
-        different_min=float(pairs.different.min()),
-        different_max=float(pairs.different.max()),
-        chance_auc=0.5,
-        chance_recall_at_1=float(chance_recall_at_1(assets).mean()),
-        images=images,
-        same_pairs=pairs.same.size,
-        different_pairs=pairs.different.size,
+    *,
+    inside: bool = False,
+) -> Question:
+    return ask(
+        items,
+        comparison,
+        limit=settings.different_pairs or _MOST_PAIRS[settings.protocol],
+        resamples=settings.bootstrap,
+        seed=settings.seed,
+        inside=inside,
     )
 
 
-def _notes(figures: dict[str, SimilarityFigures]) -> list[str]:
-    baseline = figures["rgb_histogram"].auc
-    latents = [row.auc for name, row in figures.items() if name != "rgb_histogram"]
-    notes = [] if "centred" in figures else [NO_CENTRE]
-    return notes + ([COLOUR_IS_ENOUGH] if baseline >= max(latents) else [])
+def _answers(vectors: Mapping[str, Vectors], question: Question, bar: Bar) -> dict[str, Answer]:
+    found = {}
+    for name, rows in vectors.items():
+        found[name] = answer(TITLES[name], rows, question)
+        bar.advance(note=TITLES[name])
+    return found
+
+
+def _variant(
+    items: Sequence[ImageItem],
+    question: Question,
+    answers: Mapping[str, Answer],
+    settings: SimilaritySettings,
+    inside_category: SimilarityVariant | None = None,
+) -> SimilarityVariant:
+    figures = {name: found.figures for name, found in answers.items()}
+    return SimilarityVariant(
+        protocol=settings.protocol,
+        images=len(items),
+        assets=len({item.asset for item in items}),
+        crops=len(items) * question.comparison.crops,
+        same_pairs=len(question.same),
+        different_pairs=len(question.different),
+        gallery_size=mean_gallery_size(question),
+        categories=None if question.groups is None else len(np.unique(question.groups)),
+        chance=chances(question),
+        representations=figures,
+        verdict=verdict(figures),
+        inside_category=inside_category,
+    )
+
+
+def _notes(variants: Mapping[str, SimilarityVariant]) -> list[str]:
+    """What colour alone achieves, said once for each variant where it matters."""
+    found = {name: colour_note(variant.representations) for name, variant in variants.items()}
+    alone = len(variants) == 1
+    return [note if alone else f"{name}: {note}" for name, note in found.items() if note]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,8 +17,11 @@ from vaeneer.measuring.charts import save_chart
 from vaeneer.measuring.statistics import Floats, ScoredPairs, Separation, roc
 
 SAME, DIFFERENT = "#0072B2", "#D55E00"  # Okabe & Ito: told apart by every eye
-_CURVES = (("#0072B2", "-"), ("#009E73", "-"), ("#CC79A7", "--"), ("#000000", "-."))
+_OWN = {"embedding": "#000000", "sampled": "#56B4E9", "mean": "#0072B2", "centred": "#009E73"}
+_OTHERS = ("#D55E00", "#E69F00", "#CC79A7", "#8a6d3b", "#b00020", "#7a7a7a", "#b5b5b5")
+_LATENTS = ("sampled", "mean", "centred")
 _BINS = 40
+_TAIL_PERCENT = 0.5  # the least cosines, which would squeeze all others into a few bins
 _NARROWEST = 1e-6  # of a histogram, in cosine: a constant representation still has an axis
 
 
@@ -31,32 +35,37 @@ class Panel:
     figures: Separation
 
 
-def draw_similarity(panels: Sequence[Panel], images: int, folder: Path) -> list[Path]:
-    """Write all pictures as PNG into `folder`: both histograms, ROC curves, the seed's own two.
-
-    similarity.png, roc.png, and for each latent same-image-NAME.png and different-image-NAME.png.
-    """
-    pictures = [
-        save_chart(histograms(panels, images), folder / "similarity.png"),
-        save_chart(roc_curves(panels, images), folder / "roc.png"),
+def draw_similarity(
+    panels: Sequence[Panel], images: int, folder: Path, *, suffix: str = ""
+) -> list[Path]:
+    """Write similarity.png (both histograms of each) and roc.png, `suffix` behind the names."""
+    return [
+        save_chart(histograms(panels, images), folder / f"similarity{suffix}.png"),
+        save_chart(roc_curves(panels, images), folder / f"roc{suffix}.png"),
     ]
-    for panel in panels:
-        if panel.name == "rgb_histogram":
-            continue
+
+
+def draw_seed_histograms(panels: Sequence[Panel], folder: Path) -> list[Path]:
+    """Write the seed's own two pictures of each latent: same-image-NAME, different-image-NAME."""
+    return [
+        save_chart(
+            counts(panel.title, kind, scores, colour), folder / f"{kind}-image-{panel.name}.png"
+        )
+        for panel in panels
+        if panel.name in _LATENTS
         for kind, scores, colour in (
             ("same", panel.pairs.same, SAME),
             ("different", panel.pairs.different, DIFFERENT),
-        ):
-            file = folder / f"{kind}-image-{panel.name}.png"
-            pictures.append(save_chart(counts(panel.title, kind, scores, colour), file))
-    return pictures
+        )
+    ]
 
 
 def histograms(panels: Sequence[Panel], images: int) -> Figure:
     """One panel for each representation: shares of its cosines, same and different."""
-    columns = len(panels) if len(panels) < 4 else 2
+    columns = len(panels) if len(panels) < 4 else 2 if len(panels) == 4 else 4
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.9 * columns, 3.5 * rows + 0.6), layout="constrained")
+    width = 4.9 if columns < 4 else 3.9
+    figure = Figure(figsize=(width * columns, 0.7 * width * rows + 0.6), layout="constrained")
     for place, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, place + 1)
         _draw_panel(axes, panel)
@@ -75,28 +84,42 @@ def histograms(panels: Sequence[Panel], images: int) -> Figure:
 
 def roc_curves(panels: Sequence[Panel], images: int) -> Figure:
     """ROC curves of all representations: the whole square, and few false alarms in log x."""
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 6.2), layout="constrained")
     whole, strict = figure.subplots(1, 2, sharey=True)
     smallest = 1 / panels[0].pairs.different.size
-    for panel, (colour, line) in zip(panels, _CURVES, strict=False):
+    others = iter(_OTHERS)
+    for panel in sorted(panels, key=lambda panel: -panel.figures.auc):
         curve = roc(panel.pairs.same, panel.pairs.different)
         x, y = curve.false_positive_rate, curve.true_positive_rate
-        label = f"{panel.title}: AUC {panel.figures.auc:.4f}"
-        whole.plot(x, y, color=colour, linestyle=line, linewidth=1.8, label=label)
-        strict.plot(np.maximum(x, smallest), y, color=colour, linestyle=line, linewidth=1.8)
+        own = panel.name in _OWN
+        style: dict[str, Any] = {
+            "color": _OWN[panel.name] if own else next(others, "#7a7a7a"),
+            "linestyle": "-" if own else "--",
+            "linewidth": 2.4 if panel.name == "embedding" else 1.4,
+            "zorder": 3 if panel.name == "embedding" else 2,
+        }
+        whole.plot(x, y, label=f"{panel.title}: {panel.figures.auc:.4f}", **style)
+        strict.step(np.maximum(x, smallest), y, where="post", **style)
     chance = np.geomspace(smallest, 1, 200)
     for axes in (whole, strict):
-        axes.plot(chance, chance, color="0.6", linewidth=1, linestyle=":", label="chance: AUC 0.5")
-    strict.set_xscale("log")
-    whole.set_ylabel("same pairs accepted")
-    for axes in (whole, strict):
-        axes.set_xlabel("different pairs accepted")
+        axes.plot(chance, chance, color="0.6", linewidth=1, linestyle=":", label="chance: 0.5")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         _tidy(axes)
+    strict.set_xscale("log")
+    strict.set_xlim(smallest, 1)
+    whole.set_ylabel("same pairs accepted")
+    whole.set_xlabel("different pairs accepted")
     whole.xaxis.set_major_formatter(PercentFormatter(1))
-    strict.set_xlabel("different pairs accepted (left edge: none)")
-    whole.legend(loc="lower right", frameon=False, fontsize=9)
+    strict.set_xlabel("different pairs accepted (log; left edge: none)")
     figure.suptitle(f"Telling crops of one image from crops of two: {images:,} images", fontsize=11)
+    figure.legend(
+        *whole.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
+        title="area under the curve",
+    )
     return figure
 
 
@@ -121,14 +144,16 @@ def counts(title: str, kind: str, scores: Floats, colour: str) -> Figure:
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     pairs, figures = panel.pairs, panel.figures
-    edges = _edges(np.concatenate([pairs.same, pairs.different]))
+    every = np.concatenate([pairs.same, pairs.different])
+    edges = _edges(every.clip(np.percentile(every, _TAIL_PERCENT), None))
     for scores, colour, label in (
         (pairs.different, DIFFERENT, "different images"),
         (pairs.same, SAME, "same image"),
     ):
         share = np.full(scores.size, 1 / scores.size)
-        axes.hist(scores, edges, weights=share, color=colour, alpha=0.35, label=label)
-        axes.hist(scores, edges, weights=share, color=colour, histtype="step", linewidth=1.3)
+        drawn = scores.clip(edges[0], edges[-1])  # the few lower ones count in the first bin
+        axes.hist(drawn, edges, weights=share, color=colour, alpha=0.35, label=label)
+        axes.hist(drawn, edges, weights=share, color=colour, histtype="step", linewidth=1.3)
     axes.set_title(
         f"{panel.title}\nAUC {figures.auc:.4f}   d' {figures.d_prime:.2f}   EER {figures.eer:.3f}",
         fontsize=10,

@@ -1,8 +1,4 @@
-"""How well scores tell same from different: ROC AUC, d', equal error rate, recall@1, intervals.
-
-The intervals are percentile bootstraps (Efron & Tibshirani 1993, ch. 13) over images, not over
-pairs: pairs that share an image are not independent, and resampling them would claim too much.
-"""
+"""How well scores tell same from different: ROC AUC, d', equal error rate, rates at few errors."""
 
 from __future__ import annotations
 
@@ -15,8 +11,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Interval = tuple[float, float]
-
-_BLOCK = 512  # queries compared with the whole gallery at once
 
 
 @dataclass(frozen=True)
@@ -57,6 +51,14 @@ class Roc:
         share = -gap[before] / (gap[after] - gap[before])
         return float(passing[before] + share * (passing[after] - passing[before]))
 
+    def true_positive_rate_at(self, false_positive_rate: float) -> float:
+        """The largest share of same pairs that pass while no larger share of different ones does.
+
+        Nothing is interpolated: with under 1000 different pairs, at 1e-3 none of them may pass.
+        """
+        allowed = self.false_positive_rate <= false_positive_rate
+        return float(self.true_positive_rate[allowed].max())
+
 
 @dataclass(frozen=True)
 class Separation:
@@ -65,35 +67,9 @@ class Separation:
     auc: float
     d_prime: float
     eer: float
-
-
-@dataclass(frozen=True)
-class SeparationIntervals:
-    """95 % intervals of the three figures; None where fewer than two resamples had a value."""
-
-    auc: Interval | None
-    d_prime: Interval | None
-    eer: Interval | None
-
-
-class _Ranking:
-    """Scores sorted once, so that the ROC curve under other weights costs no sorting."""
-
-    def __init__(self, same: Floats, different: Floats) -> None:
-        self.same_order, self.different_order = np.argsort(-same), np.argsort(-different)
-        thresholds = np.unique(np.concatenate([same, different]))[::-1]
-        same_passing = _at_or_above(same[self.same_order], thresholds)
-        different_passing = _at_or_above(different[self.different_order], thresholds)
-        corners = _corners(same_passing, different_passing)
-        self._same_passing = same_passing[corners]
-        self._different_passing = different_passing[corners]
-
-    def roc(self, same_weights: Floats, different_weights: Floats) -> Roc:
-        """The curve when the pairs, in the order of this ranking, have these weights."""
-        return Roc(
-            _rates(different_weights, self._different_passing),
-            _rates(same_weights, self._same_passing),
-        )
+    tpr_at_fpr_1e_2: float
+    """Share of same pairs that pass where one different pair in a hundred does."""
+    tpr_at_fpr_1e_3: float
 
 
 def roc(
@@ -106,10 +82,17 @@ def roc(
 
     Weights, (S,) and (D,), are >= 0 with a positive sum; left out, each pair weighs 1.
     """
-    ranking = _Ranking(same, different)
+    same_order, different_order = np.argsort(-same), np.argsort(-different)
+    thresholds = np.unique(np.concatenate([same, different]))[::-1]
+    same_passing = _at_or_above(same[same_order], thresholds)
+    different_passing = _at_or_above(different[different_order], thresholds)
+    corners = _corners(same_passing, different_passing)
     same_weights = np.ones(same.size) if same_weights is None else same_weights
     different_weights = np.ones(different.size) if different_weights is None else different_weights
-    return ranking.roc(same_weights[ranking.same_order], different_weights[ranking.different_order])
+    return Roc(
+        _rates(different_weights[different_order], different_passing[corners]),
+        _rates(same_weights[same_order], same_passing[corners]),
+    )
 
 
 def d_prime(
@@ -133,93 +116,15 @@ def d_prime(
 
 
 def separation(pairs: ScoredPairs) -> Separation:
-    """AUC, d' and EER of all pairs, each weighing the same."""
+    """AUC, d', EER and the rates at few errors of all pairs, each weighing the same."""
     curve = roc(pairs.same, pairs.different)
-    return Separation(curve.auc(), d_prime(pairs.same, pairs.different), curve.equal_error_rate())
-
-
-def separation_intervals(
-    pairs: ScoredPairs, *, images: int, resamples: int, seed: int
-) -> SeparationIntervals:
-    """95 % intervals of `separation`: `images` images drawn with replacement, `resamples` times.
-
-    Where image i was drawn w_i times, its own pairs weigh w_i and those with image j w_i * w_j.
-    Resamples without a pair of two images (possible where there are very few) are left out.
-    """
-    random = np.random.default_rng(seed)
-    ranking = _Ranking(pairs.same, pairs.different)
-    ranked = ScoredPairs(
-        pairs.same[ranking.same_order],
-        pairs.same_images[ranking.same_order],
-        pairs.different[ranking.different_order],
-        pairs.different_images[ranking.different_order],
+    return Separation(
+        auc=curve.auc(),
+        d_prime=d_prime(pairs.same, pairs.different),
+        eer=curve.equal_error_rate(),
+        tpr_at_fpr_1e_2=curve.true_positive_rate_at(1e-2),
+        tpr_at_fpr_1e_3=curve.true_positive_rate_at(1e-3),
     )
-    drawn = [_resampled(ranked, ranking, _draw(images, random)) for _ in range(resamples)]
-    known = [figures for figures in drawn if figures]
-    return SeparationIntervals(
-        percentile_interval([figures.auc for figures in known]),
-        percentile_interval([figures.d_prime for figures in known]),
-        percentile_interval([figures.eer for figures in known]),
-    )
-
-
-def _resampled(ranked: ScoredPairs, ranking: _Ranking, drawn: Floats) -> Separation | None:
-    same = drawn[ranked.same_images]
-    different = drawn[ranked.different_images[:, 0]] * drawn[ranked.different_images[:, 1]]
-    if not same.any() or not different.any():
-        return None
-    curve = ranking.roc(same, different)
-    far = d_prime(ranked.same, ranked.different, same, different)
-    return Separation(curve.auc(), far, curve.equal_error_rate())
-
-
-def mean_interval(values: Floats, *, resamples: int, seed: int) -> Interval | None:
-    """95 % interval of the mean of one value per image, (images,), by bootstrap over images."""
-    random = np.random.default_rng(seed)
-    count = values.size
-    return percentile_interval(
-        [float(_draw(count, random) @ values / count) for _ in range(resamples)]
-    )
-
-
-def percentile_interval(values: list[float]) -> Interval | None:
-    """The 2.5 and 97.5 % points of the finite values; None where there are fewer than two."""
-    finite = [value for value in values if math.isfinite(value)]
-    if len(finite) < 2:
-        return None
-    low, high = np.percentile(finite, [2.5, 97.5]).tolist()
-    return low, high
-
-
-def recall_at_1(queries: Floats, gallery: Floats, assets: Ints) -> Floats:
-    """Whether the gallery entry nearest to query i is entry i: (N,) in [0, 1].
-
-    queries, gallery: (N, D) unit vectors (or zeros). assets: (N,); an entry of the same asset as
-    the query but of another image is ignored. An entry that shares the first place with k - 1
-    others counts 1 / k, as if the tie were broken by lot.
-    """
-    found = np.empty(len(queries))
-    for start in range(0, len(queries), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(queries)))
-        cosines = queries[rows] @ gallery.T
-        own = cosines[rows - start, rows]
-        cosines[assets[rows, None] == assets[None, :]] = -np.inf
-        cosines[rows - start, rows] = own
-        best = cosines.max(axis=1)
-        found[rows] = (own == best) / (cosines == best[:, None]).sum(axis=1)
-    return found
-
-
-def chance_recall_at_1(assets: Ints) -> Floats:
-    """What `recall_at_1` gives on average for random vectors: 1 / (size of its gallery), (N,)."""
-    _, which, sizes = np.unique(assets, return_inverse=True, return_counts=True)
-    chance: Floats = 1 / (assets.size - sizes[which] + 1)
-    return chance
-
-
-def _draw(images: int, random: np.random.Generator) -> Floats:
-    """How often each image comes when as many are drawn with replacement, (images,)."""
-    return np.bincount(random.integers(0, images, images), minlength=images).astype(np.float64)
 
 
 def _at_or_above(falling: Floats, thresholds: Floats) -> Ints:

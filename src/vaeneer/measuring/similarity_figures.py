@@ -1,0 +1,213 @@
+"""The figures of representations on one set of crops, as `similarity` reports them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaeneer.data.folder import ImageItem
+from vaeneer.measuring.bootstrap import mean_intervals, separation_intervals
+from vaeneer.measuring.pairing import (
+    Comparison,
+    CropPairs,
+    category_numbers,
+    different_pairs,
+    different_pairs_inside,
+    same_pairs,
+    score_pairs,
+    who_asks_whom,
+)
+from vaeneer.measuring.retrieval import FIGURES, chance, gallery_sizes, retrieve
+from vaeneer.measuring.statistics import (
+    Floats,
+    Interval,
+    Ints,
+    ScoredPairs,
+    Separation,
+    separation,
+)
+from vaeneer.seeds import numbers_for
+
+_JSON_NAMES = {"tpr_at_fpr_1e_2": "tpr_at_fpr_1e-2", "tpr_at_fpr_1e_3": "tpr_at_fpr_1e-3"}
+_WITH_OLD_INTERVALS = ("auc", "d_prime", "eer", "recall_at_1")
+
+
+@dataclass(frozen=True)
+class SimilarityFigures:
+    """How well one representation tells crops of one image from crops of two.
+
+    Intervals are 95 %, by bootstrap over images; None where they cannot be had.
+    """
+
+    title: str
+    auc: float
+    d_prime: float | None
+    """Difference of the means over the root of the mean variance; None where it is infinite."""
+    eer: float
+    tpr_at_fpr_1e_2: float
+    """Share of same pairs above a threshold that one different pair in 100 passes."""
+    tpr_at_fpr_1e_3: float
+    recall_at_1: float
+    """Share of crops that ask whose nearest crop in the gallery is of their image."""
+    recall_at_5: float
+    recall_at_10: float
+    arr: float
+    """R-precision: of R right crops in the gallery, the share that is among the R nearest."""
+    map: float
+    """Mean average precision."""
+    intervals: dict[str, Interval | None]
+    """By figure, under its name in JSON."""
+    same_mean: float
+    same_min: float
+    same_max: float
+    different_mean: float
+    different_min: float
+    different_max: float
+    chance_auc: float
+    chance_recall_at_1: float
+    images: int
+    same_pairs: int
+    different_pairs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as one JSON object; every number in it is finite."""
+        values = {_JSON_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        return values | {f"{name}_ci95": self.intervals[name] for name in _WITH_OLD_INTERVALS}
+
+
+@dataclass(frozen=True)
+class SimilarityVariant:
+    """All representations on one set of crops: a protocol, with or without light and scale gap."""
+
+    protocol: str
+    images: int
+    assets: int
+    crops: int
+    """Crops of all images together."""
+    same_pairs: int
+    different_pairs: int
+    gallery_size: float
+    """Crops that each one which asks is compared with, on average."""
+    categories: int | None
+    """Where only crops of one category are compared: how many categories take part."""
+    chance: dict[str, float]
+    """What random vectors reach: auc, eer, and the figures of retrieval."""
+    representations: dict[str, SimilarityFigures]
+    verdict: str
+    """Whether the embedding beats every baseline, in one line; empty without baselines."""
+    inside_category: SimilarityVariant | None
+    """The same where only crops of one category are compared; None where none are known."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The variant as one JSON object."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["representations"] = {k: v.to_dict() for k, v in self.representations.items()}
+        inside = self.inside_category
+        return values | {"inside_category": inside.to_dict() if inside else None}
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Which crops of which images are compared, and with how many resamples."""
+
+    comparison: Comparison
+    assets: Ints
+    groups: Ints | None
+    same: CropPairs
+    different: CropPairs
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One representation: its figures, and the pairs that they were computed from."""
+
+    figures: SimilarityFigures
+    pairs: ScoredPairs
+    separation: Separation
+
+
+def ask(
+    items: Sequence[ImageItem],
+    comparison: Comparison,
+    *,
+    limit: int,
+    resamples: int,
+    seed: int,
+    inside: bool = False,
+) -> Question:
+    """Draw the pairs once for all representations; `inside`: items are of known categories."""
+    assets: Ints = np.unique([item.asset for item in items], return_inverse=True)[1]
+    random = numbers_for("different pairs", seed)
+    groups = category_numbers(items) if inside else None
+    if groups is None:
+        different = different_pairs(assets, comparison.crops, limit=limit, random=random)
+    else:
+        different = different_pairs_inside(
+            assets, groups, comparison.crops, limit=limit, random=random
+        )
+    if not comparison.mixed:
+        asked = who_asks_whom(different, comparison)
+        different = asked if len(asked) else different  # of one or two drawn pairs none may be left
+    same = same_pairs(len(items), comparison)
+    return Question(comparison, assets, groups, same, different, resamples, seed)
+
+
+def answer(title: str, vectors: NDArray[np.float32], question: Question) -> Answer:
+    """The figures of one representation, (images, crops, D)."""
+    unit = unit_vectors(vectors)
+    pairs = score_pairs(unit, question.same, question.different)
+    whole = separation(pairs)
+    images, resamples, seed = len(unit), question.resamples, question.seed
+    pair_intervals = separation_intervals(pairs, images=images, resamples=resamples, seed=seed)
+    found = retrieve(unit, question.assets, question.comparison.rounds, question.groups).stacked()
+    intervals = {_JSON_NAMES.get(k, k): v for k, v in vars(pair_intervals).items()}
+    drawn = mean_intervals(found, resamples=resamples, seed=seed)
+    intervals |= dict(zip(FIGURES, drawn, strict=True))
+    values = asdict(whole) | dict(zip(FIGURES, found.mean(1).tolist(), strict=True))
+    values["d_prime"] = whole.d_prime if math.isfinite(whole.d_prime) else None
+    for kind, scores in (("same", pairs.same), ("different", pairs.different)):
+        spread = {"mean": scores.mean(), "min": scores.min(), "max": scores.max()}
+        values |= {f"{kind}_{name}": float(value) for name, value in spread.items()}
+    random = chances(question)
+    return Answer(
+        SimilarityFigures(
+            title=title,
+            intervals=intervals,
+            chance_auc=random["auc"],
+            chance_recall_at_1=random["recall_at_1"],
+            images=images,
+            same_pairs=pairs.same.size,
+            different_pairs=pairs.different.size,
+            **values,
+        ),
+        pairs,
+        whole,
+    )
+
+
+def chances(question: Question) -> dict[str, float]:
+    """What random vectors reach."""
+    found = chance(question.assets, question.comparison.rounds, question.groups).stacked().mean(1)
+    return {"auc": 0.5, "eer": 0.5} | dict(zip(FIGURES, found.tolist(), strict=True))
+
+
+def mean_gallery_size(question: Question) -> float:
+    """How many crops one that asks is compared with, on average over images and rounds."""
+    rounds = question.comparison.rounds
+    sizes = [gallery_sizes(question.assets, round_, question.groups) for round_ in rounds]
+    return float(np.mean(sizes))
+
+
+def unit_vectors(vectors: NDArray[np.float32]) -> Floats:
+    """Vectors of length 1 in float64; a zero vector stays zero, so that its cosines are 0."""
+    exact = vectors.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=-1, keepdims=True)
+    unit: Floats = np.divide(exact, lengths, out=np.zeros_like(exact), where=lengths > 0)
+    return unit
