@@ -57,6 +57,11 @@ class Recipe:
         return dataclasses.replace(recipe, **(_implied(recipe) | given))
 
     @property
+    def varies_scale(self) -> bool:
+        """Whether crops of one surface are asked to agree at different scales."""
+        return self.invariant_to is not None and "scale" in invariances(self.invariant_to)
+
+    @property
     def one_scale(self) -> bool:
         """Whether the views of one asset in a step show it at one scale."""
         return self.invariant_to is not None and "scale" not in invariances(self.invariant_to)
@@ -115,11 +120,13 @@ _IMPROVED_SURFACE = dataclasses.replace(
 )
 _SURFACE = dataclasses.replace(
     _IMPROVED_SURFACE,
-    batch_size=32,
+    epochs=6,
+    batch_size=64,
     views=4,
-    invariant_to="light,turn,scale",
+    invariant_to="light,turn",
     light=USUAL_LIGHT,
-    crop_scale_min=WIDE_SCALE_MIN,
+    crop_scale_min=0.125,
+    crop_scale_max=0.6,
     consistency="infonce",
     consistency_weight=300.0,
 )

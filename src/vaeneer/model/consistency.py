@@ -33,7 +33,10 @@ def consistency_of(
     mu, log_var = posterior.mu[:, -size:].float(), posterior.log_var[:, -size:].float()
     with torch.autocast(mu.device.type, enabled=False):
         if recipe.consistency == "infonce":
-            return infonce_nats(mu, assets, recipe.temperature)
+            drawn = posterior.z[:, -size:].float() if isinstance(posterior, VAEOutput) else mu
+            # A texture part is compared in standard deviations of its posterior, as it is searched.
+            units = (-0.5 * log_var.detach()).exp() if texture_size else 1.0
+            return infonce_nats(drawn * units, assets, recipe.temperature)
         if recipe.consistency == "vicreg":
             return vicreg(mu, recipe.views)
         return symmetric_kl_nats(mu, log_var, recipe.views)

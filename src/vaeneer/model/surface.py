@@ -4,7 +4,8 @@ Near its optimum the ELBO is a rate-distortion problem: coding a coefficient of 
 about 0.5 * log(1 + p(1-p) s^2) nats and gains up to 0.5 * p(1-p) s^2. So 508 latents stand for
 cosine coefficients of the image's logits (cosines.py), and four "styles" say how large those are
 in the image at hand. Convolutions add to all of it; their last layers start at 0, so that the
-untrained network is the transform coder.
+untrained network is the transform coder. Beside this spatial part, 128 latents say which surface
+it is (texture.py): the last ones, which similarity uses.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vaeneer.model.cosines import (
     coefficients,
     cosines,
 )
+from vaeneer.model.texture import TEXTURE_SIZE, Texture
 
 GRID = 64  # cells of 4 x 4 pixels; the first and the last reach 1 pixel over the edge
 _LOWPASS = 60  # frequencies that survive before the logarithm of the odds is taken
@@ -34,6 +36,8 @@ _LOG_CHI2 = 1.27  # a squared normal number has a mean logarithm of -1.27
 _COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 _PIXEL_CENTRES = np.arange(IMAGE_SIDE_PX) + 0.5
 _CELL_CENTRES = 4.0 * np.arange(GRID) + 1.0
+LATENTS = LATENT_SIZE + TEXTURE_SIZE
+"""Of the spatial part, then of the texture part."""
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
@@ -69,7 +73,10 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, 254, 254) to the posterior's mean and log variance, (B, 512) each."""
+    """Images (B, 3, 254, 254) to the posterior's mean and log variance, (B, 640) each."""
+
+    latent_size = LATENTS
+    texture_size = TEXTURE_SIZE
 
     resample: Tensor
     analysis: Tensor
@@ -97,16 +104,19 @@ class Encoder(nn.Module):
         self.odds = _silent(nn.Conv2d(width, 3, kernel_size=3, padding=1))
         self.mu = _silent(nn.Linear(17 * width, LATENT_SIZE))
         self.log_var = _silent(nn.Linear(17 * width, LATENT_SIZE))
+        self.texture = Texture()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images: (B, 3, 254, 254) float32 in [0, 1]. Returns mu and log_var, (B, 512)."""
+        """images: (B, 3, 254, 254) float32 in [0, 1]. Returns mu and log_var, (B, 640)."""
         x = self.blocks(self.stem(images - 0.5))  # (B, width, 64, 64)
         places = adaptive_avg_pool2d(x, 4).flatten(1)  # (B, 16 width)
         pooled = torch.cat([x.mean((2, 3)), places], 1)  # (B, 17 width)
         odds, mu, log_var = self.odds(x), self.mu(pooled), self.log_var(pooled)
         with torch.autocast(images.device.type, enabled=False):
             coded_mu, coded_log_var = self.transform(images.float(), odds.float())
-            return coded_mu + mu.float(), coded_log_var + log_var.float()  # (B, 512) each
+        texture_mu, texture_log_var = self.texture(images)  # (B, 128) each
+        mu = torch.cat([coded_mu + mu.float(), texture_mu], 1)  # (B, 640)
+        return mu, torch.cat([coded_log_var + log_var.float(), texture_log_var], 1)  # (B, 640)
 
     def transform(self, images: Tensor, odds: Tensor) -> tuple[Tensor, Tensor]:
         """The posterior of a Gaussian coefficient seen through pixels of variance p(1 - p).
@@ -129,7 +139,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents (B, 512) to logits of pixels (B, 3, 254, 254)."""
+    """Latents (B, 640) to logits of pixels (B, 3, 254, 254)."""
 
     synthesis: Tensor
     coarse: Tensor
@@ -147,12 +157,12 @@ class Decoder(nn.Module):
         self.scales = Scales()
         self.bias = nn.Parameter(torch.zeros(3, 1, 1))
         self.stem = nn.Conv2d(3, width, kernel_size=3, padding=1)
-        self.whole = nn.Linear(LATENT_SIZE, width)
+        self.whole = nn.Linear(LATENTS, width)
         self.blocks = nn.Sequential(*(Block(width) for _ in range(blocks)))
         self.detail = _silent(nn.Conv2d(width, 3 * 4 * 4, kernel_size=3, padding=1))
 
     def forward(self, z: Tensor) -> Tensor:
-        """z: (B, 512) float32. Returns logits, (B, 3, 254, 254) float32."""
+        """z: (B, 640) float32. Returns logits, (B, 3, 254, 254) float32."""
         with torch.autocast(z.device.type, enabled=False):
             x = self.transform(z.float())  # (B, 3, 52, 52)
             logits = self.synthesis.T @ x @ self.synthesis + self.bias  # (B, 3, 254, 254)
@@ -166,7 +176,7 @@ class Decoder(nn.Module):
 
     def transform(self, z: Tensor) -> Tensor:
         """The cosine coefficients of the logits, (B, 3, 52, 52)."""
-        x = z[:, STYLES:] * self.scales(z[:, :STYLES]).exp()  # (B, 508)
+        x = z[:, STYLES:LATENT_SIZE] * self.scales(z[:, :STYLES]).exp()  # (B, 508)
         x = pad(x, (0, 1)).index_select(1, self.slot)  # (B, 8112)
         x = x.unflatten(1, (3, FREQUENCIES, FREQUENCIES))  # (B, 3, 52, 52)
         return torch.einsum("bkhw,kc->bchw", x, self.colours).contiguous()  # (B, 3, 52, 52)

@@ -89,15 +89,16 @@ class VAE(nn.Module):
         decoder: nn.Module | None = None,
         *,
         image_side_px: int = reference.IMAGE_SIDE_PX,
-        latent_size: int = reference.LATENT_SIZE,
+        latent_size: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = reference.Encoder() if encoder is None else encoder
         self.decoder = reference.Decoder(PhasedConvTranspose2d) if decoder is None else decoder
         self.image_side_px = image_side_px
-        self.latent_size = latent_size
+        own_size = getattr(self.encoder, "latent_size", reference.LATENT_SIZE)
+        self.latent_size = int(own_size if latent_size is None else latent_size)
         self.texture_size = int(getattr(self.encoder, "texture_size", 0))
-        self.card = ModelCard(image_side_px=image_side_px, latent_size=latent_size)
+        self.card = ModelCard(image_side_px=image_side_px, latent_size=self.latent_size)
         self.readout: Readout | None = None
         self.calibration: Calibration | None = None
         in_channels_last(self)
@@ -186,16 +187,17 @@ class VAE(nn.Module):
     def texture(self, images: Tensor) -> Tensor:
         """The part of the posterior mean that says which surface it is, (B, K) float32.
 
-        K is `texture_size`: the last latents; where that is 0, all of them. In eval mode and
-        without gradients. images as for `encode`.
+        K is `texture_size`: the last latents, in standard deviations of their posterior, so that
+        what is known better counts more; where that is 0, all latents as they are. In eval mode
+        and without gradients. images as for `encode`.
         """
         alone = getattr(self.encoder, "texture", None)
         with eval_mode(self):
             if alone is None:
-                return self.encode(images).mu[:, -self.texture_size :]  # -0: all
+                return self.encode(images).mu
             self._check(images)
-            mu, _ = alone(images)  # without the spatial part, which costs most
-            return _full(mu)
+            mu, log_var = alone(images)  # without the spatial part
+            return _full(mu) * (-0.5 * _full(log_var)).exp()
 
     def _check(self, images: Tensor) -> None:
         side = self.image_side_px

@@ -11,11 +11,14 @@ import torch
 from vaeneer.config import TrainSettings
 from vaeneer.data.packs import Pack
 from vaeneer.errors import SettingsError
+from vaeneer.model import surface
 from vaeneer.model.architectures import build
 from vaeneer.model.checkpoint import load, read_card
 from vaeneer.model.initialisation import scaled_start
 from vaeneer.model.vae import VAE
+from vaeneer.progress import Progress
 from vaeneer.recipes import RECIPES, Recipe
+from vaeneer.training.texture_start import start_texture
 
 
 def with_place_of_init(settings: TrainSettings) -> TrainSettings:
@@ -50,10 +53,13 @@ def with_init(settings: TrainSettings) -> TrainSettings:
     return replace(settings, recipe=recipe if known else "seed", architecture=architecture)
 
 
-def started_network(settings: TrainSettings, recipe: Recipe, train: Pack | None) -> VAE:
+def started_network(
+    settings: TrainSettings, recipe: Recipe, train: Pack | None, progress: Progress
+) -> VAE:
     """A network with the weights of `init`, else with those that the recipe draws from the seed.
 
-    train: the images that it will see, or None where a resumed run puts back its own weights.
+    A texture part starts in closed form from the images. train: the images that it will see, or
+    None where a resumed run puts back its own weights.
     """
     vae = build(recipe.architecture, seed=settings.seed)
     if train is None:
@@ -63,4 +69,6 @@ def started_network(settings: TrainSettings, recipe: Recipe, train: Pack | None)
     elif recipe.start == "scaled":
         red, green, blue = (min(max(channel, 0.01), 0.99) for channel in train.mean_rgb)
         scaled_start(vae, (red, green, blue), torch.Generator().manual_seed(settings.seed))
+    if settings.init is None and isinstance(vae.encoder, surface.Encoder):
+        start_texture(vae.encoder.texture, train, recipe, seed=settings.seed, progress=progress)
     return vae
