@@ -98,6 +98,7 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     from vaeneer.data.crops import CropRecipe
     from vaeneer.data.packed_crops import PackedCrops
     from vaeneer.model.card import ModelCard
+    from vaeneer.progress import Silent
     from vaeneer.recipes import Recipe
     from vaeneer.runtime import choose_device, choose_precision
     from vaeneer.training.first_weights import started_network

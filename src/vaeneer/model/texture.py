@@ -24,6 +24,7 @@ DIRECTIONS = 160
 _HIDDEN = 256
 _OUTLIER = 4.0  # standard deviations at which a moment is cut off
 _SHRINKAGE = 0.1
+_NO_SPREAD, _NO_LIMIT = 1e-3, 1e4  # both fit into half precision, as does 1 / the first
 
 
 class Texture(nn.Module):
@@ -40,7 +41,7 @@ class Texture(nn.Module):
         self.statistics = TextureStatistics()
         self.register_buffer("centre", torch.zeros(STATISTICS))
         self.register_buffer("scale", torch.ones(STATISTICS))
-        self.register_buffer("limit", torch.full((STATISTICS,), 1e6))
+        self.register_buffer("limit", torch.full((STATISTICS,), _NO_LIMIT))
         self.register_buffer("projection", torch.randn(STATISTICS, DIRECTIONS) / STATISTICS**0.5)
         self.register_buffer("offset", torch.zeros(DIRECTIONS))
         self.linear = nn.Linear(DIRECTIONS, TEXTURE_SIZE)
@@ -76,8 +77,9 @@ class Texture(nn.Module):
         settings = ReadoutSettings(shrinkage=_SHRINKAGE, dimensions=DIRECTIONS, norm=False)
         scaled: Vectors = self.scaled(statistics).numpy()
         found = fit_readout(scaled, settings)
-        noise = 1 / statistics.shape[1]  # what of the ratios is the noise of a mean over crops
-        ratio = (torch.from_numpy(found.ratios) - noise).clamp_min(1e-3)  # (known,)
+        means = torch.from_numpy(scaled.mean(1) @ found.projection)  # (images, known)
+        # The whitening is shrunk, and so are these variances: few images promise little.
+        ratio = (means.var(0) - 1 / statistics.shape[1]).clamp_min(1e-3)  # (known,)
         known = len(ratio)
         self.projection.zero_()
         self.offset.zero_()
@@ -100,9 +102,10 @@ class Texture(nn.Module):
         for name, size in block_sizes().items():
             here = slice(start, start + size)
             if name in MOMENTS:
-                self.scale[here] = 1 / (size**0.5 * (spread[here] + 1e-6))
+                known = spread[here] > _NO_SPREAD
+                self.scale[here] = known / (size**0.5 * spread[here].clamp_min(_NO_SPREAD))
                 self.limit[here] = _OUTLIER / size**0.5
             else:
-                self.scale[here] = 1 / (spread[here].norm() + 1e-6)
-                self.limit[here] = 1e6
+                self.scale[here] = 1 / spread[here].norm().clamp_min(_NO_SPREAD)
+                self.limit[here] = _NO_LIMIT
             start += size

@@ -4,7 +4,7 @@ A gain of light is a shift of the logarithm, and a gamma a factor: the colour pl
 logarithms less their means, over the spread of the lightness. On them, at each scale: histograms
 of local binary patterns (signs, contrasts and centres; Ojala et al. 2002, Guo et al. 2010) and
 moments of oriented filters (as in Portilla & Simoncelli 2000). Quarter turns and mirroring
-change next to none of it. What won, and what did not, is in docs/lab-notebook.md.
+only change which pixels are counted. What won, and what did not, is in docs/lab-notebook.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ STATISTICS = sum(block_sizes().values())
 class TextureStatistics(nn.Module):
     """Images (B, 3, H, W) float32 in [0, 1] to their statistics, (B, STATISTICS) float32.
 
-    H and W from 64 up. Nothing in it is trained, has a gradient or waits for the device.
+    H and W from 160 up. Nothing in it is trained, has a gradient or waits for the device.
     """
 
     planes: Tensor

@@ -1,0 +1,149 @@
+"""Make the models in the box: surface-base, and reference-base that it is compared with.
+
+    python benchmarks/box_models.py SURFACES SURFACES_CSV SPLIT_CSV WORK
+
+Both are trained on the images of SURFACES_CSV that are CC0 or in the public domain, and on no
+others. In WORK, two data sets of links: `all`, every such image, which the shipped models are
+trained on; and `apart`, the same without the validation side of SPLIT_CSV. A twin of surface-base
+trained on `apart` gives what needs unseen images: the curve of the probability, and the figures in
+the card, on all validation images. Writes src/vaeneer/models/NAME (float16) with a card and the
+log of the run, and results/box-models.json. About 35 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+from machine import keep, provenance
+from safetensors.torch import load_file, save_file
+from whitened_baseline import FIGURES, FREE, rows_of
+
+import vaeneer
+from vaeneer.config import SimilaritySettings, TrainSettings
+from vaeneer.files import replacing_folder, write_json
+from vaeneer.model.box import BOX
+from vaeneer.model.checkpoint import WEIGHTS, load, save
+from vaeneer.progress import Progress, Silent
+
+EPOCHS = 12
+RECIPES = {
+    "reference-base": TrainSettings(recipe="seed"),
+    "surface-base": TrainSettings(recipe="surface", epochs=EPOCHS),
+}
+
+
+class Log(Silent):
+    """Keeps, with the seconds since the start, what a run says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self._started = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Keep one line, and print it."""
+        self.lines.append(f"{time.monotonic() - self._started:7.1f} s  {line}")
+        print(self.lines[-1], flush=True)
+
+
+def main(surfaces: Path, surfaces_csv: Path, split: Path, work: Path) -> None:
+    """Train the models and the twin, and put them in the box."""
+    rows = [row for row in rows_of(surfaces_csv) if any(f in row["licence"] for f in FREE)]
+    sides = {row["file"]: row["split"] for row in rows_of(split)}
+    valid = [file for file, side in sides.items() if side == "valid"]
+    free = [row["file"] for row in rows]
+    free_valid = [file for file in free if sides[file] == "valid"]
+    everything, apart = work / "all", work / "apart"
+    link(surfaces, everything, free, free_valid)
+    link(surfaces, apart, [file for file in free if sides[file] == "train"], free_valid)
+    link(surfaces, work / "unseen", [], valid)
+    twin, log = trained("surface-base", apart, work / "twin")
+    figures = measured(twin, work / "unseen" / "valid", work / "similarity", log)
+    result = {"images": len(free), "epochs": EPOCHS, "twin": figures, "log": log.lines}
+    write_json(work / "twin.json", result)
+    for name in RECIPES:
+        run, said = trained(name, everything, work / name)
+        vae = load(run)
+        if name == "surface-base":
+            vae.calibration = load(twin).calibration  # of images that its twin never saw
+        facts = {**vae.card.training, "made_by": "benchmarks/box_models.py"}
+        vae.card = replace(vae.card, training=facts)
+        write_json(work / f"{name}.json", {"log": said.lines})
+        save(vae, work / "halved" / name)
+        put_in_box(work / "halved" / name, name, rows, said, figures)
+    print(keep("box-models", result))
+
+
+def link(surfaces: Path, target: Path, train: list[str], valid: list[str]) -> None:
+    """A data set in the seed's layout, of links to the images."""
+    shutil.rmtree(target, ignore_errors=True)
+    for side, files in (("train", train), ("valid", valid)):
+        for file in files:
+            place = target / side / Path(file).stem / Path(file).name
+            place.parent.mkdir(parents=True)
+            place.symlink_to((surfaces / file).absolute())
+
+
+def trained(name: str, data: Path, out: Path) -> tuple[Path, Log]:
+    """A finished run of the model's recipe: where its best model is, and what it said."""
+    log = Log()
+    vaeneer.train(data, out=out, settings=RECIPES[name], overwrite=True, progress=log)
+    return out / "best", log
+
+
+def measured(model: Path, folder: Path, out: Path, progress: Progress) -> dict[str, Any]:
+    """Figures of the strict protocol and of the seed's, by protocol, variant and representation."""
+    found: dict[str, Any] = {}
+    for protocol in ("strict", "seed"):
+        settings = SimilaritySettings(protocol=protocol)  # type: ignore[arg-type]
+        report = vaeneer.similarity(
+            model, folder, out=out / protocol, settings=settings, overwrite=True, progress=progress
+        ).to_dict()
+        variants = {k: report[k] for k in ("photometric", "plain") if k in report} or {"": report}
+        found[protocol] = {
+            variant: {
+                name: {figure: row[figure] for figure in FIGURES}
+                for name, row in values["representations"].items()
+            }
+            for variant, values in variants.items()
+        }
+    return found
+
+
+def put_in_box(
+    model: Path, name: str, rows: list[dict[str, str]], log: Log, figures: dict[str, Any]
+) -> None:
+    """The model folder with its weights in half precision, a card and the log."""
+    with replacing_folder(BOX / name) as folder:
+        for file in model.iterdir():
+            shutil.copy2(file, folder / file.name)
+        weights = load_file(model / WEIGHTS)
+        half = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+        save_file(half, folder / WEIGHTS)
+        (folder / "log.txt").write_text("\n".join(log.lines) + "\n", encoding="utf-8")
+        write_json(folder / "made.json", made(rows, name))
+    if name == "surface-base":
+        write_json(BOX / name / "figures.json", figures)
+    print(name, sum(f.stat().st_size for f in (BOX / name).iterdir()) / 2**20, "MiB", flush=True)
+
+
+def made(rows: list[dict[str, str]], name: str) -> dict[str, Any]:
+    """Of what a model was made, and how."""
+    return {
+        "provenance": provenance(),
+        "recipe": json.loads(json.dumps(RECIPES[name].__dict__, default=str)),
+        "images": len(rows),
+        "licences": dict(Counter(row["licence"] for row in rows).most_common()),
+        "sources": dict(Counter(row["source_repo"] for row in rows).most_common()),
+    }
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
