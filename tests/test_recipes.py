@@ -61,7 +61,7 @@ def test_the_surface_recipe_brings_its_network_views_and_term() -> None:
     assert recipe.architecture == "surface"
     assert recipe.views > 1
     assert recipe.consistency == "infonce"
-    assert invariances(recipe.invariant_to or "") == {"light", "turn", "scale"}
+    assert invariances(recipe.invariant_to or "") == {"light", "turn"}
     assert (recipe.light, recipe.turns) == (1.0, True)
     with pytest.raises(SettingsError, match=r"'surface'.*'reference'.*--recipe"):
         Recipe.of(TrainSettings(recipe="surface", architecture="reference"))

@@ -22,10 +22,10 @@ class ReadoutSettings:
     whiten: bool = True
     """Make small what varies between crops of one image (within-asset whitening)."""
 
-    shrinkage: float = 0.1
+    shrinkage: float = 0.5
     """How far that covariance is drawn to a multiple of the identity, 0 to 1."""
 
-    dimensions: int = 64
+    dimensions: int = 128
     """Numbers in a vector, at most: the directions in which images differ most; 0 keeps all."""
 
     weigh: float = 0.0

@@ -120,9 +120,9 @@ _IMPROVED_SURFACE = dataclasses.replace(
 )
 _SURFACE = dataclasses.replace(
     _IMPROVED_SURFACE,
-    epochs=6,
-    batch_size=64,
-    views=4,
+    epochs=16,
+    batch_size=32,
+    views=2,
     invariant_to="light,turn",
     light=USUAL_LIGHT,
     crop_scale_min=0.125,
