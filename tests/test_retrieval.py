@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
@@ -35,6 +35,7 @@ def by_lot(right: Floats, wrong: Floats, lots: int = 400) -> dict[str, float]:
     return found | {"arr": float(hits[:, : right.size].mean())}
 
 
+@settings(deadline=None)
 @given(scores, scores)
 def test_average_precision_is_scikit_learns(right: Floats, wrong: Floats) -> None:
     labels = np.repeat([1, 0], [right.size, wrong.size])
@@ -42,6 +43,7 @@ def test_average_precision_is_scikit_learns(right: Floats, wrong: Floats) -> Non
     assert ranked(right[None], wrong[None]).map == pytest.approx([expected])
 
 
+@settings(deadline=None)
 @given(scores, scores)
 def test_ties_are_broken_as_if_by_lot(right: Floats, wrong: Floats) -> None:
     found = ranked(right[None], wrong[None])
@@ -49,6 +51,7 @@ def test_ties_are_broken_as_if_by_lot(right: Floats, wrong: Floats) -> None:
         assert getattr(found, name)[0] == pytest.approx(value, abs=0.13), name
 
 
+@settings(deadline=None)
 @given(st.permutations(range(14)))
 def test_without_ties_the_figures_are_counts(order: list[int]) -> None:
     values = np.array(order, np.float64)

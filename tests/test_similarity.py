@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as relaxed
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
@@ -181,6 +182,7 @@ assets_of_images = st.lists(st.integers(0, 4), min_size=2, max_size=9).filter(
 )
 
 
+@relaxed(deadline=None)
 @given(assets_of_images, st.integers(1, 4), st.integers(1, 300), st.integers(0, 9))
 def test_different_pairs_are_distinct_and_of_two_assets(
     assets: list[int], crops: int, limit: int, seed: int
@@ -201,6 +203,7 @@ def test_different_pairs_are_distinct_and_of_two_assets(
     assert pairs <= every
 
 
+@relaxed(deadline=None)
 @given(assets_of_images, st.integers(1, 3), st.integers(1, 300), st.integers(0, 9))
 def test_different_pairs_inside_a_group_are_of_that_group(
     assets: list[int], crops: int, limit: int, seed: int

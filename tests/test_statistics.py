@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -37,6 +37,7 @@ def normal_pairs(images: int = 60, shift: float = 1.0) -> ScoredPairs:
     return scored(random.normal(shift, 1, 3 * images), random.normal(0, 1, 20 * images), images)
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores)
 def test_auc_is_scikit_learns_ties_included(same: Floats, different: Floats) -> None:
     labels = np.repeat([1, 0], [same.size, different.size])
@@ -44,6 +45,7 @@ def test_auc_is_scikit_learns_ties_included(same: Floats, different: Floats) -> 
     assert roc(same, different).auc() == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores, st.integers(0, 2**32 - 1))
 def test_weighted_auc_is_scikit_learns(same: Floats, different: Floats, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -59,6 +61,7 @@ def test_weighted_auc_is_scikit_learns(same: Floats, different: Floats, seed: in
     assert found == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores, st.sampled_from([1e-3, 1e-2, 0.1, 0.5]))
 def test_the_rate_at_few_errors_is_read_off_scikit_learns_curve(
     same: Floats, different: Floats, rate: float
@@ -70,6 +73,7 @@ def test_the_rate_at_few_errors_is_read_off_scikit_learns_curve(
     assert roc(same, different).true_positive_rate_at(rate) == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores)
 def test_weights_are_repetitions(same: Floats, different: Floats) -> None:
     twice, thrice = np.full(same.size, 2.0), 1 + np.arange(different.size) % 3
@@ -82,6 +86,7 @@ def test_weights_are_repetitions(same: Floats, different: Floats) -> None:
     )
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores)
 def test_only_the_order_of_scores_counts(same: Floats, different: Floats) -> None:
     plain, bent = roc(same, different), roc(np.exp(same) - 7, np.exp(different) - 7)
@@ -89,6 +94,7 @@ def test_only_the_order_of_scores_counts(same: Floats, different: Floats) -> Non
     assert plain.equal_error_rate() == bent.equal_error_rate()
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores)
 def test_exchanged_sides_mirror_every_figure(same: Floats, different: Floats) -> None:
     there, back = roc(same, different), roc(different, same)
@@ -97,6 +103,7 @@ def test_exchanged_sides_mirror_every_figure(same: Floats, different: Floats) ->
     assert d_prime(same, different) == pytest.approx(-d_prime(different, same))
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores)
 def test_equal_error_rate_is_where_the_curve_meets_the_falling_diagonal(
     same: Floats, different: Floats
@@ -142,6 +149,7 @@ def test_intervals_cover_the_value_and_follow_the_seed() -> None:
     assert found != separation_intervals(pairs, images=60, resamples=200, seed=2)
 
 
+@settings(deadline=None)
 @given(st.integers(3, 9), st.integers(0, 99), st.booleans())
 def test_intervals_weigh_pairs_by_how_often_their_images_were_drawn(
     images: int, seed: int, ties: bool

@@ -20,6 +20,7 @@ SCALES = 5
 """Each is half as large as the one before."""
 _DARKEST = 0.05  # of the mean: below it, the logarithm tells noise
 _LEAST_SPREAD = 0.02
+_TIE = 1e-3  # of the spread: where light is clipped, rounding would toss the signs of patterns
 _AT_ONCE = 16  # images whose maps stay in a CPU's caches
 _PLANES = ((1 / 3, 1 / 3, 1 / 3), (0.5, 0.0, -0.5), (0.5, -1.0, 0.5))  # lightness and two colours
 _PAIRS = ((0, 0, 1), (1, 2, 2))  # of the planes
@@ -100,7 +101,7 @@ class TextureStatistics(nn.Module):
     def patterns(self, x: Tensor, stride: int, *, far: bool) -> list[Tensor]:
         """Histograms of local binary patterns of the planes (B, 3, H, W): near, colours, far."""
         lightness = x[:, :1]  # (B, 1, H, W)
-        bright = (lightness >= lightness.mean((2, 3), keepdim=True))[:, 0]  # (B, H, W)
+        bright = (lightness >= lightness.mean((2, 3), keepdim=True) - _TIE)[:, 0]  # (B, H, W)
         signs, contrasts = _codes(lightness, self.near, stride)
         centre = bright[:, 1:-1:stride, 1:-1:stride]
         codes = (signs.short() * (_NEAR + 2) + contrasts) * 2 + centre
@@ -163,7 +164,8 @@ def _codes(plane: Tensor, circle: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Uniform, rotation-invariant patterns of signs and of contrasts of (B, 1, H, W), uint8."""
     apart = conv2d(plane, circle, stride=stride)  # (B, P, h, w)
     size = apart.abs()
-    return _uniform(apart >= 0), _uniform(size >= size.mean((1, 2, 3), keepdim=True))
+    weak = size.mean((1, 2, 3), keepdim=True) + _TIE
+    return _uniform(apart >= -_TIE), _uniform(size >= weak)
 
 
 def _uniform(bits: Tensor) -> Tensor:
