@@ -32,7 +32,7 @@ from vaeneer.model.box import BOX
 from vaeneer.model.checkpoint import WEIGHTS, load, save
 from vaeneer.progress import Progress, Silent
 
-EPOCHS = 12
+EPOCHS = 30
 RECIPES = {
     "reference-base": TrainSettings(recipe="seed"),
     "surface-base": TrainSettings(recipe="surface", epochs=EPOCHS),

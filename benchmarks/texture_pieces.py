@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from whitened_baseline import FIGURES, fold_of, rows_of
 
-from vaeneer.config import ReadoutSettings
+from vaeneer.config import ReadoutSettings, TrainSettings
 from vaeneer.console import ConsoleProgress
 from vaeneer.data.folder import ImageItem, open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
@@ -43,7 +43,9 @@ from vaeneer.model.consistency import infonce_nats
 from vaeneer.model.readout import fit_readout
 from vaeneer.model.texture import Texture
 from vaeneer.model.texture_statistics import TextureStatistics, block_sizes
+from vaeneer.recipes import Recipe
 from vaeneer.seeds import NumberTable
+from vaeneer.training.texture_start import learn_from_statistics
 
 DRAWS = 6
 STEPS, SURFACES_AT_ONCE, VIEWS = 400, 64, 4
@@ -135,25 +137,27 @@ def ways(seen: Tensor) -> Iterator[tuple[str, Embed]]:
             [np.full(size, families[name] != left_out) for name, size in block_sizes().items()]
         )
         label = f"without {left_out}" if left_out else "all statistics, whitened"
-        yield label, linear(texture, scaled, kept, ReadoutSettings())
+        yield label, linear(texture, scaled, kept, ReadoutSettings(shrinkage=0.1))
     everything = np.ones(scaled.shape[2], bool)
     for label, settings in (
         ("not whitened", ReadoutSettings(whiten=False, dimensions=0)),
         ("shrinkage 0.01", ReadoutSettings(shrinkage=0.01)),
-        ("shrinkage 1", ReadoutSettings(shrinkage=1.0)),
-        ("32 dimensions", ReadoutSettings(dimensions=32)),
-        ("128 dimensions", ReadoutSettings(dimensions=128)),
+        ("32 dimensions", ReadoutSettings(shrinkage=0.1, dimensions=32)),
     ):
         yield label, linear(texture, scaled, everything, settings)
     yield "texture latents, closed form", latents(texture)
     yield "the same, read out", read_out(texture, seen)
     trained(texture, seen, noisy=False)
-    yield "InfoNCE on means", latents(texture)
+    yield "InfoNCE on means, read out", read_out(texture, seen)
     texture.fit(seen)
     trained(texture, seen, noisy=True)
-    yield "InfoNCE on samples", latents(texture)
-    for shrinkage in (0.1, 1.0):
-        settings = ReadoutSettings(shrinkage=shrinkage, dimensions=128)
+    yield "InfoNCE on samples, read out", read_out(texture, seen)
+    texture.fit(seen)
+    recipe = Recipe.of(TrainSettings(recipe="surface"))
+    learn_from_statistics(texture, seen, torch.arange(len(seen)), recipe, seed=0)
+    yield "the recipe's start: with KL", latents(texture)
+    for shrinkage in (0.1, 0.5, 1.0):
+        settings = ReadoutSettings(shrinkage=shrinkage)
         yield f"the same, read out, shrinkage {shrinkage:g}", read_out(texture, seen, settings)
 
 

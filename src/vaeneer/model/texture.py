@@ -56,8 +56,17 @@ class Texture(nn.Module):
 
     def read(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
         """The posterior of statistics (B, STATISTICS): mu and log_var, (B, 128) float32 each."""
+        return self.posterior(self.directions(statistics))
+
+    def directions(self, statistics: Tensor) -> Tensor:
+        """Statistics (..., STATISTICS) along the directions that surfaces differ in, (..., 160)."""
         with torch.autocast(statistics.device.type, enabled=False):
-            x = self.scaled(statistics) @ self.projection + self.offset  # (B, 160)
+            along: Tensor = self.scaled(statistics) @ self.projection + self.offset  # (..., 160)
+            return along
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The posterior of directions (B, 160): mu and log_var, (B, 128) float32 each."""
+        with torch.autocast(x.device.type, enabled=False):
             mu = self.linear(x) + self.branch(silu(self.hidden(x)))  # (B, 128)
             return mu, self.log_var.expand_as(mu)
 
