@@ -45,8 +45,8 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
             assert run([*arguments, *LESS.get(arguments[0], [])]) == 0, arguments
             ran.append(arguments[0])
     assert ran == [
-        "demo", "synthesize", "prepare", "train", "evaluate", "similarity", "calibrate", "embed",
-        "sample", "reconstruct", "info", "import-weights",
+        "demo", "synthesize", "prepare", "train", "train", "evaluate", "similarity", "calibrate",
+        "embed", "similarity", "sample", "reconstruct", "info", "import-weights",
     ]  # fmt: skip
     for path in ("vaeneer-demo/report.html", "data/train", "run/best", "samples.png", "model"):
         assert Path(path).exists()
