@@ -122,6 +122,7 @@ def fold_figures(
             vectors = embed(found[variant][places])
             figures = answer(name, vectors, question).figures.to_dict()
             rows[name][variant] = {figure: figures[figure] for figure in FIGURES}
+            rows[name][variant] |= {"recall_of_averages": recall_of_averages(vectors)}
     return rows
 
 
@@ -156,9 +157,30 @@ def ways(seen: Tensor) -> Iterator[tuple[str, Embed]]:
     recipe = Recipe.of(TrainSettings(recipe="surface"))
     learn_from_statistics(texture, seen, torch.arange(len(seen)), recipe, seed=0)
     yield "the recipe's start: with KL", latents(texture)
-    for shrinkage in (0.1, 0.5, 1.0):
-        settings = ReadoutSettings(shrinkage=shrinkage)
-        yield f"the same, read out, shrinkage {shrinkage:g}", read_out(texture, seen, settings)
+    for label, settings in (
+        ("the same, read out", ReadoutSettings()),
+        ("read out, shrinkage 0.1", ReadoutSettings(shrinkage=0.1)),
+        ("read out, shrinkage 1", ReadoutSettings(shrinkage=1.0)),
+        ("read out, not centred", ReadoutSettings(centre=False)),
+        ("read out, not whitened", ReadoutSettings(whiten=False)),
+        ("read out, 64 directions", ReadoutSettings(dimensions=64)),
+        ("read out, weighed by ratio^0.25", ReadoutSettings(weigh=0.25)),
+        ("read out, dead latents kept", ReadoutSettings(dead=0)),
+    ):
+        yield label, read_out(texture, seen, settings)
+
+
+def recall_of_averages(vectors: Vectors) -> float:
+    """Recall@1 where each crop asks the images, each the average of its other crops."""
+    unit = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
+    images, crops, _ = unit.shape
+    found = 0
+    for crop in range(crops):
+        averages = unit[:, np.arange(crops) != crop].mean(1)
+        averages /= np.linalg.norm(averages, axis=1, keepdims=True)
+        nearest = (unit[:, crop] @ averages.T).argmax(1)
+        found += int((nearest == np.arange(images)).sum())
+    return found / (images * crops)
 
 
 def family(block: str) -> str:
@@ -225,7 +247,7 @@ def averaged(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         row: {
             variant: {
                 figure: float(np.mean([fold[row][variant][figure] for fold in folds]))
-                for figure in FIGURES
+                for figure in (*FIGURES, "recall_of_averages")
             }
             for variant in variants
         }

@@ -1,4 +1,4 @@
-"""The texture part: statistics that light does not change, and a start that already finds surfaces."""
+"""The texture part: statistics that light does not change, and a start that finds surfaces."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_quarter_turns_and_mirroring_change_no_more_than_another_place(surfaces:
 
 
 def test_the_near_patterns_are_those_of_scikit_image(surfaces: Tensor) -> None:
-    """On whole numbers of a plane whose neighbours need no interpolation, as P = 8 at corners do."""
+    """On whole numbers; where a neighbour is interpolated, a tie may fall the other way."""
     plane = torch.from_numpy(np.random.default_rng(0).random((64, 64)) * 100).round().float()
     circle = TextureStatistics().near
     signs, _ = texture_statistics._codes(plane[None, None], circle, 1)
