@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich import get_console
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -132,15 +133,19 @@ def similarity(values: Values) -> RenderableType:
     )
 
 
+_WIDE = 130  # characters that the whole table takes
+_FEWER = ("auc", "eer", "recall_at_1", "arr")
+
+
 def _compared(name: str, variant: Values, folder: str) -> list[RenderableType]:
     title = f"similarity: {name}{'on ' if name.strip() and folder else ''}{folder}".rstrip()
+    shown = _COMPARED if get_console().width >= _WIDE else _FEWER
     table = Table(title=title, title_justify="left")
     table.add_column("representation", no_wrap=True)
-    for head in _COMPARED.values():
-        table.add_column(head, justify="right", no_wrap=True)
+    for key in shown:
+        table.add_column(_COMPARED[key], justify="right", no_wrap=True)
     for row in variant["representations"].values():
-        cells = ["inf" if row[key] is None else f"{row[key]:.3f}" for key in _COMPARED]
-        cells[0] = f"{row['auc']:.4f}"
+        cells = ["inf" if row[key] is None else f"{row[key]:.4f}" for key in shown]
         table.add_row(row["title"], *cells)
     return [table, variant["verdict"]] if variant["verdict"] else [table]
 
