@@ -44,7 +44,8 @@ def _finished(run: Run, vae: VAE, draws: int, progress: Progress) -> VAE:
         batch_size=batch_size,
     )
     vae.card = replace(vae.card, latent_mean=mean)
-    settings = CalibrateSettings(max_images=MOST_IMAGES, draws=draws, seed=seed)
+    light = run.recipe.invariant_to is None or run.recipe.light > 0  # as the user chose
+    settings = CalibrateSettings(max_images=MOST_IMAGES, draws=draws, seed=seed, light=light)
     vae.readout, vae.calibration = fit_similarity(
         vae, run.train, _larger_valid(run, progress), settings, run.precision, progress
     )
