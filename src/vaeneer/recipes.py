@@ -120,7 +120,7 @@ _IMPROVED_SURFACE = dataclasses.replace(
 )
 _SURFACE = dataclasses.replace(
     _IMPROVED_SURFACE,
-    epochs=16,
+    epochs=12,
     batch_size=32,
     views=2,
     invariant_to="light,turn",
