@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from skimage.feature import local_binary_pattern
 from torch import Tensor
 
+from vaeneer.config import TrainSettings
+from vaeneer.data.folder import open_folder
 from vaeneer.data.loading import to_tensor
+from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.data.synthetic import FAMILIES
 from vaeneer.data.synthetic import surface as procedural_surface
 from vaeneer.model import texture_statistics
+from vaeneer.model.consistency import infonce_nats
+from vaeneer.model.losses import kl_per_latent_nats
 from vaeneer.model.readout import unit_length
 from vaeneer.model.surface import Decoder, Encoder
 from vaeneer.model.texture import DIRECTIONS, TEXTURE_SIZE, Texture
 from vaeneer.model.texture_statistics import STATISTICS, TextureStatistics, block_sizes
 from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.recipes import Recipe
+from vaeneer.training import texture_start
+from vaeneer.training.texture_start import learn_from_statistics, texture_crops
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +194,39 @@ def test_bfloat16_changes_no_texture(surfaces: Tensor) -> None:
     assert torch.equal(lower, exact)
     assert exact.shape == (2, TEXTURE_SIZE)
     assert texture.projection.shape == (STATISTICS, DIRECTIONS)
+
+
+def test_steps_on_statistics_lower_the_term_and_are_seeded(surfaces: Tensor) -> None:
+    crops = quadrants(surfaces, torch.Generator().manual_seed(1))
+    assets = torch.arange(len(crops))
+    recipe = Recipe.of(TrainSettings(recipe="surface"))
+    weights, terms = [], []
+    for _ in range(2):
+        texture = fitted(surfaces)
+        statistics = texture.statistics(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+        for steps in (0, texture_start.STEPS):
+            if steps:
+                learn_from_statistics(texture, statistics, assets, recipe, seed=7)
+            mu, log_var = texture.read(statistics.flatten(0, 1))
+            noise = torch.randn(mu.shape, generator=torch.Generator().manual_seed(3))
+            vectors = mu * (-0.5 * log_var).exp() + noise
+            owners = assets.repeat_interleave(4)
+            kl = kl_per_latent_nats(mu, log_var).sum(1).mean()
+            apart = infonce_nats(vectors, owners, recipe.temperature).mean()
+            terms.append((recipe.consistency_weight * apart + kl).item())
+        weights.append([weight.clone() for weight in texture.parameters()])
+    assert terms[1] < terms[0]
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_the_start_sees_what_the_recipe_ignores(data_set: Path) -> None:
+    """Relit crops where light is ignored, crops at two scales where scale is."""
+    pack = open_pack(open_folder(data_set / "train"), PackLayout(568), cache=data_set / "cache")
+    drawn = {}
+    for words in ("none", "light", "scale"):
+        recipe = Recipe.of(TrainSettings(recipe="surface", invariant_to=words))
+        (drawn[words],) = texture_crops(pack, [0], recipe, seed=0)
+    assert drawn["none"].shape == (4 * texture_start.DRAWS, 3, 254, 254)
+    assert not np.allclose(drawn["light"][0], drawn["none"][0])
+    assert np.array_equal(drawn["scale"][:4], drawn["none"][:4])  # the first draw has one scale
+    assert not np.allclose(drawn["scale"][5], drawn["none"][5])

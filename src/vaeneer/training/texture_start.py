@@ -40,7 +40,7 @@ def start_texture(
 ) -> None:
     """Fit the texture part to crops that differ in what the recipe wants it to be invariant to.
 
-    On the device of `texture`; half a minute for 267 images on two cores.
+    On the device of `texture`; a minute and a half for 267 images on two cores.
     """
     indices = sampled(len(train), MOST_IMAGES, seed)
     crops = texture_crops(train, indices, recipe, seed)
