@@ -6,8 +6,9 @@ Both are trained on the images of SURFACES_CSV that are CC0 or in the public dom
 others. In WORK, two data sets of links: `all`, every such image, which the shipped models are
 trained on; and `apart`, the same without the validation side of SPLIT_CSV. A twin of surface-base
 trained on `apart` gives what needs unseen images: the curve of the probability, and the figures in
-the card, on all validation images. Writes src/vaeneer/models/NAME (float16) with a card and the
-log of the run, and results/box-models.json. About 20 minutes on two cores.
+the card, on all validation images. What WORK holds already is gone on with. Writes
+src/vaeneer/models/NAME (float16) with a card and the log of the run, and results/box-models.json.
+About 20 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ from vaeneer.progress import Progress, Silent
 
 WHITENING_DRAWS = 8
 RECIPES = {
-    "reference-base": TrainSettings(recipe="seed"),
     "surface-base": TrainSettings(recipe="surface"),
+    "reference-base": TrainSettings(recipe="seed"),
 }
 
 
@@ -147,12 +148,14 @@ def link(surfaces: Path, target: Path, train: list[str], valid: list[str]) -> No
 def trained(name: str, data: Path, out: Path) -> tuple[Path, Log]:
     """A finished run of the model's recipe: where its best model is, and what it said."""
     log = Log()
-    vaeneer.train(data, out=out, settings=RECIPES[name], overwrite=True, progress=log)
+    vaeneer.train(data, out=out, settings=RECIPES[name], resume=True, progress=log)
     return out / "best", log
 
 
 def without_valid(folder: Path, file: Path) -> Path:
     """The whitened baseline fitted to the same images as the twin."""
+    if file.is_file():
+        return file
     pack = open_pack(open_folder(folder), PackLayout(SQUARE_SIDE_PX))
     crops = features(pack, range(len(pack)), WHITENING_DRAWS, ConsoleProgress())
     return save_whitening(fit_whitening(crops), file)
@@ -169,7 +172,7 @@ def measured(
         report = vaeneer.similarity(
             model, folder, out=out / protocol, settings=settings, overwrite=True, progress=progress
         ).to_dict()
-        variants = {k: report[k] for k in ("photometric", "plain") if k in report} or {"": report}
+        variants = {k: report[k] for k in ("photometric", "plain") if report[k]} or {"": report}
         found[protocol] = {
             variant: {
                 name: {figure: row[figure] for figure in FIGURES}

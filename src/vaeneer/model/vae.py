@@ -194,10 +194,13 @@ class VAE(nn.Module):
         alone = getattr(self.encoder, "texture", None)
         with eval_mode(self):
             if alone is None:
-                return self.encode(images).mu
-            self._check(images)
-            mu, log_var = alone(images)  # without the spatial part
-            return _full(mu) * (-0.5 * _full(log_var)).exp()
+                posterior = self.encode(images)
+                last = slice(-self.texture_size, None)  # -0: all
+                mu, log_var = posterior.mu[:, last], posterior.log_var[:, last]
+            else:
+                self._check(images)
+                mu, log_var = (_full(x) for x in alone(images))  # without the spatial part
+            return mu * (-0.5 * log_var).exp() if self.texture_size else mu
 
     def _check(self, images: Tensor) -> None:
         side = self.image_side_px
