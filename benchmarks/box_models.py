@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from whitened_baseline import FIGURES, FREE, features, rows_of
 
 import vaeneer
-from vaeneer.config import SimilaritySettings, TrainSettings
+from vaeneer.config import PrepareSettings, SimilaritySettings, TrainSettings
 from vaeneer.console import ConsoleProgress
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
@@ -36,9 +36,22 @@ from vaeneer.files import replacing_folder, write_json
 from vaeneer.measuring.whitened_baseline import fit_whitening, save_whitening
 from vaeneer.model.box import BOX
 from vaeneer.model.checkpoint import WEIGHTS, load, save
-from vaeneer.progress import Progress, Silent
+from vaeneer.progress import Silent
 
 WHITENING_DRAWS = 8
+VARIANTS = ("photometric", "plain", "photometric_scale_gap", "plain_scale_gap")
+ALL_FIGURES = (
+    "auc",
+    "d_prime",
+    "eer",
+    "tpr_at_fpr_1e-2",
+    "tpr_at_fpr_1e-3",
+    "recall_at_1",
+    "recall_at_5",
+    "recall_at_10",
+    "arr",
+    "map",
+)
 RECIPES = {
     "surface-base": TrainSettings(recipe="surface"),
     "reference-base": TrainSettings(recipe="seed"),
@@ -107,32 +120,31 @@ class Log(Silent):
 
 
 def main(surfaces: Path, surfaces_csv: Path, split: Path, work: Path) -> None:
-    """Train the models and the twin, and put them in the box."""
+    """Train the models and the twin, put them in the box, and measure the twin."""
     rows = [row for row in rows_of(surfaces_csv) if any(f in row["licence"] for f in FREE)]
     sides = {row["file"]: row["split"] for row in rows_of(split)}
-    valid = [file for file, side in sides.items() if side == "valid"]
     free = [row["file"] for row in rows]
     free_valid = [file for file in free if sides[file] == "valid"]
     everything, apart = work / "all", work / "apart"
     link(surfaces, everything, free, free_valid)
     link(surfaces, apart, [file for file in free if sides[file] == "train"], free_valid)
-    link(surfaces, work / "unseen", [], valid)
-    twin, log = trained("surface-base", apart, work / "twin")
-    whitened = without_valid(apart / "train", work / "whitened.safetensors")
-    figures = measured(twin, work / "unseen" / "valid", work / "similarity", whitened, log)
-    result = {"images": len(free), "twin": figures, "log": log.lines}
-    write_json(work / "twin.json", result)
+    twin, said = trained("surface-base", apart, work / "twin")
     for name in RECIPES:
-        run, said = trained(name, everything, work / name)
+        run, lines = trained(name, everything, work / name)
         vae = load(run)
         if name == "surface-base":
             vae.calibration = load(twin).calibration  # of images that its twin never saw
         facts = {**vae.card.training, "made_by": "benchmarks/box_models.py"}
         vae.card = replace(vae.card, training=facts)
-        write_json(work / f"{name}.json", {"log": said.lines})
-        save(vae, work / "halved" / name)
-        put_in_box(work / "halved" / name, name, rows, said.lines, figures)
-    print(keep("box-models", result))
+        put_in_box(save(vae, work / "halved" / name), name, rows, lines)
+    data = work / "data"  # whose manifest knows the categories
+    if not data.exists():
+        vaeneer.prepare(surfaces, out=data, settings=PrepareSettings(split=split))
+    whitened = without_valid(apart / "train", work / "whitened.safetensors")
+    figures = measured(twin, data / "valid", work / "similarity", whitened)
+    for name in RECIPES:
+        write_card(name, figures)
+    print(keep("box-models", {"images": len(free), "twin": figures, "log": said}))
 
 
 def link(surfaces: Path, target: Path, train: list[str], valid: list[str]) -> None:
@@ -145,11 +157,16 @@ def link(surfaces: Path, target: Path, train: list[str], valid: list[str]) -> No
             place.symlink_to((surfaces / file).absolute())
 
 
-def trained(name: str, data: Path, out: Path) -> tuple[Path, Log]:
+def trained(name: str, data: Path, out: Path) -> tuple[Path, list[str]]:
     """A finished run of the model's recipe: where its best model is, and what it said."""
+    known = out.with_suffix(".json")
+    if known.is_file():
+        lines: list[str] = json.loads(known.read_text(encoding="utf-8"))["log"]
+        return out / "best", lines
     log = Log()
     vaeneer.train(data, out=out, settings=RECIPES[name], resume=True, progress=log)
-    return out / "best", log
+    write_json(known, {"log": log.lines})
+    return out / "best", log.lines
 
 
 def without_valid(folder: Path, file: Path) -> Path:
@@ -161,31 +178,33 @@ def without_valid(folder: Path, file: Path) -> Path:
     return save_whitening(fit_whitening(crops), file)
 
 
-def measured(
-    model: Path, folder: Path, out: Path, whitened: Path, progress: Progress
-) -> dict[str, Any]:
-    """Figures of the strict protocol and of the seed's, by protocol, variant and representation."""
+def measured(model: Path, folder: Path, out: Path, whitened: Path) -> dict[str, Any]:
+    """Figures of both protocols, by protocol and variant; "inside" is inside a category."""
     found: dict[str, Any] = {}
     protocols: tuple[Literal["strict", "seed"], ...] = ("strict", "seed")
     for protocol in protocols:
         settings = SimilaritySettings(protocol=protocol, whitened=whitened)
         report = vaeneer.similarity(
-            model, folder, out=out / protocol, settings=settings, overwrite=True, progress=progress
+            model, folder, out=out / protocol, settings=settings, overwrite=True
         ).to_dict()
-        variants = {k: report[k] for k in ("photometric", "plain") if report[k]} or {"": report}
+        variants = {name: report[name] for name in VARIANTS if report[name]} or {"": report}
+        inside = {f"inside {k}": v["inside_category"] for k, v in variants.items()}
         found[protocol] = {
-            variant: {
-                name: {figure: row[figure] for figure in FIGURES}
-                for name, row in values["representations"].items()
-            }
-            for variant, values in variants.items()
+            variant: {name: shown(row) for name, row in values["representations"].items()}
+            for variant, values in (variants | inside).items()
+            if values
         }
     return found
 
 
-def put_in_box(
-    model: Path, name: str, rows: list[dict[str, str]], lines: list[str], figures: dict[str, Any]
-) -> None:
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one representation, with the intervals of those in the card."""
+    return {k: row[k] for k in ALL_FIGURES} | {
+        "intervals": {k: row["intervals"][k] for k in FIGURES}
+    }
+
+
+def put_in_box(model: Path, name: str, rows: list[dict[str, str]], lines: list[str]) -> None:
     """The model folder with its weights in half precision, a card and the log."""
     with replacing_folder(BOX / name) as folder:
         for file in model.iterdir():
@@ -195,7 +214,6 @@ def put_in_box(
         save_file(half, folder / WEIGHTS)
         (folder / "log.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         write_json(folder / "made.json", made(rows, name))
-    write_card(name, figures)
     print(name, sum(f.stat().st_size for f in (BOX / name).iterdir()) / 2**20, "MiB", flush=True)
 
 
