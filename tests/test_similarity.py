@@ -22,6 +22,7 @@ from vaeneer.config import PrepareSettings, SimilaritySettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.preparation import prepare
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
+from vaeneer.measuring import representations as representations_module
 from vaeneer.measuring.crop_vectors import CropVectors, describe_seed_crops
 from vaeneer.measuring.pairing import different_pairs, different_pairs_inside
 from vaeneer.measuring.representations import Representations
@@ -39,7 +40,15 @@ QUICK = SimilaritySettings(
 )
 STRICT = dataclasses.replace(QUICK, protocol="strict", different_pairs=None)
 LATENTS = ("sampled", "mean", "centred")
-BASELINES = ("rgb_histogram", "grey_world_histogram", "lbp", "random_convolutions", "whitened")
+BASELINES = (
+    "rgb_histogram",
+    "grey_world_histogram",
+    "lbp",
+    "random_convolutions",
+    "whitened",
+    "reference_sampled",
+    "reference_mean",
+)
 FIGURES = (
     "auc", "d_prime", "eer", "tpr_at_fpr_1e-2", "tpr_at_fpr_1e-3", "recall_at_1", "recall_at_5",
     "recall_at_10", "arr", "map",
@@ -100,6 +109,18 @@ def figures(report: SimilarityReport) -> dict[str, Any]:
     answer = report.to_dict()
     del answer["seconds"]
     return answer
+
+
+def test_without_the_seeds_vae_in_the_box_a_note_says_so(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(representations_module, "box_model", lambda path: None)
+    representations = Representations(Embedder.load(model), seed=0)
+    representations.add_baselines(model)
+    assert representations_module.NO_REFERENCE in representations.notes
+    rows = representations.describe(torch.rand(2, 3, 254, 254), [(0, 0, 0), (0, 0, 1)])
+    assert set(rows) >= set(BASELINES[:-2])
+    assert not set(rows) & set(BASELINES[-2:])
 
 
 def test_report_says_what_was_compared(report: SimilarityReport) -> None:

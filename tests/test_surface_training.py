@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,12 +19,22 @@ from vaeneer.inspection import info
 from vaeneer.model.checkpoint import load, read_card
 from vaeneer.recipes import Recipe
 from vaeneer.toml_settings import read_settings
+from vaeneer.training import finished_models, texture_start
 from vaeneer.training.loop import train
 from vaeneer.training.run_folder import read_metrics
 
 SURFACE = TrainSettings(
     recipe="surface", views=2, batch_size=8, epochs=2, device="cpu", precision="float32"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_crops() -> Iterator[None]:
+    """A start and a read-out of four crops of each image: quicker, and all else alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texture_start, "DRAWS", 1)
+        patch.setattr(finished_models, "DRAWS", {"best": 1, "last": 1})
+        yield
 
 
 @pytest.fixture(scope="module")
