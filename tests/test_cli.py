@@ -102,7 +102,8 @@ def test_similarity_prints_every_representation_beside_the_histogram(
     )  # fmt: skip
     rows = report["representations"]
     baselines = ["rgb_histogram", "grey_world_histogram", "lbp", "random_convolutions", "whitened"]
-    assert list(rows) == ["embedding", "sampled", "mean", "centred", *baselines]
+    seeds = ["reference_sampled", "reference_mean"]
+    assert list(rows) == ["embedding", "sampled", "mean", "centred", *baselines, *seeds]
     assert all(0 <= row["auc"] <= 1 for row in rows.values())
     assert (tmp_path / "out" / "similarity.png").is_file()
 
