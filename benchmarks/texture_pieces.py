@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,15 @@ Embed = Callable[[Tensor], Vectors]
 """Statistics (n, crops, F) to vectors (n, crops, D)."""
 
 
-def main(surfaces: Path, surfaces_csv: Path, split: Path, *, cache: Path | None = None) -> None:
-    """Measure every row on every fold."""
+def main(
+    surfaces: Path,
+    surfaces_csv: Path,
+    split: Path,
+    *,
+    cache: Path | None = None,
+    statistics: bool = True,
+) -> None:
+    """Measure every row on every fold; `--no-statistics` leaves out those of the statistics."""
     progress = ConsoleProgress()
     pack = open_pack(
         open_folder(surfaces), PackLayout(SQUARE_SIDE_PX), cache=cache, progress=progress
@@ -69,7 +77,7 @@ def main(surfaces: Path, surfaces_csv: Path, split: Path, *, cache: Path | None 
     found = crops_described(pack, progress)
     result: dict[str, Any] = {"images": len(names), "draws": DRAWS, "folds": {}}
     for name, out in outs.items():
-        result["folds"][name] = fold_figures(pack.items(), found, out)
+        result["folds"][name] = fold_figures(pack.items(), found, out, statistics)
         progress.say(f"{name}: {int(out.sum())} images")
     result["by_source"] = averaged([f for n, f in result["folds"].items() if n != "valid"])
     for row, variants in result["by_source"].items():
@@ -104,7 +112,7 @@ def crops_described(pack: Pack, progress: ConsoleProgress) -> dict[str, Tensor]:
 
 
 def fold_figures(
-    items: Sequence[ImageItem], found: dict[str, Tensor], out: NDArray[np.bool_]
+    items: Sequence[ImageItem], found: dict[str, Tensor], out: NDArray[np.bool_], statistics: bool
 ) -> dict[str, Any]:
     """Every row, fitted without the images `out` and measured on them."""
     rows: dict[str, Any] = {}
@@ -116,7 +124,8 @@ def fold_figures(
         resamples=0,
         seed=0,
     )
-    for name, embed in ways(found["fit"][torch.from_numpy(~out)]):
+    seen = found["fit"][torch.from_numpy(~out)]
+    for name, embed in chain(of_statistics(seen) if statistics else (), of_latents(seen)):
         rows[name] = {}
         for variant in ("photometric", "plain"):
             vectors = embed(found[variant][places])
@@ -126,8 +135,8 @@ def fold_figures(
     return rows
 
 
-def ways(seen: Tensor) -> Iterator[tuple[str, Embed]]:
-    """Each row: its name, and how it makes vectors, fitted to statistics (n, crops, F)."""
+def of_statistics(seen: Tensor) -> Iterator[tuple[str, Embed]]:
+    """Rows without a latent: name, and how vectors are made, fitted to statistics (n, crops, F)."""
     torch.manual_seed(0)
     texture = Texture().eval()
     texture.fit(seen)
@@ -146,6 +155,13 @@ def ways(seen: Tensor) -> Iterator[tuple[str, Embed]]:
         ("32 dimensions", ReadoutSettings(shrinkage=0.1, dimensions=32)),
     ):
         yield label, linear(texture, scaled, everything, settings)
+
+
+def of_latents(seen: Tensor) -> Iterator[tuple[str, Embed]]:
+    """Rows of the texture part, and of its read-out, step by step."""
+    torch.manual_seed(0)
+    texture = Texture().eval()
+    texture.fit(seen)
     yield "texture latents, closed form", latents(texture)
     yield "the same, read out", read_out(texture, seen)
     trained(texture, seen, noisy=False)
