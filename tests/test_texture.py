@@ -10,6 +10,7 @@ import torch
 from skimage.feature import local_binary_pattern
 from torch import Tensor
 
+from conftest import Painter
 from vaeneer.config import TrainSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.loading import to_tensor
@@ -24,9 +25,14 @@ from vaeneer.model.surface import Decoder, Encoder
 from vaeneer.model.texture import DIRECTIONS, TEXTURE_SIZE, Texture
 from vaeneer.model.texture_statistics import STATISTICS, TextureStatistics, block_sizes
 from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.progress import Silent
 from vaeneer.recipes import Recipe
 from vaeneer.training import texture_start
-from vaeneer.training.texture_start import learn_from_statistics, texture_crops
+from vaeneer.training.texture_start import (
+    learn_from_statistics,
+    start_texture,
+    texture_crops,
+)
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +236,15 @@ def test_the_start_sees_what_the_recipe_ignores(data_set: Path) -> None:
     assert not np.allclose(drawn["light"][0], drawn["none"][0])
     assert np.array_equal(drawn["scale"][:4], drawn["none"][:4])  # the first draw has one scale
     assert not np.allclose(drawn["scale"][5], drawn["none"][5])
+
+
+def test_one_image_gives_no_directions_and_breaks_nothing(tmp_path: Path, paint: Painter) -> None:
+    paint(tmp_path / "train" / "wall" / "wall_a.png", 1)
+    pack = open_pack(open_folder(tmp_path / "train"), PackLayout(568), cache=tmp_path / "cache")
+    torch.manual_seed(0)
+    texture = Texture()
+    before = texture.projection.clone()
+    recipe = Recipe.of(TrainSettings(recipe="surface"))
+    start_texture(texture, pack, recipe, seed=0, progress=Silent())
+    assert torch.equal(texture.projection, before)
+    assert all(value.isfinite().all() for value in texture.state_dict().values())
