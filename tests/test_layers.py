@@ -31,7 +31,7 @@ LAYERS = (
     ("toml_settings",),
     ("recipes",),
     ("config",),
-    ("measuring_config", "embedding_config"),
+    ("measuring_config", "embedding_config", "library_config"),
     ("bounds",),
     ("errors",),
 )

@@ -17,6 +17,12 @@ from vaeneer.bounds import require_number as require_number
 from vaeneer.embedding_config import CalibrateSettings as CalibrateSettings
 from vaeneer.embedding_config import EmbedSettings as EmbedSettings
 from vaeneer.embedding_config import ReadoutSettings as ReadoutSettings
+from vaeneer.library_config import ClusterSettings as ClusterSettings
+from vaeneer.library_config import DuplicatesSettings as DuplicatesSettings
+from vaeneer.library_config import IndexSettings as IndexSettings
+from vaeneer.library_config import MapSettings as MapSettings
+from vaeneer.library_config import OutliersSettings as OutliersSettings
+from vaeneer.library_config import SearchSettings as SearchSettings
 from vaeneer.measuring_config import BenchSettings as BenchSettings
 from vaeneer.measuring_config import EvaluateSettings as EvaluateSettings
 from vaeneer.measuring_config import SimilaritySettings as SimilaritySettings

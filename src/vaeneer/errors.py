@@ -7,6 +7,7 @@ VaeneerError
 │   └── ImageFileError     one file cannot be read as an image (the folder goes on without it)
 ├── ImageSizeError         a tensor of images or latents has the wrong shape
 ├── ModelFileError         a model, run or weights file cannot be read
+├── LibraryError           a library is missing, damaged, in use or of another model
 └── TrainingError          a run cannot start or go on
     ├── NonFiniteLossError     the loss became NaN or infinite
     └── TrainingInterrupted    Ctrl-C or SIGTERM; the run can be resumed
@@ -51,6 +52,10 @@ class ImageSizeError(VaeneerError, ValueError):
 
 class ModelFileError(VaeneerError):
     """A model, run or weights file is missing, damaged or of another kind."""
+
+
+class LibraryError(VaeneerError):
+    """A library is missing, damaged, in use, or was made with another model or folder."""
 
 
 class TrainingError(VaeneerError):

@@ -1,0 +1,322 @@
+"""catalog.sqlite: what a library knows of its items, and their vectors. Everything else follows.
+
+The tables are in catalog_schema.py. Each thread gets a connection of its own, so that a server may
+read from several at once; one process writes at a time (locking.py).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaeneer.data.near_duplicates import Fingerprint
+from vaeneer.errors import LibraryError
+from vaeneer.library.catalog_schema import VERSION, migrate, version
+
+NAME = "catalog.sqlite"
+WHOLE = 0
+"""The scale of the vector of a whole image."""
+_AT_ONCE = 900  # values in one statement; SQLite's own limit is 999 in old builds
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+PixelBox = tuple[int, int, int, int]
+"""x, y, width, height in upright pixels of the file."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file of a library."""
+
+    id: int
+    path: str
+    """Below the root, with forward slashes."""
+    asset: str
+    name: str | None
+    category: str | None
+    tags: tuple[str, ...]
+    width_px: int
+    height_px: int
+    mode: str
+    """Pillow's name of the pixels in the file."""
+    format: str
+    """Pillow's name of the file format."""
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+    """Of the file, hexadecimal."""
+    mean_rgb: tuple[float, float, float]
+    """Each 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What a vector was made of: a whole image (scale 0) or a part of it."""
+
+    id: int
+    item: int
+    scale: int
+    box: PixelBox
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of crops, each of length 1."""
+
+    crops: Ids
+    """(n,) their ids."""
+    items: Ids
+    """(n,) the item that each is of."""
+    vectors: Floats
+    """(n, D) float32."""
+
+
+class Catalog:
+    """Reads a library's catalog; indexing writes it. Threads may share one."""
+
+    def __init__(self, file: Path) -> None:
+        """file: an existing catalog, or where `create` makes one."""
+        self.file = file
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Catalog:
+        """The catalog of a library folder. Raises LibraryError when there is none, or no good one."""
+        file = Path(folder) / NAME
+        if not file.is_file():
+            raise LibraryError(
+                f"{folder} is not a library; make one with: vaeneer index IMAGES --library {folder}"
+            )
+        catalog = cls(file)
+        with _readable(file):
+            connection = catalog.connection
+            if version(connection) != VERSION:
+                migrate(connection, file)
+            if catalog.state("root") is None:
+                raise LibraryError(f"{folder} was never indexed whole; run vaeneer index again.")
+        return catalog
+
+    @classmethod
+    def create(cls, folder: Path) -> Catalog:
+        """As `open`, of a folder that may be new. Raises LibraryError for a damaged catalog."""
+        folder.mkdir(parents=True, exist_ok=True)
+        catalog = cls(folder / NAME)
+        with _readable(catalog.file):
+            catalog.connection.execute("PRAGMA journal_mode = WAL")
+            migrate(catalog.connection, catalog.file)
+        return catalog
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection; statements outside `writing` commit by themselves."""
+        known: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if known is None:
+            known = _connected(self.file)
+            self._local.connection = known
+            with self._lock:
+                self._opened.append(known)
+        return known
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of the block, or nothing of it."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run one statement on this thread's connection."""
+        return self.connection.execute(sql, values)
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+        self._local = threading.local()
+
+    @property
+    def root(self) -> Path:
+        """The folder of the images."""
+        return Path(self.needed("root"))
+
+    @property
+    def dimensions(self) -> int:
+        """How many numbers a vector has."""
+        return int(self.needed("dimensions"))
+
+    @property
+    def generation(self) -> int:
+        """Counts up whenever vectors come or go."""
+        return int(self.state("generation") or 0)
+
+    def state(self, key: str) -> str | None:
+        """What is remembered under a name."""
+        row = self.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def needed(self, key: str) -> str:
+        """As `state`. Raises LibraryError where nothing is remembered."""
+        found = self.state(key)
+        if found is None:
+            raise LibraryError(f"{self.file} does not say its {key}; run vaeneer index again.")
+        return found
+
+    def keep_state(self, key: str, value: str) -> None:
+        """Remember a text under a name."""
+        self.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+
+    def items(self, ids: Iterable[int] | None = None) -> list[Item]:
+        """All items by path, or those asked for, in that order; unknown ids are left out."""
+        if ids is None:
+            return self._items("1 ORDER BY items.path", ())
+        asked = [int(one) for one in ids]
+        found: dict[int, Item] = {}
+        for part, marks in _asked(asked):
+            found |= {one.id: one for one in self._items(f"items.id IN ({marks})", part)}
+        return [found[one] for one in asked if one in found]
+
+    def item_ids(self, where: str = "1", values: Sequence[object] = ()) -> Ids:
+        """Ids of the items that meet a condition on `item_facts`, ascending."""
+        rows = self.execute(f"SELECT id FROM item_facts WHERE {where} ORDER BY id", values)
+        return _ids(rows)
+
+    def crops(self, ids: Iterable[int]) -> dict[int, Crop]:
+        """Crops by their ids; unknown ones are left out."""
+        found: dict[int, Crop] = {}
+        for part, marks in _asked([int(one) for one in ids]):
+            sql = f"SELECT id, item, scale, x, y, width, height FROM crops WHERE id IN ({marks})"
+            for row in self.execute(sql, part):
+                found[row[0]] = Crop(row[0], row[1], row[2], tuple(row[3:7]))
+        return found
+
+    def crops_of(self, item: int) -> list[Crop]:
+        """The crops of one item, the whole first."""
+        sql = "SELECT id, item, scale, x, y, width, height FROM crops WHERE item = ? ORDER BY scale, id"
+        return [Crop(row[0], row[1], row[2], tuple(row[3:7])) for row in self.execute(sql, (item,))]
+
+    def crop_ids(self, *, whole: bool) -> Ids:
+        """Ids of all whole images, or of all parts, ascending."""
+        return _ids(self.execute(f"SELECT id FROM crops WHERE {_scale(whole)} ORDER BY id"))
+
+    def crop_ids_of(self, items: Sequence[int] | Ids, *, whole: bool) -> Ids:
+        """Ids of the crops of some items, ascending."""
+        found: list[Ids] = []
+        for part, marks in _asked([int(one) for one in items]):
+            sql = f"SELECT id FROM crops WHERE item IN ({marks}) AND {_scale(whole)}"
+            found.append(_ids(self.execute(sql, part)))
+        return np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
+
+    def wholes(self) -> Vectors:
+        """The vector of each item, by crop id."""
+        return self._vectors(f"{_scale(True)} ORDER BY id", ())
+
+    def parts(self) -> Vectors:
+        """The vectors of all parts, by crop id."""
+        return self._vectors(f"{_scale(False)} ORDER BY id", ())
+
+    def vectors(self, crop_ids: Sequence[int] | Ids) -> Vectors:
+        """Vectors of some crops, in the order asked for; unknown ones are left out."""
+        asked = [int(one) for one in crop_ids]
+        rows: dict[int, tuple[Any, ...]] = {}
+        for part, marks in _asked(asked):
+            sql = f"SELECT id, item, vector FROM crops WHERE id IN ({marks})"
+            rows |= {row[0]: row for row in self.execute(sql, part)}
+        return self._stacked([rows[one] for one in asked if one in rows])
+
+    def fingerprints(self) -> dict[int, Fingerprint]:
+        """What finds near duplicates, of every item."""
+        rows = self.execute("SELECT id, phashes, thumb FROM items WHERE embedded ORDER BY id")
+        return {row[0]: Fingerprint(row[1], row[2]) for row in rows}
+
+    def pixel_hashes(self) -> dict[int, bytes]:
+        """SHA-256 of the decoded pixels, of the items where it was asked for once."""
+        rows = self.execute("SELECT id, pixels FROM items WHERE embedded AND pixels NOT NULL")
+        return dict(rows.fetchall())
+
+    def keep_pixel_hashes(self, found: Mapping[int, bytes]) -> None:
+        """Remember such hashes until the files change."""
+        with self.writing() as connection:
+            rows = [(value, item) for item, value in found.items()]
+            connection.executemany("UPDATE items SET pixels = ? WHERE id = ?", rows)
+
+    def _items(self, where: str, values: Sequence[object]) -> list[Item]:
+        sql = f"""SELECT items.id, path, items.asset, name, category,
+            (SELECT json_group_array(value) FROM metadata
+             WHERE metadata.asset = items.asset AND key = 'tag'),
+            width_px, height_px, mode, format, size_bytes, mtime_ns, sha256, red, green, blue
+            FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE embedded AND {where}"""
+        return [_item(row) for row in self.execute(sql, values)]
+
+    def _vectors(self, where: str, values: Sequence[object]) -> Vectors:
+        rows = self.execute(f"SELECT id, item, vector FROM crops WHERE {where}", values)
+        return self._stacked(rows.fetchall())
+
+    def _stacked(self, rows: Sequence[tuple[Any, ...]]) -> Vectors:
+        halves = np.frombuffer(b"".join(row[2] for row in rows), np.float16)
+        return Vectors(
+            np.array([row[0] for row in rows], np.int64),
+            np.array([row[1] for row in rows], np.int64),
+            halves.reshape(len(rows), self.dimensions).astype(np.float32),
+        )
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    """A connection that commits by itself; to a catalog that cannot be written, one that reads."""
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:
+        connection.close()
+        address = f"{file.resolve().as_uri()}?mode=ro&immutable=1"
+        return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+    return connection
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise LibraryError(
+            f"{file} cannot be read as a catalog ({error}); delete the library and index again."
+        ) from error
+
+
+def _asked(ids: Sequence[int]) -> Iterator[tuple[Sequence[int], str]]:
+    """Groups of ids that fit into one statement, with their marks."""
+    for start in range(0, len(ids), _AT_ONCE):
+        part = ids[start : start + _AT_ONCE]
+        yield part, ",".join("?" * len(part))
+
+
+def _scale(whole: bool) -> str:
+    return f"scale = {WHOLE}" if whole else f"scale > {WHOLE}"
+
+
+def _ids(rows: sqlite3.Cursor) -> Ids:
+    return np.array([row[0] for row in rows], np.int64)
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    import json
+
+    return Item(*row[:5], tuple(json.loads(row[5])), *row[6:12], row[12].hex(), tuple(row[13:16]))

@@ -1,0 +1,114 @@
+"""Settings of a library: indexing, search, duplicates, the map; as in config.py. No imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vaeneer.bounds import SEED
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSettings:
+    """How a folder of images becomes a library."""
+
+    parts: Literal["none", "halves", "quarters"] = "quarters"
+    """The smallest parts of an image that search by region can find and place: of half its short
+    side, or of a quarter too (slower to index); none finds whole images only."""
+
+    min_side_px: int = 64
+    """Images with a shorter side are skipped."""
+
+    max_megapixels: float = 500.0
+    """Images with more are skipped before they are decoded."""
+
+    batch_size: int = 16
+    """Crops in one forward pass; changes the speed, not the vectors."""
+
+    workers: int = 0
+    """Processes that decode images; 0 takes one for each core."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """Which hits a search answers."""
+
+    k: int = 10
+    """How many hits at most."""
+
+    where: str | None = None
+    """A condition on the items: category = 'wood' and width >= 1024 (docs/library.md)."""
+
+    category: str | None = None
+    """Only items of this category."""
+
+    tag: str | None = None
+    """Only items with this tag."""
+
+    min_probability: float = 0.0
+    """Only hits at least so likely to show the same surface, 0 to 1."""
+
+    exclude_duplicates: bool = False
+    """Leave out copies of the query, and of hits before."""
+
+    parts: bool = False
+    """Compare with the parts of images and place the hits, though no box is drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicatesSettings:
+    """Which pictures count as copies of each other."""
+
+    threshold: float | Literal["auto"] = "auto"
+    """Least confidence of a pair, 0 to 1; auto takes what was measured best (docs/library.md)."""
+
+    page: int = 1
+    """Which page of groups to answer, from 1."""
+
+    page_size: int = 100
+    """Groups on a page; 0 answers all."""
+
+    seed: int = SEED
+    """Seed of what is drawn at random on the way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSettings:
+    """How a library is laid out on a plane."""
+
+    perplexity: float = 30.0
+    """About how many neighbours each item looks at; less in a small library."""
+
+    colour: Literal["cluster", "category"] = "cluster"
+    """What frames and names show."""
+
+    fresh: bool = False
+    """Lay everything out anew, instead of placing only what is new."""
+
+    seed: int = SEED
+    """Seed of the layout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """Which items form a cluster."""
+
+    min_size: int = 5
+    """Items that a cluster has at least."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutliersSettings:
+    """Which items do not belong."""
+
+    most: int = 50
+    """How many to list at most, the strangest first."""
+
+    neighbours: int = 10
+    """How many nearest items each is compared with."""
