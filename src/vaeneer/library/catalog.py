@@ -6,11 +6,12 @@ read from several at once; one process writes at a time (locking.py).
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vaeneer.library.catalog_schema import VERSION, migrate, version
 NAME = "catalog.sqlite"
 WHOLE = 0
 """The scale of the vector of a whole image."""
+_CROP = "id, item, scale, x, y, width, height"
 _AT_ONCE = 900  # values in one statement; SQLite's own limit is 999 in old builds
 
 Floats = NDArray[np.float32]
@@ -91,7 +93,7 @@ class Catalog:
 
     @classmethod
     def open(cls, folder: Path | str) -> Catalog:
-        """The catalog of a library folder. Raises LibraryError when there is none, or no good one."""
+        """The catalog of a library folder. Raises LibraryError for none, or a damaged one."""
         file = Path(folder) / NAME
         if not file.is_file():
             raise LibraryError(
@@ -201,15 +203,14 @@ class Catalog:
         """Crops by their ids; unknown ones are left out."""
         found: dict[int, Crop] = {}
         for part, marks in _asked([int(one) for one in ids]):
-            sql = f"SELECT id, item, scale, x, y, width, height FROM crops WHERE id IN ({marks})"
-            for row in self.execute(sql, part):
-                found[row[0]] = Crop(row[0], row[1], row[2], tuple(row[3:7]))
+            sql = f"SELECT {_CROP} FROM crops WHERE id IN ({marks})"
+            found |= {row[0]: _crop(row) for row in self.execute(sql, part)}
         return found
 
     def crops_of(self, item: int) -> list[Crop]:
         """The crops of one item, the whole first."""
-        sql = "SELECT id, item, scale, x, y, width, height FROM crops WHERE item = ? ORDER BY scale, id"
-        return [Crop(row[0], row[1], row[2], tuple(row[3:7])) for row in self.execute(sql, (item,))]
+        sql = f"SELECT {_CROP} FROM crops WHERE item = ? ORDER BY scale, id"
+        return [_crop(row) for row in self.execute(sql, (item,))]
 
     def crop_ids(self, *, whole: bool) -> Ids:
         """Ids of all whole images, or of all parts, ascending."""
@@ -316,7 +317,15 @@ def _ids(rows: sqlite3.Cursor) -> Ids:
     return np.array([row[0] for row in rows], np.int64)
 
 
-def _item(row: tuple[Any, ...]) -> Item:
-    import json
+def _crop(row: tuple[Any, ...]) -> Crop:
+    return Crop(row[0], row[1], row[2], tuple(row[3:7]))
 
-    return Item(*row[:5], tuple(json.loads(row[5])), *row[6:12], row[12].hex(), tuple(row[13:16]))
+
+_KNOWN = tuple(field.name for field in fields(Item))
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    red, green, blue = row[13:16]
+    tags = tuple(json.loads(row[5]))
+    known = dict(zip(_KNOWN, row, strict=False))
+    return Item(**known | {"tags": tags, "sha256": row[12].hex(), "mean_rgb": (red, green, blue)})

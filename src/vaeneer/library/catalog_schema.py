@@ -50,8 +50,7 @@ CREATE TABLE failures (
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE VIEW item_facts AS SELECT
     items.id AS id, items.path AS path,
-    CASE WHEN instr(items.path, '/') THEN rtrim(rtrim(items.path, replace(items.path, '/', '')), '/')
-         ELSE '' END AS folder,
+    rtrim(rtrim(items.path, replace(items.path, '/', '')), '/') AS folder,
     replace(items.path, rtrim(items.path, replace(items.path, '/', '')), '') AS file,
     assets.name AS name, items.asset AS asset, assets.category AS category,
     items.format AS format, items.mode AS mode, items.width_px AS width, items.height_px AS height,
@@ -64,7 +63,7 @@ VERSION = len(STEPS)
 
 
 def migrate(connection: sqlite3.Connection, file: Path) -> None:
-    """Bring a catalog to VERSION, each step whole or not at all. Raises LibraryError for a newer one."""
+    """Bring a catalog to VERSION, each step whole or not at all; LibraryError for a newer one."""
     found = version(connection)
     if found > VERSION:
         raise LibraryError(

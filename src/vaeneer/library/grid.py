@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
 
 def part_boxes(height: int, width: int, parts: Parts = "quarters") -> list[Part]:
-    """The parts of an image, (height, width) pixels: squares, tiles of half their side, of a quarter.
+    """The parts of an image, (height, width) pixels: squares, halves of their side, quarters.
 
     Squares (scale 1) and halves (2) come first and are those of `square_boxes`, whose mean is the
     vector of the whole image. Tiles smaller than 64 px are left out. parts: the smallest that are
