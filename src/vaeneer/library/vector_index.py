@@ -1,0 +1,300 @@
+"""VectorIndex: unit vectors under lasting ids, found by their cosine."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaeneer.bounds import SEED
+from vaeneer.errors import DataError, LibraryError
+from vaeneer.files import replacing
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+IVF_FROM = 1_000_000
+"""From so many vectors on they are clustered, and a search looks into the nearest clusters."""
+LEAST_RECALL = 0.98
+"""Share of the true ten nearest that the fewest clusters searched must find, on a sample."""
+CHUNK = 65_536
+"""Vectors that are added at once: what is held as float32 beside the index."""
+_SAMPLE_PER_LIST = 64
+_LEAST_PER_LIST = 40  # faiss warns below 39
+_QUERIES = 256
+_NEAREST = 10
+_OUTGROWN = 2  # times as many as at training
+_TRAILER_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the clusters of an index were made; all 0 where it has none."""
+
+    trained_on: int = 0
+    """Vectors in the sample that the clusters come from."""
+    trained_for: int = 0
+    """Vectors that the index was to hold then."""
+    recall_at_10: float = 1.0
+    """Share of the true ten nearest that a search finds, on a sample of the vectors."""
+
+
+class VectorIndex:
+    """Vectors of length 1 under ids, searched by cosine.
+
+    Below a million vectors ("exact") every one is compared; above ("ivf") those of the clusters
+    nearest to the query (Sivic & Zisserman 2003), as many clusters as find 0.98 of the true ten
+    nearest on a sample. Numbers are kept in float16. Threads may search one index at once.
+    """
+
+    def __init__(self, index: Any, training: Training | None = None) -> None:
+        """index: of faiss, inner product; see `empty`, `clustered`, `build` and `read`."""
+        self._index = index
+        self.training = training or Training()
+
+    @classmethod
+    def empty(cls, dimensions: int) -> VectorIndex:
+        """An exact index without vectors."""
+        import faiss
+
+        kind, metric = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        return cls(faiss.IndexIDMap(faiss.IndexScalarQuantizer(dimensions, kind, metric)))
+
+    @classmethod
+    def clustered(cls, sample: Floats, count: int, *, seed: int = SEED) -> VectorIndex:
+        """An index without vectors that clusters like `sample` (n, D) and is to hold `count`.
+
+        Call `tune` once the vectors are in.
+        """
+        import faiss
+
+        lists = min(lists_for(count), max(1, len(sample) // _LEAST_PER_LIST))
+        kind, metric = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        centres = faiss.IndexFlatIP(sample.shape[1])
+        index = faiss.IndexIVFScalarQuantizer(
+            centres, sample.shape[1], lists, kind, metric, False
+        )  # False: the vectors themselves, not what is left beside their centre
+        index.cp.seed = seed % 2**31
+        index.train(np.ascontiguousarray(sample, np.float32))
+        return cls(index, Training(trained_on=len(sample), trained_for=count))
+
+    @classmethod
+    def build(
+        cls, ids: Ids, vectors: Floats, *, ivf_from: int = IVF_FROM, seed: int = SEED
+    ) -> VectorIndex:
+        """An index of vectors (n, D) of length 1 under distinct ids (n,) from 0 up.
+
+        ivf_from: from how many vectors on they are clustered.
+        """
+        if len(ids) < ivf_from:
+            index = cls.empty(vectors.shape[1])
+            index.add(ids, vectors)
+            return index
+        index = cls.clustered(vectors[sample_places(len(ids), seed)], len(ids), seed=seed)
+        index.add(ids, vectors)
+        asked = query_places(len(ids), seed)
+        index.tune(ids[asked], vectors[asked])
+        return index
+
+    @classmethod
+    def read(cls, path: Path) -> VectorIndex:
+        """The index in a file. Raises LibraryError where it is missing or damaged."""
+        import faiss
+
+        if not path.is_file():
+            raise LibraryError(f"{path} is missing; index the folder again.")
+        try:
+            with path.open("rb") as stream:
+                stream.seek(max(0, path.stat().st_size - _TRAILER_BYTES))
+                line = stream.read().rstrip(b"\n").rpartition(b"\n")[2]
+            training = Training(**json.loads(line))
+            index = faiss.read_index(str(path))
+        except (RuntimeError, ValueError, TypeError, MemoryError) as error:
+            raise LibraryError(f"{path} is damaged; index the folder again.") from error
+        return cls(index, training)
+
+    def write(self, path: Path) -> None:
+        """Write the index as faiss does, and a last line of JSON; whole or not at all."""
+        import faiss
+
+        with replacing(path) as temporary:
+            faiss.write_index(self._index, str(temporary))
+            with temporary.open("ab") as stream:
+                stream.write(b"\n" + json.dumps(asdict(self.training)).encode() + b"\n")
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def dimensions(self) -> int:
+        """How many numbers a vector has."""
+        return int(self._index.d)
+
+    @property
+    def kind(self) -> str:
+        """exact: every vector is compared; ivf: those of the nearest clusters."""
+        return "ivf" if self._lists else "exact"
+
+    @property
+    def ids(self) -> Ids:
+        """The ids of all vectors, ascending."""
+        import faiss
+
+        if not self._lists:
+            return np.sort(faiss.vector_to_array(self._index.id_map))
+        found = [np.zeros(0, np.int64)]
+        inverted = self._index.invlists
+        for number in range(self._lists):
+            size = inverted.list_size(number)
+            if size:
+                found.append(faiss.rev_swig_ptr(inverted.get_ids(number), size).copy())
+        return np.sort(np.concatenate(found))
+
+    def outgrown(self, count: int, *, ivf_from: int = IVF_FROM) -> bool:
+        """Whether `count` vectors ask for another index: clusters, new clusters, or none."""
+        if not self._lists:
+            return count >= ivf_from
+        return count >= _OUTGROWN * self.training.trained_for or _OUTGROWN * count < ivf_from
+
+    def add(self, ids: Ids, vectors: Floats) -> None:
+        """Add vectors (n, D) of length 1 under ids (n,) that the index does not hold yet.
+
+        Raises DataError for another shape, and for ids below 0.
+        """
+        if vectors.shape != (len(ids), self.dimensions):
+            wanted = (len(ids), self.dimensions)
+            raise DataError(f"vectors have shape {vectors.shape}; the index takes {wanted}.")
+        if len(ids) and ids.min() < 0:
+            raise DataError(f"an id is {ids.min()}; use 0 or more.")
+        for start in range(0, len(ids), CHUNK):
+            part = slice(start, start + CHUNK)
+            self._index.add_with_ids(
+                np.ascontiguousarray(vectors[part], np.float32),
+                np.ascontiguousarray(ids[part], np.int64),
+            )
+
+    def remove(self, ids: Ids) -> int:
+        """Take vectors away; ids that the index does not hold are passed over. Returns how many."""
+        return int(self._index.remove_ids(_only(ids))) if len(ids) else 0
+
+    def search(self, queries: Floats, k: int, allowed: Ids | None = None) -> tuple[Floats, Ids]:
+        """The k nearest of each query (B, D): cosines and ids, (B, k) each, the best first.
+
+        allowed: only these ids are found. Where there are fewer than k, cosine -inf and id -1.
+        A filter that leaves less than half of the vectors is answered exactly by both kinds.
+        Raises DataError for another shape.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.dimensions:
+            raise DataError(f"queries have shape {queries.shape}, not (B, {self.dimensions}).")
+        only, probes, most = None, self._probes, len(self)
+        if allowed is not None:
+            only, most = _only(allowed), min(most, len(allowed))
+            probes = 2 * probes if 2 * most >= len(self) else self._lists
+        cosines, ids = self._search(queries, k, probes, only)
+        if probes < self._lists and (ids[:, : min(k, most)] < 0).any():
+            return self._search(queries, k, self._lists, only)
+        return cosines, ids
+
+    def tune(self, ids: Ids, queries: Floats) -> None:
+        """Search the fewest clusters that find 0.98 of the ten nearest of some of the vectors."""
+        if not self._lists or not len(self):
+            return
+        nearest = self._search(queries, 1 + _NEAREST, self._lists)[1]
+
+        def recall(probes: int) -> float:
+            found = self._search(queries, 1 + _NEAREST, probes)[1]
+            return recall_of(found, nearest, ids)
+
+        low, high = 1, self._lists
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if recall(middle) >= LEAST_RECALL else (middle + 1, high)
+        self._index.nprobe = low
+        made = self.training
+        self.training = Training(made.trained_on, made.trained_for, recall(low))
+
+    def facts(self) -> dict[str, Any]:
+        """What library.json keeps: kind, vectors, dimensions, bytes in memory, of ivf how it was
+        made and its recall@10 against exact on a sample."""
+        count, size = len(self), self.dimensions
+        known = {
+            "kind": self.kind,
+            "vectors": count,
+            "dimensions": size,
+            "bytes": count * (2 * size + 8) + self._lists * 4 * size,
+        }
+        if not self._lists:
+            return known
+        return {**known, "lists": self._lists, "probes": self._probes, **asdict(self.training)}
+
+    @property
+    def _lists(self) -> int:
+        """Clusters; 0 in an exact index."""
+        return int(getattr(self._index, "nlist", 0))
+
+    @property
+    def _probes(self) -> int:
+        """Clusters that a search looks into."""
+        return int(getattr(self._index, "nprobe", 0))
+
+    def _search(self, queries: Floats, k: int, probes: int, only: Any = None) -> tuple[Floats, Ids]:
+        """`search` in so many clusters; only: a selector of ids."""
+        cosines = np.full((len(queries), k), -np.inf, np.float32)
+        ids = np.full((len(queries), k), -1, np.int64)
+        most = min(k, len(self))
+        if most and len(queries):
+            asked = np.ascontiguousarray(queries, np.float32)
+            how = _parameters(min(probes, self._lists), only)
+            found, named = self._index.search(asked, most, params=how)
+            ids[:, :most] = named
+            cosines[:, :most] = np.where(named < 0, -np.inf, np.clip(found, -1, 1))
+        return cosines, ids
+
+
+def lists_for(count: int) -> int:
+    """Clusters for so many vectors: twice the root, so that a cluster holds about as many."""
+    return max(1, round(2 * math.sqrt(count)))
+
+
+def sample_places(count: int, seed: int = SEED) -> NDArray[np.int64]:
+    """Which of `count` vectors clusters are trained on, ascending."""
+    return _drawn(count, _SAMPLE_PER_LIST * lists_for(count), seed)
+
+
+def query_places(count: int, seed: int = SEED) -> NDArray[np.int64]:
+    """Which of `count` vectors ask when the clusters to search are chosen, ascending."""
+    return _drawn(count, _QUERIES, seed + 1)
+
+
+def recall_of(found: Ids, nearest: Ids, own: Ids) -> float:
+    """Share of the nearest (B, n) that were found (B, m), the queries' own ids (B,) left out."""
+    wanted = (nearest >= 0) & (nearest != own[:, None])
+    hits = (nearest[:, :, None] == found[:, None, :]).any(2)
+    return float((hits & wanted).sum() / max(1, wanted.sum()))
+
+
+def _drawn(count: int, most: int, seed: int) -> NDArray[np.int64]:
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
+def _only(ids: Ids) -> Any:
+    """The selector of faiss that lets these ids through: a bit for each from 0 to the largest."""
+    faiss: Any = import_module("faiss")  # its stubs know the arguments of C++ only
+    chosen = np.zeros(1 + int(ids.max(initial=0)), bool)
+    chosen[ids] = True
+    return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+
+
+def _parameters(probes: int, only: Any) -> Any:
+    """How faiss searches: so many clusters (0: there are none), the selector or None."""
+    faiss: Any = import_module("faiss")
+    if probes:
+        return faiss.SearchParametersIVF(nprobe=probes, sel=only)
+    return faiss.SearchParameters(sel=only)
