@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from dataclasses import replace
@@ -17,9 +18,12 @@ from vaeneer.config import EmbedSettings
 from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loading import to_tensor
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
+from vaeneer.library import vector_chunks
 from vaeneer.library.embedding import embed
+from vaeneer.library.vector_shards import merge_vectors
 from vaeneer.model.checkpoint import load, save
 from vaeneer.model.embedder import Embedder
+from vaeneer.progress import Silent
 
 SEARCH = EmbedSettings(device="cpu", precision="float32", batch_size=3)
 QUICK = replace(SEARCH, vectors="latent")
@@ -128,3 +132,183 @@ def test_what_cannot_be_done_is_said_and_nothing_is_lost(
                 settings=settings,
             )
     assert not (tmp_path / "w.parquet").exists()
+
+
+@pytest.fixture
+def six(paint: Painter, tmp_path: Path) -> Path:
+    """A folder of six small images."""
+    for number in range(6):
+        paint(tmp_path / "images" / f"wall_{chr(97 + number)}.png", number)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_chunks, "CHUNK_IMAGES", 2)
+
+
+def files_below(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_an_array_has_its_ids_beside_it(model: Path, six: Path, tmp_path: Path) -> None:
+    report = embed(model, six, out=tmp_path / "v.npy", settings=QUICK)
+    embed(model, six, out=tmp_path / "v.parquet", settings=QUICK)
+    found = np.load(tmp_path / "v.npy")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, vectors(tmp_path / "v.parquet"))
+    with (tmp_path / "v.ids.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = parquet.read_table(tmp_path / "v.parquet")["file"].to_pylist()
+    assert [row["file"] for row in rows] == names
+    assert [int(row["row"]) for row in rows] == list(range(6))
+    assert report.files == [str(tmp_path / "v.npy"), str(tmp_path / "v.ids.csv")]
+    with pytest.raises(SettingsError, match="suffix"):
+        embed(model, six, out=tmp_path / "v.txt", settings=QUICK)
+
+
+@pytest.mark.parametrize("out", ["v.parquet", "v.npy"])
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(
+    model: Path,
+    six: Path,
+    tmp_path: Path,
+    small_chunks: None,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: int,
+    out: str,
+) -> None:
+    target, whole = tmp_path / "killed" / out, tmp_path / "whole" / out
+    for settings in (SEARCH, QUICK):
+        embed(model, six, out=whole, settings=settings, overwrite=True)
+        target.parent.mkdir(exist_ok=True)
+        with monkeypatch.context() as patched:
+            kill_after(patched, calls)
+            with pytest.raises(KeyboardInterrupt):
+                embed(model, six, out=target, settings=settings, overwrite=True)
+        report = embed(model, six, out=target, settings=settings, overwrite=True)
+        assert report.resumed == 2 * calls
+        assert files_below(target.parent) == files_below(whole.parent)
+        for name in files_below(whole.parent):
+            assert (target.parent / name).read_bytes() == (whole.parent / name).read_bytes()
+
+
+def kill_after(patched: pytest.MonkeyPatch, calls: int) -> None:
+    """Let as many chunks be written, and be killed when the next one is."""
+    real, done = vector_chunks.np.save, []
+
+    def save_or_die(*arguments: object, **named: object) -> None:
+        if len(done) == calls:
+            raise KeyboardInterrupt
+        done.append(1)
+        real(*arguments, **named)
+
+    patched.setattr(vector_chunks.np, "save", save_or_die)
+
+
+def test_what_is_left_is_used_only_for_the_same_job_and_whole(
+    model: Path,
+    six: Path,
+    tmp_path: Path,
+    small_chunks: None,
+    monkeypatch: pytest.MonkeyPatch,
+    paint: Painter,
+) -> None:
+    out = tmp_path / "v.parquet"
+
+    def killed(settings: EmbedSettings) -> None:
+        with monkeypatch.context() as patched:
+            kill_after(patched, 2)
+            with pytest.raises(KeyboardInterrupt):
+                embed(model, six, out=out, settings=settings)
+
+    killed(QUICK)
+    (tmp_path / "v.parquet.partial" / "000001.npy").write_bytes(b"\x93NUMPY torn")
+    assert embed(model, six, out=out, settings=QUICK).resumed == 2
+    expected = vectors(out)
+    out.unlink()
+    killed(SEARCH)
+    report = embed(model, six, out=out, settings=QUICK)
+    assert report.resumed == 0  # other vectors
+    np.testing.assert_array_equal(vectors(out), expected)
+    out.unlink()
+    killed(QUICK)
+    paint(six / "wall_a.png", 77)
+    assert embed(model, six, out=out, settings=QUICK).resumed == 0  # another picture
+    assert not np.array_equal(vectors(out)[0], expected[0])
+    np.testing.assert_array_equal(vectors(out)[1:], expected[1:])
+
+
+def test_the_second_that_writes_one_output_says_so_and_leaves(
+    model: Path, six: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "v.parquet"
+    with (
+        vector_chunks.partial_beside(out, Silent()),
+        pytest.raises(OutputExistsError, match="another process"),
+    ):
+        embed(model, six, out=out, settings=QUICK)
+    assert embed(model, six, out=out, settings=QUICK).images == 6
+    assert not (tmp_path / "v.parquet.partial").exists()
+
+
+@pytest.mark.parametrize(("out", "count"), [("v.parquet", 3), ("v.npy", 8)])
+def test_shards_joined_are_the_whole(
+    model: Path, six: Path, tmp_path: Path, out: str, count: int
+) -> None:
+    (six / "wall_a.png").write_bytes(b"no image")  # of eight parts, one has nothing else
+    whole, target = tmp_path / "whole" / out, tmp_path / out
+    embed(model, six, out=whole, settings=QUICK)
+    for number in range(1, count + 1):
+        part = embed(model, six, out=target, settings=replace(QUICK, shard=f"{number}/{count}"))
+        assert part.out == f"{target}.shard-{number}-of-{count}.parquet"
+    report = merge_vectors(target)
+    assert (report.shards, report.images, report.dimensions) == (count, 5, 512)
+    for name in files_below(whole.parent) - {"v.parquet"}:
+        if name.endswith(".npy"):
+            np.testing.assert_allclose(np.load(target), np.load(whole), atol=1e-5)
+        else:
+            assert (tmp_path / name).read_bytes() == (whole.parent / name).read_bytes()
+    if out == "v.parquet":
+        one, two = parquet.read_table(whole), parquet.read_table(target)
+        assert one.select(["file", "asset", "category"]) == two.select(
+            ["file", "asset", "category"]
+        )
+        np.testing.assert_allclose(vectors(target), vectors(whole), atol=1e-5)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_shards_that_do_not_fit_are_not_joined(
+    model: Path, six: Path, tmp_path: Path, paint: Painter
+) -> None:
+    out = tmp_path / "v.parquet"
+
+    def part(shard: str, settings: EmbedSettings = QUICK) -> None:
+        embed(model, six, out=out, settings=replace(settings, shard=shard), overwrite=True)
+
+    with pytest.raises(DataError, match="no shards"):
+        merge_vectors(out)
+    part("1/2")
+    with pytest.raises(DataError, match="lacks shard 2/2"):
+        merge_vectors(out)
+    part("2/2", SEARCH)
+    with pytest.raises(DataError, match="another representation"):
+        merge_vectors(out)
+    paint(six / "wall_f.png", 78)
+    part("2/2")
+    with pytest.raises(DataError, match="another folder_sha256"):
+        merge_vectors(out)
+    part("1/2")
+    assert merge_vectors(out).images == 6
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        merge_vectors(out)
+    part("3/3")
+    with pytest.raises(DataError, match="of 2 and of 3"):
+        merge_vectors(out, overwrite=True)
+    (tmp_path / "v.parquet.shard-3-of-3.parquet").unlink()
+    (tmp_path / "v.parquet.shard-2-of-2.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="no file of vectors"):
+        merge_vectors(out, overwrite=True)
+    for wrong in ("0/2", "3/2", "1", "a/b", "1/2/3"):
+        with pytest.raises(SettingsError, match="shard is"):
+            part(wrong)

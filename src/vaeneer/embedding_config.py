@@ -81,6 +81,10 @@ class EmbedSettings:
     batch_size: int = 16
     """Images in one forward pass; changes the speed, not the vectors."""
 
+    shard: str | None = None
+    """Only the i-th of n parts of the folder, as i/n, into OUT.shard-i-of-n.parquet; vaeneer
+    merge-vectors OUT joins them."""
+
     cache: Path | None = None
     """Folder for the pack of decoded images; by default beside the folder."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.config import EmbedSettings, require
-from vaeneer.data.folder import open_folder
-from vaeneer.data.loading import chunks, load_batches
-from vaeneer.data.packs import Pack, PackLayout, open_pack
+from vaeneer.data.folder import ImageFolder, open_folder
+from vaeneer.data.loading import load_batches
+from vaeneer.data.packs import Pack, PackLayout
 from vaeneer.data.square_views import SOURCE_SIDE_PX
 from vaeneer.errors import ModelFileError, OutputExistsError, SettingsError
-from vaeneer.files import replacing
-from vaeneer.model.checkpoint import load
+from vaeneer.library.images_to_embed import decoded_images, digest_of, names_of, why_skipped
+from vaeneer.library.vector_chunks import partial_beside
+from vaeneer.library.vector_shards import Shard, parse_shard
+from vaeneer.library.vector_tables import VectorTable, check_suffix, write_vectors
+from vaeneer.model.checkpoint import find_model, load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
 from vaeneer.runtime import Precision, choose_device, choose_precision, describe_device
+
+_MODEL_FILES = ("config.json", "model.safetensors", "readout.json", "readout.safetensors")
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,10 @@ class EmbedReport:
     out: str
     model: str
     folder: str
+    shard: str | None
     images: int
+    resumed: int
+    """Images whose vectors an earlier run, that was stopped, had left."""
     dimensions: int
     representation: str
     """embedding: unit vectors for search. Of latents, mean: the posterior mean of the whole image;
@@ -42,12 +52,62 @@ class EmbedReport:
     skipped: dict[str, str]
     """Files that could not be read, with the reason."""
     images_per_second: float
-    """Of the network and what feeds it, once the images are decoded."""
+    """Of the network and what feeds it, once the images are decoded, in this run."""
     seconds: float
+    files: list[str]
+    """What was written: the table, or the array and its ids."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A model and what it is to do with the images of a pack."""
+
+    vae: VAE
+    embedder: Embedder
+    settings: EmbedSettings
+    precision: Precision
+
+    @property
+    def searched(self) -> bool:
+        return self.settings.vectors == "embedding"
+
+    @property
+    def layout(self) -> PackLayout:
+        return (
+            PackLayout(SOURCE_SIDE_PX)
+            if self.searched
+            else PackLayout(self.vae.image_side_px, square=True)
+        )
+
+    @property
+    def dimensions(self) -> int:
+        return self.embedder.dimensions if self.searched else self.vae.latent_size
+
+    @property
+    def representation(self) -> str:
+        if self.searched:
+            return "embedding"
+        return "mean" if self.vae.card.latent_mean is None else "centred"
+
+    def vectors(self, pack: Pack, group: range) -> NDArray[np.float32]:
+        """Of some images of the pack, one row for each."""
+        if self.searched:
+            found = self.embedder.embed_each(lambda n: pack.image(group.start + n), len(group))[0]
+        else:
+            found = _latents(
+                self.vae, pack, group, self.precision, self.settings.batch_size, Silent()
+            )
+            if self.vae.card.latent_mean is not None:
+                found = found - np.asarray(self.vae.card.latent_mean, np.float32)
+        if not np.isfinite(found).all():
+            raise ModelFileError(
+                f"{self.embedder.name} gives latents that are not finite; its weights are broken."
+            )
+        return found
 
 
 def embed(
@@ -59,26 +119,97 @@ def embed(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> EmbedReport:
-    """Write a vector of every image of a folder to a Parquet file, one row for each image.
+    """Write a vector of every image of a folder to a Parquet file, or to .npy with ids beside.
 
     model: a model folder, a run (its best model) or a name in the box. Columns: file, asset,
     category and vector: the `Embedder`'s unit vector (D float32), or with `vectors="latent"` the
     posterior mean of the whole image, less the mean latent of the training crops where the model
-    knows it. Raises ModelFileError, DataError, OutputExistsError or SettingsError.
+    knows it. What is finished is kept in OUT.partial/ until OUT is written, so that a run that was
+    stopped goes on. With `shard` "i/n" the i-th of n parts goes to OUT.shard-i-of-n.parquet, for
+    `merge_vectors`. Raises ModelFileError, DataError, OutputExistsError or SettingsError.
     """
     settings = settings or EmbedSettings()
+    progress = progress or Silent()
+    started = time.monotonic()
+    shard = parse_shard(settings.shard) if settings.shard else None
+    target = _target(Path(out), settings, shard, overwrite)
+    job = _job(model, settings)
+    whole = open_folder(folder)
+    facts = _facts(model, whole, job, shard)
+    # A shard decodes to a place of its own: shards neither wait for, nor drop, each other's.
+    with partial_beside(target, progress) as kept:
+        mine = shard.of(whole) if shard else whole
+        cache = kept.cache(settings.cache) if shard else settings.cache
+        pack = decoded_images(mine, job.layout, cache, progress, none_is_fine=shard is not None)
+        decoded = time.monotonic()
+        vectors, known = np.zeros((0, job.dimensions), np.float32), 0
+        if pack is not None:
+            kept.start({**facts, "readable": pack.fingerprint()})
+            vectors, known = kept.compute(len(pack), partial(job.vectors, pack))
+        embedding_seconds = time.monotonic() - decoded
+        files = write_vectors(target, VectorTable(names_of(pack), vectors, facts))
+        kept.remove()
+    return EmbedReport(
+        out=str(target),
+        model=str(model),
+        folder=str(folder),
+        shard=settings.shard,
+        images=len(vectors),
+        resumed=known,
+        dimensions=vectors.shape[1],
+        representation=job.representation,
+        device=describe_device(job.precision.device, job.precision.name),
+        skipped=why_skipped(mine, pack),
+        images_per_second=(len(vectors) - known) / max(embedding_seconds, 1e-9),
+        seconds=time.monotonic() - started,
+        files=[str(file) for file in files],
+    )
+
+
+def embedded(
+    vae: VAE, pack: Pack, precision: Precision, *, batch_size: int, progress: Progress
+) -> NDArray[np.float32]:
+    """The posterior mean of every image of a pack of squares, (n, latent) float32."""
+    return _latents(vae, pack, range(len(pack)), precision, batch_size, progress)
+
+
+def _latents(
+    vae: VAE,
+    pack: Pack,
+    group: range,
+    precision: Precision,
+    batch_size: int,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    batches = [group[start : start + batch_size] for start in range(0, len(group), batch_size)]
+    found: list[Tensor] = []
+    with (
+        eval_mode(vae),
+        precision.autocast(),
+        progress.bar("embedding", total=len(group), unit="images") as bar,
+    ):
+        for batch in load_batches(batches, pack.image, workers=1):
+            found.append(vae.encode(batch.to(precision.device).images).mu.float())
+            bar.advance(len(batch.indices))
+    vectors: NDArray[np.float32] = torch.cat(found).cpu().numpy()
+    return vectors
+
+
+def _target(out: Path, settings: EmbedSettings, shard: Shard | None, overwrite: bool) -> Path:
+    """Where this run writes, once all that can be refused at once is refused."""
     require(settings, batch_size=1)
     if settings.vectors not in ("embedding", "latent"):
         raise SettingsError(f"vectors is {settings.vectors!r}; use embedding or latent.")
-    progress = progress or Silent()
-    started = time.monotonic()
-    target = Path(out)
+    check_suffix(out)
+    target = shard.file(out) if shard else out
     if target.exists() and not overwrite:
         raise OutputExistsError(f"{target} exists; name another file, or pass --overwrite.")
+    return target
+
+
+def _job(model: Path | str, settings: EmbedSettings) -> _Job:
     precision = choose_precision(settings.precision, choose_device(settings.device))
     vae = load(model, device=precision.device)
-    searched = settings.vectors == "embedding"
-    layout = PackLayout(SOURCE_SIDE_PX) if searched else PackLayout(vae.image_side_px, square=True)
     embedder = Embedder(
         vae,
         name=str(model),
@@ -86,69 +217,24 @@ def embed(
         views=settings.views,
         batch_size=settings.batch_size,
     )
-    pack = open_pack(open_folder(folder), layout, cache=settings.cache, progress=progress)
-    decoded = time.monotonic()
-    if searched:
-        vectors, _ = embedder.embed_each(pack.image, len(pack), progress=progress)
-        representation = "embedding"
-    else:
-        vectors, representation = _latents(vae, pack, precision, settings, progress)
-    embedding_seconds = time.monotonic() - decoded
-    if not np.isfinite(vectors).all():
-        raise ModelFileError(f"{model} gives latents that are not finite; its weights are broken.")
-    write_vectors(target, pack, vectors)
-    return EmbedReport(
-        out=str(target),
-        model=str(model),
-        folder=str(folder),
-        images=len(pack),
-        dimensions=vectors.shape[1],
-        representation=representation,
-        device=describe_device(precision.device, precision.name),
-        skipped={str(error.path): error.reason for error in pack.skipped},
-        images_per_second=len(pack) / max(embedding_seconds, 1e-9),
-        seconds=time.monotonic() - started,
-    )
+    return _Job(vae, embedder, settings, precision)
 
 
-def _latents(
-    vae: VAE, pack: Pack, precision: Precision, settings: EmbedSettings, progress: Progress
-) -> tuple[NDArray[np.float32], str]:
-    """The latents of whole images, and what they are: centred where the centre is known."""
-    mu = embedded(vae, pack, precision, batch_size=settings.batch_size, progress=progress)
-    if vae.card.latent_mean is None:
-        return mu, "mean"
-    return mu - np.asarray(vae.card.latent_mean, np.float32), "centred"
-
-
-def embedded(
-    vae: VAE, pack: Pack, precision: Precision, *, batch_size: int, progress: Progress
-) -> NDArray[np.float32]:
-    """The posterior mean of every image of a pack of squares, (n, latent) float32."""
-    found: list[Tensor] = []
-    with (
-        eval_mode(vae),
-        precision.autocast(),
-        progress.bar("embedding", total=len(pack), unit="images") as bar,
-    ):
-        for batch in load_batches(chunks(len(pack), batch_size), pack.image, workers=1):
-            found.append(vae.encode(batch.to(precision.device).images).mu)
-            bar.advance(len(batch.indices))
-    vectors: NDArray[np.float32] = torch.cat(found).cpu().numpy()
-    return vectors
-
-
-def write_vectors(path: Path, pack: Pack, vectors: NDArray[np.float32]) -> None:
-    """Write file, asset, category and vector of each image, whole or not at all."""
-    import pyarrow
-    import pyarrow.parquet
-
-    flat = pyarrow.array(np.ascontiguousarray(vectors).ravel())
-    columns = {
-        "file": pack.table["name"],
-        "asset": pack.table["asset"],
-        "category": pack.table["category"],
-        "vector": pyarrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+def _facts(
+    model: Path | str, folder: ImageFolder, job: _Job, shard: Shard | None
+) -> dict[str, object]:
+    """What the vectors depend on, and so what a resumed run and all shards have in common."""
+    digest = hashlib.sha256()
+    for name in _MODEL_FILES:
+        file = find_model(model) / name
+        digest.update(file.read_bytes() if file.is_file() else b"-")
+    return {
+        "model": str(model),
+        "model_sha256": digest.hexdigest(),
+        "folder_sha256": digest_of(folder),
+        "images": len(folder),
+        "representation": job.representation,
+        "views": job.settings.views if job.searched else None,
+        "precision": job.precision.name,
+        "shard": [shard.number, shard.count] if shard else None,
     }
-    with replacing(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)

@@ -1,0 +1,98 @@
+"""Vectors as files: one Parquet table, or a NumPy array with its ids in a table beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaeneer.errors import DataError, SettingsError
+from vaeneer.files import replacing
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Floats = NDArray[np.float32]
+NAMES = ("file", "asset", "category")
+SUFFIXES = (".parquet", ".npy")
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """Vectors with what each is of."""
+
+    names: pyarrow.Table
+    """file, asset and category of each row."""
+    vectors: Floats
+    """(n, D) float32."""
+    facts: Mapping[str, object]
+    """What the vectors are: model, representation, shard, ..."""
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def check_suffix(path: Path) -> None:
+    """Raise SettingsError where vectors cannot be written to a file of this name."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise SettingsError(f"{path} has no known suffix; name it *.parquet or *.npy.")
+
+
+def ids_beside(path: Path) -> Path:
+    """Where the names of the rows of vectors.npy lie: vectors.ids.csv."""
+    return path.with_name(f"{path.stem}.ids.csv")
+
+
+def write_vectors(path: Path, table: VectorTable) -> list[Path]:
+    """Write file, asset, category and vector of each row by the suffix; returns the files.
+
+    Each file is written whole or not at all; vectors.npy comes last, so that where it is, its ids
+    are too.
+    """
+    check_suffix(path)
+    if path.suffix.lower() == ".parquet":
+        _write_parquet(path, table)
+        return [path]
+    ids = ids_beside(path)
+    path.unlink(missing_ok=True)
+    with replacing(ids) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("row", *NAMES))
+        columns = (table.names[name].to_pylist() for name in NAMES)
+        writer.writerows(zip(range(len(table)), *columns, strict=True))
+    with replacing(path) as temporary, temporary.open("wb") as stream_of_bytes:
+        np.save(stream_of_bytes, table.vectors, allow_pickle=False)
+    return [path, ids]
+
+
+def read_vectors(path: Path) -> VectorTable:
+    """A Parquet file that `write_vectors` wrote. Raises DataError for any other."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.read_table(path)
+        facts = json.loads(table.schema.metadata[b"vaeneer"])
+        vectors = table["vector"].combine_chunks()
+        flat = np.asarray(vectors.flatten(), np.float32)
+        return VectorTable(table.select(NAMES), flat.reshape(-1, vectors.type.list_size), facts)
+    except (pyarrow.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as e:
+        raise DataError(f"{path} is no file of vectors that vaeneer wrote ({e}).") from e
+
+
+def _write_parquet(path: Path, table: VectorTable) -> None:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    flat = pyarrow.array(np.ascontiguousarray(table.vectors).ravel())
+    column = pyarrow.FixedSizeListArray.from_arrays(flat, table.vectors.shape[1])
+    written = table.names.select(NAMES).append_column("vector", column)
+    metadata = {"vaeneer": json.dumps({"format": 1, **table.facts})}
+    with replacing(path) as temporary:
+        parquet.write_table(written.replace_schema_metadata(metadata), temporary)
