@@ -52,3 +52,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vae = VAE()
     card = ModelCard(training_mean_rgb=(0.4, 0.5, 0.6), latent_mean=[0.001] * 512)
     return save(vae, tmp_path_factory.mktemp("models") / "untrained", card=card)
+
+
+@pytest.fixture(scope="session")
+def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of 24 procedural surfaces, 160 px, in `LIB`, its images in `LIB/../raw`.
+
+    Shared by all tests, so that it is never to be changed: copy both folders' parent to do that,
+    and index again with `folder_moved=True`.
+    """
+    import vaeneer
+    from vaeneer.library.indexing import index
+
+    folder = tmp_path_factory.mktemp("small")
+    vaeneer.synthesize(folder / "raw", count=24, side_px=160, seed=3)
+    index(folder / "raw", library=folder / "library")
+    return folder / "library"

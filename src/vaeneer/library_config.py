@@ -12,9 +12,10 @@ from vaeneer.bounds import SEED
 class IndexSettings:
     """How a folder of images becomes a library."""
 
-    parts: Literal["none", "halves", "quarters"] = "quarters"
-    """The smallest parts of an image that search by region can find and place: of half its short
-    side, or of a quarter too (slower to index); none finds whole images only."""
+    parts: Literal["auto", "none", "halves", "quarters"] = "auto"
+    """The smallest parts of an image that search by region finds and places: of half its short
+    side, or of a quarter too (four times the work); none finds whole images only. auto is quarters
+    for up to 2,000 images, else halves. A library keeps what it began with."""
 
     min_side_px: int = 64
     """Images with a shorter side are skipped."""
@@ -82,7 +83,7 @@ class DuplicatesSettings:
 class MapSettings:
     """How a library is laid out on a plane."""
 
-    perplexity: float = 30.0
+    perplexity: float = 15.0
     """About how many neighbours each item looks at; less in a small library."""
 
     colour: Literal["cluster", "category"] = "cluster"
@@ -99,8 +100,9 @@ class MapSettings:
 class ClusterSettings:
     """Which items form a cluster."""
 
-    min_size: int = 5
-    """Items that a cluster has at least."""
+    min_size: int = 0
+    """Items that a cluster has at least; 0 is 5, and in a large library a quarter of the root of
+    its items."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,39 @@
+"""What index() did, and what the library holds now."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexReport:
+    """A library after a run over its folder."""
+
+    library: str
+    folder: str
+    model: str
+    images: int
+    """Items that can be found."""
+    assets: int
+    added: int
+    changed: int
+    """Files with other bytes than before."""
+    moved: int
+    """Files found at another path, with the bytes of an item."""
+    removed: int
+    unchanged: int
+    skipped: dict[str, str]
+    """Files that could not be read, with the reason; also in errors.csv."""
+    vectors: int
+    """Of whole images and of their parts."""
+    dimensions: int
+    index: str
+    """How parts are searched: exact or ivf."""
+    images_per_second: float | None
+    """Decoded and embedded in this run; None where nothing was."""
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)

@@ -1,0 +1,214 @@
+"""index(): a folder of images becomes a library that can be searched, and stays one.
+
+The catalog is the truth and is written a few images at a time, so that whatever ends a run, the
+next one goes on; the files of faiss, library.json and errors.csv follow from it (finishing.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from vaeneer.config import IndexSettings, require
+from vaeneer.data.scanning import CACHE_TAG, FoundFile
+from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
+from vaeneer.files import write_text
+from vaeneer.library.catalog import NAME as CATALOG
+from vaeneer.library.catalog import Catalog
+from vaeneer.library.finishing import finish
+from vaeneer.library.index_report import IndexReport
+from vaeneer.library.inventory import Changes, Listing, changes_since, list_folder
+from vaeneer.library.locking import changing
+from vaeneer.library.own_model import FOLDER as MODEL
+from vaeneer.library.own_model import settle_model
+from vaeneer.library.recording import record_changes
+from vaeneer.library.thumbnails import missing_thumbnails
+from vaeneer.progress import Progress, Silent
+
+_MOST_QUARTERED = 2_000  # images: some ten minutes on two cores
+_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# A vaeneer library; no image of it is data.\n"
+
+
+def index(
+    folder: Path | str,
+    *,
+    library: Path | str,
+    model: Path | str | None = None,
+    settings: IndexSettings | None = None,
+    folder_moved: bool = False,
+    progress: Progress | None = None,
+) -> IndexReport:
+    """Make or bring up to date the library of a folder; only new and changed files are decoded.
+
+    model: a name in the box, a model folder or a run; None is the library's own, and surface-base
+    for a new library. folder_moved: the images of the library lie in `folder` now. Bad files are
+    skipped and listed in errors.csv. Raises LibraryError when the library is in use, of another
+    folder or of another model, DataError when nothing can be indexed.
+    """
+    settings, progress, started = (
+        settings or IndexSettings(),
+        progress or Silent(),
+        time.monotonic(),
+    )
+    _check_settings(settings)
+    root, target = _checked_folders(Path(folder), Path(library))
+    target.mkdir(parents=True, exist_ok=True)
+    with changing(target):
+        catalog = Catalog.create(target)
+        try:
+            _settle_root(catalog, target, root, moved=folder_moved)
+            settle_model(catalog, target, model)
+            return _indexed(catalog, target, root, settings, progress, started)
+        finally:
+            catalog.close()
+
+
+def _indexed(
+    catalog: Catalog,
+    library: Path,
+    root: Path,
+    settings: IndexSettings,
+    progress: Progress,
+    started: float,
+) -> IndexReport:
+    """The run itself: list, compare, record, embed, finish."""
+    if not (library / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
+        write_text(library / CACHE_TAG, _TAG)
+    listing = list_folder(root, library)
+    for line in listing.warnings:
+        progress.say(line)
+    changes = changes_since(catalog, listing)
+    _refuse_missing_drive(catalog, library, root, listing)
+    record_changes(catalog, listing, changes)
+    begun = time.monotonic()
+    _embed(catalog, library, listing, changes, settings, progress)
+    spent = time.monotonic() - begun
+    failures = dict(catalog.execute("SELECT path, reason FROM failures ORDER BY path").fetchall())
+    facts = finish(catalog, library, failures, progress)
+    _refuse_nothing_indexed(root, listing, facts["items"], failures)
+    done = [path for path in changes.fresh if path not in failures]
+    return IndexReport(
+        library=str(library),
+        folder=str(root),
+        model=catalog.needed("model"),
+        images=facts["items"],
+        assets=facts["assets"],
+        added=len([path for path in done if path not in changes.changed]),
+        changed=len([path for path in done if path in changes.changed]),
+        moved=changes.moved,
+        removed=len(changes.gone),
+        unchanged=changes.unchanged,
+        skipped=failures,
+        vectors=facts["wholes"]["vectors"] + facts["parts"]["vectors"],
+        dimensions=facts["dimensions"],
+        index=facts["parts"]["kind"],
+        images_per_second=len(changes.fresh) / spent if changes.fresh else None,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _embed(
+    catalog: Catalog,
+    library: Path,
+    listing: Listing,
+    changes: Changes,
+    settings: IndexSettings,
+    progress: Progress,
+) -> None:
+    """Decode and embed what is fresh; PyTorch is not imported where nothing is."""
+    lost = _without_thumbnail(catalog, library, listing, changes)
+    if not changes.fresh and not lost and catalog.state("dimensions"):
+        return
+    from vaeneer.library.embedding_items import embed_items, restore_thumbnails
+    from vaeneer.model.embedder import Embedder
+
+    embedder = Embedder.load(
+        library / MODEL,
+        device=settings.device,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+    )
+    catalog.keep_state("dimensions", str(embedder.dimensions))
+    if catalog.state("parts") is None:
+        catalog.keep_state("parts", _parts(settings, len(listing.files)))
+    assets = {row.path: row.asset for row in listing.rows}
+    try:
+        embed_items(catalog, library, changes.fresh, assets, embedder, settings, progress)
+    except KeyboardInterrupt:
+        progress.say(f"Stopped. What is indexed stays in {library}; the same command goes on.")
+        raise
+    restore_thumbnails(library, lost, settings, progress)
+
+
+def _parts(settings: IndexSettings, images: int) -> str:
+    """Which parts a new library has; it keeps them for good."""
+    if settings.parts != "auto":
+        return settings.parts
+    return "quarters" if images <= _MOST_QUARTERED else "halves"
+
+
+def _without_thumbnail(
+    catalog: Catalog, library: Path, listing: Listing, changes: Changes
+) -> list[FoundFile]:
+    """Files that are indexed, and whose thumbnail somebody deleted."""
+    rows = catalog.execute("SELECT path, lower(hex(sha256)) FROM items WHERE embedded").fetchall()
+    lost = missing_thumbnails(library, {sha256 for _, sha256 in rows})
+    known = listing.files
+    return [known[p] for p, sha in rows if sha in lost and p in known and p not in changes.fresh]
+
+
+def _settle_root(catalog: Catalog, library: Path, root: Path, *, moved: bool) -> None:
+    known = catalog.state("root")
+    if known is None or moved:
+        catalog.keep_state("root", str(root))
+    elif Path(known) != root:
+        raise LibraryError(
+            f"{library} is the library of {known}, not of {root}; name another --library, or pass"
+            " --folder-moved where its images lie there now."
+        )
+
+
+def _checked_folders(folder: Path, library: Path) -> tuple[Path, Path]:
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {what}; name the folder of your images.")
+    root, target = folder.resolve(), library.resolve()
+    if target == root or target in root.parents:
+        raise LibraryError(f"{library} holds the images themselves; name another --library.")
+    strange = library.is_dir() and any(library.iterdir()) and not (library / CATALOG).is_file()
+    if library.is_file() or (strange and not (library / ".lock").is_file()):
+        raise OutputExistsError(f"{library} holds something else; name another --library.")
+    return root, target
+
+
+def _refuse_missing_drive(catalog: Catalog, library: Path, root: Path, listing: Listing) -> None:
+    (items,) = catalog.execute("SELECT count(*) FROM items").fetchone()
+    if items and not listing.files:
+        raise DataError(
+            f"{root} holds no image, and its library {items:,}; is a drive missing? Nothing was"
+            f" changed; delete {library} where it is no longer needed."
+        )
+
+
+def _refuse_nothing_indexed(
+    root: Path, listing: Listing, items: int, failures: dict[str, str]
+) -> None:
+    if items:
+        return
+    reasons = Counter(reason.split(":")[0] for reason in failures.values())
+    maps = len(listing.rows) - len(listing.files)
+    reasons += Counter(listing.others) + Counter({"other maps": maps} if maps else {})
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
+    raise DataError(
+        f"{root} holds no usable image ({listed or 'it is empty'});"
+        " name a folder with colour images such as .jpg, .png or .tif."
+    )
+
+
+def _check_settings(settings: IndexSettings) -> None:
+    require(settings, min_side_px=16, batch_size=1, workers=0)
+    if not settings.max_megapixels > 0:
+        raise SettingsError(f"max_megapixels is {settings.max_megapixels}; use more than 0.")
+    if settings.parts not in ("auto", "none", "halves", "quarters"):
+        raise SettingsError(f"parts is {settings.parts!r}; use auto, none, halves or quarters.")

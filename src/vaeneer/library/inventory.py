@@ -1,0 +1,164 @@
+"""What became of a folder since the last run: new, changed, moved and gone files, assets and maps.
+
+A file whose path, size and time are known is not opened. One with another size or time is
+hashed; a new path whose content a gone item had is that item, moved.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vaeneer.data.manifest import ManifestRow
+from vaeneer.data.naming import group_names
+from vaeneer.data.scanning import FoundFile, Scan, scan_folder
+from vaeneer.data.selecting import asset_folders, describe
+from vaeneer.data.shrinking import sha256_of
+from vaeneer.data.sidecars import match_sidecars, read_sidecar
+from vaeneer.errors import DataError, ImageFileError
+from vaeneer.library.catalog import Catalog
+
+_COLOUR = "color"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the catalog remembers of an item's file."""
+
+    id: int
+    size_bytes: int
+    mtime_ns: int
+    sha256: bytes
+    embedded: bool
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A folder as it is now."""
+
+    files: dict[str, FoundFile]
+    """Colour images by their path below the root, in order."""
+    rows: tuple[ManifestRow, ...]
+    """All images with their assets, and what side-cars and folders say of them."""
+    warnings: tuple[str, ...]
+    others: dict[str, int]
+    """Reason -> number of files that are no images."""
+
+
+@dataclass
+class Changes:
+    """What has to be done for the catalog to hold what the folder holds."""
+
+    fresh: dict[str, FoundFile] = field(default_factory=dict)
+    """To decode and embed, by path: new, changed, or not embedded yet."""
+    known: dict[int, FoundFile] = field(default_factory=dict)
+    """Item -> its file, where path, size or time changed and the bytes did not."""
+    gone: list[int] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)
+    """Those of `fresh` that had other bytes before."""
+    unchanged: int = 0
+    moved: int = 0
+    failed_before: int = 0
+    """Files whose reason is known and that did not change since."""
+
+
+def list_folder(root: Path, library: Path) -> Listing:
+    """Scan a folder, the library itself left out. Raises DataError when it is no folder."""
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; name the folder of your images.")
+    scan = scan_folder(root, ignore=library)
+    names = group_names(found.path for found in scan.images)
+    rows = [
+        ManifestRow(
+            path=found.path.as_posix(),
+            asset=names[found.path].asset,
+            kind=names[found.path].kind,
+            status="kept" if names[found.path].kind == _COLOUR else "map",
+            size_bytes=found.size_bytes,
+            mtime_ns=found.mtime_ns,
+        )
+        for found in scan.images
+    ]
+    files = {f.path.as_posix(): f for f in scan.images if names[f.path].kind == _COLOUR}
+    described, warnings = _described(root, rows, scan)
+    return Listing(files, tuple(described), (*scan.warnings, *warnings), scan.others)
+
+
+def changes_since(catalog: Catalog, listing: Listing) -> Changes:
+    """Compare a folder with the catalog, opening only files that may be new."""
+    known, failed = known_items(catalog), _known_failures(catalog)
+    changes = Changes()
+    missing = {path: item for path, item in known.items() if path not in listing.files}
+    by_size: dict[int, list[str]] = defaultdict(list)
+    for path, item in missing.items():
+        by_size[item.size_bytes].append(path)
+    for path, found in listing.files.items():
+        if path not in known:
+            _place_new(changes, found, path, failed, missing, by_size)
+            continue
+        item = known[path]
+        if (item.size_bytes, item.mtime_ns) == (found.size_bytes, found.mtime_ns):
+            changes.unchanged += item.embedded
+            changes.fresh |= {} if item.embedded else {path: found}
+        elif item.embedded and _hash(found.file) == item.sha256:
+            changes.known[item.id] = found
+            changes.unchanged += 1
+        else:
+            changes.fresh[path] = found
+            changes.changed.add(path)
+    changes.gone = [item.id for item in missing.values()]
+    return changes
+
+
+def known_items(catalog: Catalog) -> dict[str, Known]:
+    """Every item by its path."""
+    sql = "SELECT path, id, size_bytes, mtime_ns, sha256, embedded FROM items"
+    return {
+        path: Known(item, size, mtime, sha256, bool(embedded))
+        for path, item, size, mtime, sha256, embedded in catalog.execute(sql)
+    }
+
+
+def _place_new(
+    changes: Changes,
+    found: FoundFile,
+    path: str,
+    failed: Mapping[str, tuple[int, int]],
+    missing: dict[str, Known],
+    by_size: dict[int, list[str]],
+) -> None:
+    """A path that no item has: a failure of before, an item from elsewhere, or new."""
+    if failed.get(path) == (found.size_bytes, found.mtime_ns):
+        changes.failed_before += 1
+        return
+    rivals = by_size.get(found.size_bytes)
+    content = _hash(found.file) if rivals else b""
+    for rival in rivals or ():
+        if missing[rival].sha256 == content and missing[rival].embedded:
+            changes.known[missing.pop(rival).id] = found
+            by_size[found.size_bytes].remove(rival)
+            changes.moved += 1
+            return
+    changes.fresh[path] = found
+
+
+def _known_failures(catalog: Catalog) -> dict[str, tuple[int, int]]:
+    rows = catalog.execute("SELECT path, size_bytes, mtime_ns FROM failures WHERE NOT passing")
+    return {path: (size, mtime) for path, size, mtime in rows}
+
+
+def _hash(file: Path) -> bytes:
+    try:
+        return sha256_of(file)
+    except (OSError, ImageFileError):  # it is listed with its reason when it is decoded
+        return b""
+
+
+def _described(
+    root: Path, rows: Sequence[ManifestRow], scan: Scan
+) -> tuple[list[ManifestRow], list[str]]:
+    sidecars = [read_sidecar(root, path) for path in scan.sidecars]
+    warnings = [f"{one.path}: {one.warning}" for one in sidecars if one.warning]
+    return describe(rows, match_sidecars(sidecars, asset_folders(rows))), warnings

@@ -1,0 +1,119 @@
+"""Library: an indexed folder, opened; the one door for the command line, the server and scripts."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from vaeneer.data.images import read_rgb
+from vaeneer.errors import ImageFileError, LibraryError
+from vaeneer.library.catalog import Catalog, Item
+from vaeneer.library.own_model import FOLDER as MODEL
+from vaeneer.library.thumbnails import thumbnail_path
+from vaeneer.library.vector_files import synced_one
+from vaeneer.library.vector_index import VectorIndex
+
+if TYPE_CHECKING:  # PyTorch is imported only where a picture is asked by
+    from vaeneer.model.embedder import Embedder
+
+
+class Library:
+    """A folder of images that `index` went through: its items, its vectors and its model.
+
+    What is costly (the network, the vectors) is loaded when it is first needed. An open library
+    does not see later runs of `index`; open it again for them.
+    """
+
+    def __init__(
+        self, folder: Path, catalog: Catalog, *, device: str = "auto", precision: str = "auto"
+    ) -> None:
+        """folder: where `catalog` lies."""
+        self.folder = folder
+        self.catalog = catalog
+        self.root = catalog.root
+        self._device = device
+        self._precision = precision
+
+    @classmethod
+    def open(cls, folder: Path | str, *, device: str = "auto", precision: str = "auto") -> Library:
+        """Open the library in `folder`. Raises LibraryError when there is none, or no good one."""
+        return cls(Path(folder), Catalog.open(folder), device=device, precision=precision)
+
+    def __len__(self) -> int:
+        """How many items it has."""
+        (count,) = self.catalog.execute("SELECT count(*) FROM items WHERE embedded").fetchone()
+        return int(count)
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the catalog's file."""
+        self.catalog.close()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The network that made the vectors, from the library's own copy."""
+        from vaeneer.model.embedder import Embedder
+
+        return Embedder.load(self.folder / MODEL, device=self._device, precision=self._precision)
+
+    @cached_property
+    def wholes(self) -> VectorIndex:
+        """The vectors of whole images, ready for search; ids are those of crops of scale 0."""
+        return synced_one(self.catalog, self.folder, whole=True)
+
+    @cached_property
+    def parts(self) -> VectorIndex:
+        """The vectors of parts of images, ready for search; ids are those of crops."""
+        return synced_one(self.catalog, self.folder, whole=False)
+
+    def items(self) -> list[Item]:
+        """All items by path."""
+        return self.catalog.items()
+
+    def item(self, number: int) -> Item:
+        """The item of an id. Raises LibraryError for one that the library has not."""
+        found = self.catalog.items([number])
+        if not found:
+            raise LibraryError(f"{self.folder} has no item {number}; `vaeneer search` shows ids.")
+        return found[0]
+
+    def path(self, item: Item) -> Path:
+        """Where an item's file lies."""
+        return self.root / item.path
+
+    def thumbnail(self, item: Item) -> Path:
+        """Where an item's small picture lies: WebP, long side up to 256 px."""
+        return thumbnail_path(self.folder, item.sha256)
+
+    def picture(self, item: Item, *, at_least_px: int | None = None) -> Image.Image:
+        """An item's picture, upright, mode RGB; at_least_px as in `read_image`.
+
+        Raises ImageFileError when the file is gone or damaged since.
+        """
+        return read_rgb(self.path(item), at_least_px=at_least_px)
+
+    def small_picture(self, item: Item) -> Image.Image:
+        """An item's thumbnail, else its picture made as small, mode RGB.
+
+        Raises ImageFileError when both are gone.
+        """
+        try:
+            return read_rgb(self.thumbnail(item))
+        except ImageFileError:
+            picture = self.picture(item, at_least_px=256)
+            picture.thumbnail((256, 256))
+            return picture
+
+    def facts(self) -> dict[str, Any]:
+        """What library.json says; empty where a run did not come to its end."""
+        from vaeneer.library.finishing import read_facts
+
+        return read_facts(self.folder) or {}

@@ -1,0 +1,175 @@
+"""What indexing writes into the catalog, each call one transaction: all of it or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaeneer.data.scanning import FoundFile
+from vaeneer.library.catalog import WHOLE, Catalog, PixelBox
+from vaeneer.library.inventory import Changes, Listing
+from vaeneer.library.looking import Seen
+
+_GENERATION = """INSERT INTO state VALUES ('generation', '1')
+    ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
+_ITEM = """INSERT INTO items
+    (path, asset, size_bytes, mtime_ns, sha256, width_px, height_px, mode, format,
+     red, green, blue, phashes, thumb)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (path) DO UPDATE SET asset = excluded.asset, size_bytes = excluded.size_bytes,
+    mtime_ns = excluded.mtime_ns, sha256 = excluded.sha256, width_px = excluded.width_px,
+    height_px = excluded.height_px, mode = excluded.mode, format = excluded.format,
+    red = excluded.red, green = excluded.green, blue = excluded.blue, phashes = excluded.phashes,
+    thumb = excluded.thumb, pixels = NULL, embedded = 0"""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The vectors of one item: of the whole, and of its parts."""
+
+    path: str
+    whole: NDArray[np.float32]
+    boxes: list[tuple[int, PixelBox]]
+    """Scale and place of each part."""
+    parts: NDArray[np.float32]
+
+
+def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None:
+    """Bring moved, touched and gone files up to date, and all that is said of assets and maps."""
+    with catalog.writing() as connection:
+        if changes.gone:
+            ids = [(one,) for one in changes.gone]
+            connection.executemany("DELETE FROM items WHERE id = ?", ids)
+            connection.execute(_GENERATION)
+        connection.executemany(
+            "UPDATE items SET path = ?, size_bytes = ?, mtime_ns = ? WHERE id = ?",
+            [
+                (f.path.as_posix(), f.size_bytes, f.mtime_ns, one)
+                for one, f in changes.known.items()
+            ],
+        )
+        _record_assets(connection, listing)
+        listed = [(path,) for path in listing.files]
+        connection.execute("CREATE TEMP TABLE listed (path TEXT PRIMARY KEY)")
+        connection.executemany("INSERT INTO listed VALUES (?)", listed)
+        connection.execute("DELETE FROM failures WHERE path NOT IN (SELECT path FROM listed)")
+        connection.execute("DROP TABLE listed")
+
+
+def record_seen(catalog: Catalog, seen: Sequence[tuple[FoundFile, str, Seen]]) -> None:
+    """Keep what decoding told of some files (with their assets): items to embed, or failures."""
+    with catalog.writing() as connection:
+        for found, asset, answer in seen:
+            path = found.path.as_posix()
+            known = connection.execute("SELECT id, embedded FROM items WHERE path = ?", (path,))
+            _drop_vectors(connection, known.fetchone(), failed=answer.reason is not None)
+            if answer.reason is not None:
+                row = (path, found.size_bytes, found.mtime_ns, answer.reason, answer.passing)
+                connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", row)
+                continue
+            assert answer.prints is not None
+            connection.execute("DELETE FROM failures WHERE path = ?", (path,))
+            facts = (answer.sha256, answer.width_px, answer.height_px, answer.mode, answer.format)
+            prints = (*answer.mean_rgb, answer.prints.hashes, answer.prints.thumb)
+            file = (path, asset, found.size_bytes, found.mtime_ns)
+            connection.execute(_ITEM, (*file, *facts, *prints))
+
+
+def record_embedded(catalog: Catalog, embedded: Iterable[Embedded]) -> None:
+    """Keep the vectors of some items; from now on they are found."""
+    with catalog.writing() as connection:
+        for one in embedded:
+            (item,) = connection.execute(
+                "SELECT id FROM items WHERE path = ?", (one.path,)
+            ).fetchone()
+            connection.execute("DELETE FROM crops WHERE item = ?", (item,))
+            size = connection.execute(
+                "SELECT width_px, height_px FROM items WHERE id = ?", (item,)
+            ).fetchone()
+            rows = [(item, WHOLE, 0, 0, *size, _half(one.whole))]
+            for (scale, box), vector in zip(one.boxes, one.parts, strict=True):
+                rows.append((item, scale, *box, _half(vector)))
+            connection.executemany(
+                "INSERT INTO crops (item, scale, x, y, width, height, vector)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+            connection.execute("UPDATE items SET embedded = 1 WHERE id = ?", (item,))
+        connection.execute(_GENERATION)
+
+
+def copy_vectors(catalog: Catalog, paths: Sequence[str]) -> set[str]:
+    """Give items the vectors of others with the same bytes; returns the paths that got them."""
+    copied: set[str] = set()
+    with catalog.writing() as connection:
+        for path in paths:
+            pair = connection.execute(
+                "SELECT new.id, old.id FROM items AS new JOIN items AS old"
+                " ON old.sha256 = new.sha256 AND old.embedded AND old.id <> new.id"
+                " WHERE new.path = ? ORDER BY old.id LIMIT 1",
+                (path,),
+            ).fetchone()
+            if pair is None:
+                continue
+            connection.execute("DELETE FROM crops WHERE item = ?", pair[:1])
+            connection.execute(
+                "INSERT INTO crops (item, scale, x, y, width, height, vector)"
+                " SELECT ?, scale, x, y, width, height, vector FROM crops WHERE item = ?"
+                " ORDER BY id",
+                pair,
+            )
+            connection.execute(
+                "UPDATE items SET embedded = 1,"
+                " pixels = (SELECT pixels FROM items WHERE id = ?) WHERE id = ?",
+                pair[::-1],
+            )
+            copied.add(path)
+        if copied:
+            connection.execute(_GENERATION)
+    return copied
+
+
+def _drop_vectors(
+    connection: sqlite3.Connection, known: tuple[int, int] | None, *, failed: bool
+) -> None:
+    """Of a file that changed: what was known of it is no longer so."""
+    if known is None:
+        return
+    connection.execute("DELETE FROM crops WHERE item = ?", known[:1])
+    if failed:
+        connection.execute("DELETE FROM items WHERE id = ?", known[:1])
+    if known[1]:
+        connection.execute(_GENERATION)
+
+
+def _record_assets(connection: sqlite3.Connection, listing: Listing) -> None:
+    assets = {row.asset: row for row in listing.rows}
+    for table in ("assets", "metadata", "maps"):
+        connection.execute(f"DELETE FROM {table}")
+    connection.executemany(
+        "INSERT INTO assets VALUES (?, ?, ?, ?, ?)",
+        [(r.asset, r.name, r.category, r.asset_id, r.sidecar) for r in assets.values()],
+    )
+    words = {(r.asset, "tag", tag) for r in assets.values() for tag in r.tags}
+    words |= {(r.asset, "category", word) for r in assets.values() for word in r.categories}
+    connection.executemany("INSERT INTO metadata VALUES (?, ?, ?)", sorted(words))
+    connection.executemany(
+        "INSERT INTO maps VALUES (?, ?, ?, ?, ?)",
+        [
+            (row.path, row.asset, row.kind, row.size_bytes, row.mtime_ns)
+            for row in listing.rows
+            if row.path not in listing.files
+        ],
+    )
+    connection.executemany(
+        "UPDATE items SET asset = ? WHERE path = ? AND asset <> ?",
+        [(row.asset, row.path, row.asset) for row in listing.rows if row.path in listing.files],
+    )
+
+
+def _half(vector: NDArray[np.float32]) -> bytes:
+    return vector.astype(np.float16).tobytes()
