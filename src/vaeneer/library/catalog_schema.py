@@ -70,7 +70,12 @@ def migrate(connection: sqlite3.Connection, file: Path) -> None:
             f"{file} has version {found}, and this vaeneer reads up to {VERSION}; update vaeneer."
         )
     for number, step in enumerate(STEPS[found:], start=found + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;")
+        script = f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;"
+        try:
+            connection.executescript(script)
+        except sqlite3.Error:
+            connection.rollback()
+            raise
 
 
 def version(connection: sqlite3.Connection) -> int:

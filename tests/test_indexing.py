@@ -1,0 +1,462 @@
+"""index(): what a run does to a library, and that nothing which ends a run harms it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from vaeneer.config import IndexSettings
+from vaeneer.data.folder import scan_folder
+from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
+from vaeneer.library import embedding_items, finishing, indexing, recording
+from vaeneer.library.catalog import Catalog
+from vaeneer.library.indexing import index
+from vaeneer.library.library import Library
+from vaeneer.library.locking import changing
+from vaeneer.model.embedder import Embedder
+
+Painter = Callable[[Path, int], Path]
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory, paint: Painter) -> Path:
+    """20 images in two folders, and the library of them."""
+    folder = tmp_path_factory.mktemp("indexed")
+    for number in range(20):
+        paint(folder / "raw" / ("wall" if number < 12 else "floor") / f"{number:02}.png", number)
+    index(folder / "raw", library=folder / "library")
+    return folder
+
+
+@pytest.fixture
+def copied(painted: Path, tmp_path: Path) -> Path:
+    """A copy of both that may be changed."""
+    shutil.copytree(painted, tmp_path / "copy", copy_function=shutil.copy2)
+    index(tmp_path / "copy" / "raw", library=tmp_path / "copy" / "library", folder_moved=True)
+    return tmp_path / "copy"
+
+
+def again(folder: Path, **options: Any) -> dict[str, Any]:
+    return index(folder / "raw", library=folder / "library", **options).to_dict()
+
+
+@dataclass
+class Contents:
+    """All that a library says, but ids and times of writing."""
+
+    rows: list[tuple[Any, ...]]
+    vectors: NDArray[np.float64]
+
+    def __eq__(self, other: object) -> bool:
+        """The same rows; and vectors as near as batches of another size leave them."""
+        assert isinstance(other, Contents)
+        near = self.vectors.shape == other.vectors.shape
+        near = near and bool(((self.vectors * other.vectors).sum(1) > 0.9999).all())
+        return self.rows == other.rows and near
+
+
+def contents(library: Path) -> Contents:
+    with Library.open(library) as opened:
+        rows = opened.catalog.execute(
+            "SELECT path, items.asset, category, items.sha256, width_px, format, phashes, scale,"
+            " x, y, width, height, vector FROM items JOIN crops ON crops.item = items.id"
+            " LEFT JOIN assets ON assets.asset = items.asset ORDER BY path, crops.id"
+        ).fetchall()
+        for whole, kept in ((True, opened.wholes), (False, opened.parts)):
+            assert kept.ids.tolist() == opened.catalog.crop_ids(whole=whole).tolist()
+        thumbs = {opened.thumbnail(item) for item in opened.items()}
+    there = set((library / "thumbs").rglob("*.webp"))
+    assert there == thumbs
+    assert list((library / "thumbs").rglob("*.part")) == []
+    failures = (library / "errors.csv").read_text()
+    facts = json.loads((library / "library.json").read_text())
+    kept_facts = {k: facts[k] for k in ("items", "assets", "failures", "model_fingerprint")}
+    vectors = np.stack([np.frombuffer(row[-1], np.float16) for row in rows]).astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    plain = [row[:-1] for row in rows]
+    return Contents([*plain, (failures,), tuple(kept_facts.items())], vectors)
+
+
+class Counting:
+    """How many images a run decodes and embeds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen = self.embedded = 0
+        see, embed = embedding_items.see, Embedder.embed
+
+        def counted_see(job: Any) -> Any:
+            self.seen += 1
+            return see(job)
+
+        def counted_embed(embedder: Embedder, images: Any) -> Any:
+            self.embedded += len(images)
+            return embed(embedder, images)
+
+        monkeypatch.setattr(embedding_items, "see", counted_see)
+        monkeypatch.setattr(Embedder, "embed", counted_embed)
+
+
+def test_a_library_holds_every_colour_image(painted: Path) -> None:
+    with Library.open(painted / "library") as library:
+        assert len(library) == 20
+        assert {item.category for item in library.items()} == {"wall", "floor"}
+        assert len(library.wholes) == 20
+        for item in library.items():
+            assert library.path(item).is_file()
+            assert library.small_picture(item).size == (72, 72)
+    facts = json.loads((painted / "library" / "library.json").read_text())
+    assert facts["items"] == 20
+    assert facts["wholes"]["kind"] == "exact"
+    assert facts["dimensions"] == 128
+
+
+def test_vectors_are_those_of_the_embedder(painted: Path) -> None:
+    with Library.open(painted / "library") as library:
+        items = library.items()[:5]
+        wanted = library.embedder.embed_files([library.path(item) for item in items])
+        wholes = library.catalog.wholes()
+        kept = wholes.vectors[[wholes.items.tolist().index(item.id) for item in items]]
+    assert (kept * wanted).sum(1) == pytest.approx(np.ones(5), abs=2e-3)
+
+
+def test_a_second_run_opens_nothing(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, count = contents(copied / "library"), Counting(monkeypatch)
+    report = again(copied)
+    assert (count.seen, count.embedded) == (0, 0)
+    assert (report["unchanged"], report["added"], report["images"]) == (20, 0, 20)
+    assert contents(copied / "library") == before
+
+
+def test_a_second_run_needs_no_pytorch(copied: Path) -> None:
+    code = (
+        "import sys\nfrom vaeneer.library.indexing import index\n"
+        "index(sys.argv[1], library=sys.argv[2])\nassert 'torch' not in sys.modules"
+    )
+    folders = [str(copied / "raw"), str(copied / "library")]
+    subprocess.run([sys.executable, "-c", code, *folders], check=True)
+
+
+def test_only_what_changed_is_decoded(
+    copied: Path, paint: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = copied / "raw"
+    with Library.open(copied / "library") as library:
+        before = {item.path: item.id for item in library.items()}
+    paint(raw / "wall" / "new.png", 50)
+    paint(raw / "wall" / "00.png", 51)
+    (raw / "wall" / "01.png").unlink()
+    (raw / "wall" / "02.png").rename(raw / "floor" / "moved.png")
+    os.utime(raw / "wall" / "03.png")  # another time, the same bytes
+    count = Counting(monkeypatch)
+    report = again(copied)
+    assert count.seen == count.embedded == 2
+    assert {k: report[k] for k in ("added", "changed", "moved", "removed", "unchanged")} == {
+        "added": 1, "changed": 1, "moved": 1, "removed": 1, "unchanged": 17,
+    }  # fmt: skip
+    with Library.open(copied / "library") as library:
+        after = {item.path: item.id for item in library.items()}
+    assert after["floor/moved.png"] == before["wall/02.png"]
+    assert after["wall/00.png"] == before["wall/00.png"]
+    assert "wall/01.png" not in after
+    shutil.rmtree(copied / "library")
+    fresh = again(copied)
+    assert fresh["images"] == report["images"] == 20
+
+
+def test_runs_one_after_the_other_end_where_a_single_one_does(
+    copied: Path, paint: Painter, tmp_path: Path
+) -> None:
+    raw = copied / "raw"
+    paint(raw / "wall" / "00.png", 60)
+    (raw / "floor" / "12.png").rename(raw / "wall" / "twelve.png")
+    (raw / "wall" / "broken.png").write_bytes(b"\x89PNG broken")
+    again(copied)
+    (raw / "wall" / "broken.png").unlink()
+    paint(raw / "wall" / "last.png", 61)
+    again(copied)
+    index(raw, library=tmp_path / "whole")
+    assert contents(copied / "library") == contents(tmp_path / "whole")
+
+
+def test_equal_bytes_are_embedded_once(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copyfile(copied / "raw/wall/05.png", copied / "raw/floor/copy.png")
+    count = Counting(monkeypatch)
+    assert again(copied)["added"] == 1
+    assert count.embedded == 0
+    with Library.open(copied / "library") as library:
+        ids = library.catalog.item_ids("path IN ('wall/05.png', 'floor/copy.png')")
+        first, second = (library.catalog.crops_of(int(one)) for one in ids)
+        pair = library.catalog.vectors([first[0].id, second[0].id]).vectors
+    assert len(first) == len(second)
+    assert (pair[0] == pair[1]).all()
+
+
+def test_bad_files_are_skipped_listed_and_not_tried_again(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = copied / "raw"
+    (raw / "wall" / "empty.jpg").write_bytes(b"")
+    (raw / "wall" / "text.png").write_text("not an image")
+    Image.new("RGB", (20, 300)).save(raw / "wall" / "thin.png")
+    (raw / "wall" / "06.png").write_bytes((raw / "wall" / "06.png").read_bytes()[:200])
+    report = again(copied)
+    assert report["images"] == 19
+    assert set(report["skipped"]) == {
+        "wall/empty.jpg", "wall/text.png", "wall/thin.png", "wall/06.png",
+    }  # fmt: skip
+    with (copied / "library" / "errors.csv").open() as stream:
+        assert {row["path"]: row["reason"] for row in csv.DictReader(stream)} == report["skipped"]
+    count = Counting(monkeypatch)
+    assert again(copied)["skipped"] == report["skipped"]
+    assert count.seen == 1  # another --min-side-px may let the thin one in
+    looser = again(copied, settings=IndexSettings(min_side_px=16))
+    assert "wall/thin.png" not in looser["skipped"]
+
+
+def test_maps_are_listed_with_their_asset_and_are_no_items(copied: Path) -> None:
+    raw = copied / "raw"
+    for kind in ("diff", "nor_gl", "rough"):
+        shutil.copyfile(raw / "wall" / "07.png", raw / "wall" / f"stone_{kind}_2k.png")
+    assert again(copied)["images"] == 21
+    with Library.open(copied / "library") as library:
+        (item,) = [i for i in library.items() if i.asset == "wall/stone"]
+        assert item.path == "wall/stone_diff_2k.png"
+        maps = library.catalog.execute("SELECT kind FROM maps WHERE asset = 'wall/stone'")
+        assert {kind for (kind,) in maps} == {"normal", "roughness"}
+
+
+def test_side_cars_are_read_again(copied: Path) -> None:
+    sidecar = {
+        "id": "x1",
+        "name": "Old Wall",
+        "categories": ["surface", "brick"],
+        "tags": ["mossy"],
+    }
+    (copied / "raw" / "wall" / "08.json").write_text(json.dumps(sidecar))
+    assert again(copied)["added"] == 0
+    with Library.open(copied / "library") as library:
+        (item,) = [i for i in library.items() if i.path == "wall/08.png"]
+    assert (item.name, item.category, item.tags) == ("Old Wall", "brick", ("mossy",))
+
+
+def test_a_missing_drive_empties_no_library(copied: Path) -> None:
+    before = contents(copied / "library")
+    shutil.rmtree(copied / "raw")
+    (copied / "raw").mkdir()
+    with pytest.raises(DataError, match="drive"):
+        again(copied)
+    assert contents(copied / "library") == before
+
+
+def test_a_folder_of_bad_files_only_is_an_error_with_the_reasons(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    for number in range(3):
+        (tmp_path / "raw" / f"{number}.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="3 empty file"):
+        again(tmp_path)
+    assert len((tmp_path / "library" / "errors.csv").read_text().splitlines()) == 4
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="empty"):
+        index(tmp_path / "none", library=tmp_path / "other")
+
+
+def test_another_model_is_refused_before_work_begins(
+    copied: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, count = contents(copied / "library"), Counting(monkeypatch)
+    (copied / "raw" / "wall" / "00.png").unlink()
+    with pytest.raises(LibraryError, match="surface-base"):
+        again(copied, model=model)
+    assert count.seen == 0
+    assert contents(copied / "library") == before
+    again(copied, model="surface-base")
+
+
+def test_another_folder_is_refused_unless_it_moved(copied: Path) -> None:
+    (copied / "raw").rename(copied / "elsewhere")
+    with pytest.raises(LibraryError, match="--folder-moved"):
+        index(copied / "elsewhere", library=copied / "library")
+    report = index(copied / "elsewhere", library=copied / "library", folder_moved=True)
+    assert report.unchanged == 20
+
+
+def test_foreign_folders_are_not_written_into(painted: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(OutputExistsError, match="something else"):
+        index(painted / "raw", library=tmp_path / "mine")
+    with pytest.raises(LibraryError, match="images themselves"):
+        index(painted / "raw", library=painted / "raw")
+    with pytest.raises(DataError, match="does not exist"):
+        index(tmp_path / "nothing", library=tmp_path / "library")
+    assert not (tmp_path / "library").exists()
+
+
+def test_a_library_inside_its_folder_is_no_part_of_it(copied: Path) -> None:
+    report = index(copied / "raw", library=copied / "raw" / "library")
+    assert report.images == 20
+    assert index(copied / "raw", library=copied / "raw" / "library").unchanged == 20
+    assert len(scan_folder(copied / "raw").images) == 20  # nor of what others read
+
+
+def test_a_second_indexer_says_so_and_leaves(copied: Path) -> None:
+    with changing(copied / "library"):
+        code = (
+            "import sys\nfrom vaeneer.cli.app import run\n"
+            "sys.exit(run(['index', sys.argv[1], '--library', sys.argv[2]]))"
+        )
+        folders = [str(copied / "raw"), str(copied / "library")]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *folders], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "another process" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "setting", [{"batch_size": 0}, {"max_megapixels": 0}, {"parts": "eighths"}]
+)
+def test_settings_out_of_range_are_named(painted: Path, tmp_path: Path, setting: Any) -> None:
+    with pytest.raises(SettingsError, match=next(iter(setting))):
+        index(painted / "raw", library=tmp_path / "x", settings=IndexSettings(**setting))
+
+
+def test_deleted_thumbnails_and_index_files_come_back(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(copied / "library")
+    shutil.rmtree(copied / "library" / "thumbs")
+    (copied / "library" / "crops.faiss").unlink()
+    (copied / "library" / "items.faiss").write_bytes(b"cut short")
+    count = Counting(monkeypatch)
+    again(copied)
+    assert (count.seen, count.embedded) == (20, 0)
+    assert contents(copied / "library") == before
+
+
+class Killed(BaseException):
+    """What a kill is to the code in this process: nothing after it runs, but `finally`."""
+
+
+STEPS = [
+    (embedding_items, "record_seen"),
+    (embedding_items, "write_thumbnail"),
+    (embedding_items, "record_embedded"),
+    (indexing, "record_changes"),
+    (finishing, "write_errors"),
+    (finishing, "remove_thumbnails"),
+    (finishing, "synced"),
+    (finishing, "write_json"),
+]
+
+
+def test_killed_at_any_step_the_next_run_ends_in_the_same_library(
+    copied: Path, paint: Painter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The n-th call of each step does not return, or never begins; then the run is done again."""
+    raw = copied / "raw"
+    for number in range(4):
+        paint(raw / "wall" / f"{number:02}.png", 70 + number)
+    paint(raw / "roof" / "new.png", 80)
+    (raw / "wall" / "04.png").rename(raw / "roof" / "moved.png")
+    (raw / "wall" / "05.png").unlink()
+    (raw / "roof" / "bad.png").write_bytes(b"bad")
+    monkeypatch.setattr(embedding_items, "_AT_ONCE", 2)
+    shutil.copytree(copied / "library", tmp_path / "undisturbed")
+    index(raw, library=tmp_path / "undisturbed")
+    wanted = contents(tmp_path / "undisturbed")
+    kills = 0
+    for number, (module, name) in enumerate(STEPS):
+        for nth in (1, 2):
+            for before in (True, False):
+                library = tmp_path / f"killed-{number}-{nth}-{before}"
+                shutil.copytree(copied / "library", library)
+                with monkeypatch.context() as patch:
+                    calls, step = iter(range(1, 10**6)), getattr(module, name)
+
+                    def dying(*given: Any, **named: Any) -> Any:
+                        last = next(calls) == nth  # noqa: B023
+                        if last and before:  # noqa: B023
+                            raise Killed
+                        answer = step(*given, **named)  # noqa: B023
+                        if last:
+                            raise Killed
+                        return answer
+
+                    patch.setattr(module, name, dying)
+                    try:
+                        index(raw, library=library)
+                    except Killed:
+                        kills += 1
+                index(raw, library=library)
+                assert contents(library) == wanted, (name, nth, before)
+                shutil.rmtree(library)
+    assert kills > 20
+
+
+@pytest.mark.slow
+def test_killed_by_the_system_at_any_moment_the_next_run_goes_on(
+    tmp_path: Path, paint: Painter
+) -> None:
+    raw = tmp_path / "raw"
+    for number in range(24):
+        paint(raw / f"{number:02}.png", number)
+    index(raw, library=tmp_path / "whole")
+    code = (
+        "import sys\nfrom vaeneer.library import embedding_items, indexing\n"
+        "embedding_items._AT_ONCE = 1\nprint('ready', flush=True)\n"
+        "indexing.index(sys.argv[1], library=sys.argv[2])"
+    )
+    library, killed = tmp_path / "library", 0
+    for moment in (0.2, 2.6, 2.9, 3.3):
+        folders = [str(raw), str(library)]
+        process = subprocess.Popen([sys.executable, "-c", code, *folders], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(moment)
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    index(raw, library=library)
+    assert killed >= 2
+    assert contents(library) == contents(tmp_path / "whole")
+
+
+def test_ctrl_c_keeps_what_is_done(
+    copied: Path, paint: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        paint(copied / "raw" / "roof" / f"{number}.png", 90 + number)
+    monkeypatch.setattr(embedding_items, "_AT_ONCE", 2)
+    calls = iter(range(10))
+    record = recording.record_embedded
+
+    def stopped(catalog: Catalog, embedded: Any) -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        record(catalog, embedded)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedding_items, "record_embedded", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            again(copied)
+    with Library.open(copied / "library") as library:
+        assert len(library) == 24
+        assert len(library.wholes) == 24  # put right when it is opened, before the next run
+    assert again(copied)["added"] == 2
