@@ -117,6 +117,18 @@ def read_image(
             raise ImageFileError(path, _reason(error, start)) from error
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An open picture of any mode as `read_rgb` gives it: upright, 8 bits, mode RGB.
+
+    Raises ImageFileError for pixels that are no picture.
+    """
+    with _PILLOW.ours():
+        try:
+            return _picture(image.copy(), None).rgb
+        except Exception as error:  # as in read_image
+            raise ImageFileError("the picture given", _reason(error)) from error
+
+
 def resize_rgb(image: Image.Image, side_px: int = 254) -> np.ndarray:
     """Squeeze an RGB picture to a square, as torchvision's Resize((side, side)) does.
 

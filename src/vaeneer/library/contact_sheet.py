@@ -1,0 +1,210 @@
+"""A search as one picture: what was asked by, and the hits with rank, score and place."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from vaeneer.errors import ImageFileError, SettingsError
+from vaeneer.files import replacing
+from vaeneer.library.catalog import PixelBox
+from vaeneer.library.library import Library
+from vaeneer.library.queries import Query
+from vaeneer.library.searching import Hit, SearchReport
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_TILE_PX = 256
+_ASKED_PX = 400
+_MOST_ASKED = 4  # images shown of those that were asked by together
+_GAP_PX = 20
+_EDGE_PX = 36
+_TITLE_PX = 84
+_CAPTION_PX = 66
+_COLUMNS = 5
+_PAPER, _MAT, _INK, _FAINT = (250, 250, 248), (236, 235, 231), (32, 33, 36), (120, 119, 114)
+_MARK = (255, 98, 0)
+
+Drawing = ImageDraw.ImageDraw
+Font = ImageFont.FreeTypeFont
+
+
+class _Fonts(NamedTuple):
+    title: Font
+    bold: Font
+    plain: Font
+    small: Font
+
+
+class _Area(NamedTuple):
+    """Of the sheet, in its pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def write_sheet(path: Path | str, library: Library, report: SearchReport) -> Path:
+    """Write the contact sheet of a search as PNG, JPEG or WebP, by the suffix; returns the path.
+
+    Raises SettingsError for another suffix.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise SettingsError(f"{path} is no picture's name; end it with {', '.join(FORMATS)}.")
+    sheet = contact_sheet(library, report)
+    with replacing(path) as temporary:
+        sheet.save(temporary, FORMATS[path.suffix.lower()], quality=92)
+    return path
+
+
+def contact_sheet(library: Library, report: SearchReport) -> Image.Image:
+    """What was asked by on the left, the hits beside it row by row, boxes drawn; mode RGB.
+
+    A file that is gone since is shown by its thumbnail, or as an empty mat.
+    """
+    fonts, hits = _fonts(), report.hits
+    columns = max(1, min(_COLUMNS, len(hits)))
+    rows = max(1, -(-len(hits) // columns))
+    left = _EDGE_PX + _ASKED_PX + 2 * _GAP_PX
+    height = max(rows * (_TILE_PX + _CAPTION_PX), _ASKED_PX + _CAPTION_PX)
+    width = left + columns * (_TILE_PX + _GAP_PX) - _GAP_PX + _EDGE_PX
+    sheet = Image.new("RGB", (width, _TITLE_PX + height + _EDGE_PX), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _draw_title(draw, report, fonts, width)
+    _draw_asked(sheet, draw, library, report.queries, fonts)
+    for place, hit in enumerate(hits):
+        row, column = divmod(place, columns)
+        area = _Area(
+            left + column * (_TILE_PX + _GAP_PX),
+            _TITLE_PX + row * (_TILE_PX + _CAPTION_PX),
+            _TILE_PX,
+            _TILE_PX,
+        )
+        size_px = hit.width_px, hit.height_px
+        _paste(sheet, draw, _picture(library, hit.id), area, hit.box, size_px)
+        _draw_caption(draw, area, place + 1, hit, fonts)
+    if not hits:
+        draw.text((left, _TITLE_PX + 8), "Nothing found.", _FAINT, fonts.bold)
+    return sheet
+
+
+def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) -> None:
+    asked = ", ".join(PurePath(name).name for name in report.images)
+    where = "" if report.box is None else f", box {','.join(map(str, report.box))}"
+    title = _fitting(f"What looks like {asked}{where}", fonts.title, width - 2 * _EDGE_PX)
+    draw.text((_EDGE_PX, 22), title, _INK, fonts.title)
+    found = "1 hit" if len(report.hits) == 1 else f"{len(report.hits)} hits"
+    limits = [
+        str(limit)
+        for limit in (report.settings.where, report.settings.category, report.settings.tag)
+        if limit is not None
+    ]
+    line = " · ".join([f"{found} in {report.library}", *limits])
+    draw.text(
+        (_EDGE_PX, 52), _fitting(line, fonts.small, width - 2 * _EDGE_PX), _FAINT, fonts.small
+    )
+
+
+def _draw_asked(
+    sheet: Image.Image, draw: Drawing, library: Library, queries: list[Query], fonts: _Fonts
+) -> None:
+    """The images asked by: one large, several two by two."""
+    shown = queries[:_MOST_ASKED]
+    side = _ASKED_PX if len(shown) == 1 else (_ASKED_PX - _GAP_PX) // 2
+    for place, query in enumerate(shown):
+        row, column = divmod(place, 2)
+        area = _Area(
+            _EDGE_PX + column * (side + _GAP_PX), _TITLE_PX + row * (side + _GAP_PX), side, side
+        )
+        picture = query.picture
+        if picture is None and query.item is not None:
+            picture = _picture(library, query.item.id)
+        _paste(sheet, draw, picture, area, query.box, query.size_px)
+    bottom = _TITLE_PX + _ASKED_PX if len(shown) != 2 else _TITLE_PX + side
+    more = len(queries) - len(shown)
+    text = "asked by" if not more else f"asked by these and {more} more"
+    draw.text((_EDGE_PX, bottom + 8), text, _FAINT, fonts.plain)
+
+
+def _draw_caption(draw: Drawing, area: _Area, rank: int, hit: Hit, fonts: _Fonts) -> None:
+    top, right = area.top + area.height + 6, area.left + area.width
+    draw.text((area.left, top), str(rank), _MARK, fonts.bold)
+    score = f"{hit.score:.3f}"
+    if hit.probability is not None:
+        score += f"   {100 * hit.probability:.0f} %"
+    draw.text((right - fonts.plain.getlength(score), top), score, _INK, fonts.plain)
+    name = _fitting(PurePath(hit.path).name, fonts.small, area.width)
+    draw.text((area.left, top + 20), name, _INK, fonts.small)
+    facts = [hit.category, f"{hit.width_px} × {hit.height_px} px"]
+    line = _fitting(" · ".join(fact for fact in facts if fact), fonts.small, area.width)
+    draw.text((area.left, top + 36), line, _FAINT, fonts.small)
+
+
+def _paste(
+    sheet: Image.Image,
+    draw: Drawing,
+    picture: Image.Image | None,
+    area: _Area,
+    box: PixelBox | None,
+    size_px: tuple[int, int],
+) -> None:
+    """A picture on its mat, as large as fits; box: in the pixels of the file, `size_px` large."""
+    right, bottom = area.left + area.width - 1, area.top + area.height - 1
+    draw.rectangle((area.left, area.top, right, bottom), _MAT)
+    if picture is None:
+        return
+    scale = min(area.width / picture.width, area.height / picture.height)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    left, top = area.left + (area.width - size[0]) // 2, area.top + (area.height - size[1]) // 2
+    sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), (left, top))
+    if box is not None:
+        across, down = size[0] / size_px[0], size[1] / size_px[1]
+        x, y, width, height = box
+        near = left + round(x * across), top + round(y * down)
+        far = left + round((x + width) * across) - 1, top + round((y + height) * down) - 1
+        _frame(draw, near, (max(far[0], near[0] + 6), max(far[1], near[1] + 6)))
+
+
+def _frame(draw: Drawing, near: tuple[int, int], far: tuple[int, int]) -> None:
+    """A frame that shows on any ground: bright between two dark lines."""
+    for inset, colour in ((0, _INK), (1, _MARK), (2, _MARK), (3, _MARK), (4, _INK)):
+        if far[0] - near[0] > 2 * inset and far[1] - near[1] > 2 * inset:
+            corners = (near[0] + inset, near[1] + inset, far[0] - inset, far[1] - inset)
+            draw.rectangle(corners, outline=colour)
+
+
+def _picture(library: Library, number: int) -> Image.Image | None:
+    for item in library.catalog.items([number]):
+        for read in (
+            lambda one: library.picture(one, at_least_px=_ASKED_PX),
+            library.small_picture,
+        ):
+            try:
+                return read(item)
+            except ImageFileError:
+                continue
+    return None
+
+
+def _fonts() -> _Fonts:
+    """DejaVu, which matplotlib brings along: Latin, Greek, Cyrillic and more."""
+    import matplotlib
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    bold, plain = folder / "DejaVuSans-Bold.ttf", folder / "DejaVuSans.ttf"
+    sizes = ((bold, 19), (bold, 14), (plain, 13), (plain, 11))
+    return _Fonts(*(ImageFont.truetype(str(file), size) for file, size in sizes))
+
+
+def _fitting(text: str, font: Font, width_px: int) -> str:
+    """The text in one line, cut in its middle where it is too long: names differ at the ends."""
+    text = "".join(sign if sign.isprintable() else "�" for sign in text[:1000])
+    keep = len(text)
+    shown = text
+    while keep > 1 and font.getlength(shown) > width_px:
+        keep -= 1
+        shown = f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
+    return shown

@@ -1,0 +1,267 @@
+"""search(): what in a library looks like an image, like a box on it, like several images."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vaeneer.config import SearchSettings, require
+from vaeneer.errors import LibraryError, ModelFileError, SettingsError
+from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
+from vaeneer.library.copies import Copies
+from vaeneer.library.filters import Condition, condition
+from vaeneer.library.library import Library
+from vaeneer.library.own_model import FOLDER as MODEL
+from vaeneer.library.queries import Query, Source, combined, query_of
+from vaeneer.model.probability import Calibration, calibration_of
+
+_SAID = (
+    "EXISTS (SELECT 1 FROM metadata WHERE metadata.asset = item_facts.asset"
+    " AND metadata.key = ? AND metadata.value = ?)"
+)
+_MORE = 4
+"""How many times as many crops are fetched when too few items came out of them."""
+_SPARE = 16  # fetched beyond k, so that equal cosines at the end are put in order by path
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One item that a search found."""
+
+    id: int
+    path: str
+    """Of the file, absolute."""
+    asset: str
+    score: float
+    """Cosine of its vector and the query's, -1 to 1."""
+    probability: float | None
+    """How likely both show one surface, 0 to 1; None where the model is not calibrated."""
+    box: PixelBox | None
+    """Where in it, in upright pixels: x, y, width, height; None where whole images are compared."""
+    name: str | None
+    category: str | None
+    width_px: int
+    height_px: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; the box as a list."""
+        return {**asdict(self), "box": None if self.box is None else list(self.box)}
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What a search found, and what it was asked."""
+
+    library: str
+    images: list[str]
+    box: PixelBox | None
+    without: list[str]
+    """What the hits should not look like."""
+    compared: str
+    """images: whole with whole; parts: with the parts of images, which gives places."""
+    settings: SearchSettings
+    hits: list[Hit]
+    seconds: float
+    queries: list[Query] = field(repr=False)
+    """The images that were asked by, as decoded; not in `to_dict`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON: the query, then the hits, the best first."""
+        query = {
+            "library": self.library,
+            "images": self.images,
+            "box": None if self.box is None else list(self.box),
+            "without": self.without,
+            "compared": self.compared,
+            **asdict(self.settings),
+        }
+        hits = [hit.to_dict() for hit in self.hits]
+        return {"query": query, "hits": hits, "seconds": self.seconds}
+
+
+class _Found(NamedTuple):
+    item: Item
+    cosine: float
+    crop: Crop
+
+
+def search(
+    library: Path | str | Library,
+    image: Source | list[Source] | tuple[Source, ...],
+    *,
+    box: PixelBox | None = None,
+    without: Sequence[Source] = (),
+    settings: SearchSettings | None = None,
+) -> SearchReport:
+    """Find what in a library looks like an image, or like several, the most alike first.
+
+    image: files, bytes, pixels (H, W, 3) uint8, pictures or ids of items; a list is asked by its
+    mean. box: x, y, width, height on the one image; then parts are compared, and each hit has the
+    place of its best part. without: images that the hits should not look like. An item that is
+    asked by its id is no hit. Equal scores are in the order of their paths.
+    Raises LibraryError, ImageFileError, DataError or SettingsError (FilterError for `where`), and
+    ModelFileError where min_probability is asked of a model that is not calibrated.
+    """
+    started, settings = time.monotonic(), settings or SearchSettings()
+    with ExitStack() as opened:
+        if not isinstance(library, Library):
+            library = opened.enter_context(Library.open(library))
+        _check(settings)
+        sources = [*image] if isinstance(image, list | tuple) else [image]
+        if not sources:
+            raise SettingsError("No image is asked by; give one or more.")
+        if box is not None and len(sources) > 1:
+            raise SettingsError(f"A box is on one image, and {len(sources)} are asked by.")
+        queries = [query_of(library, source, box) for source in sources]
+        against = [query_of(library, source) for source in without]
+        hits = _hits(library, queries, against, settings)
+        return SearchReport(
+            library=str(library.folder),
+            images=[query.name for query in queries],
+            box=queries[0].box,
+            without=[query.name for query in against],
+            compared="parts" if _by_parts(queries, settings) else "images",
+            settings=settings,
+            hits=hits,
+            seconds=time.monotonic() - started,
+            queries=queries,
+        )
+
+
+def _hits(
+    library: Library, queries: Sequence[Query], against: Sequence[Query], settings: SearchSettings
+) -> list[Hit]:
+    calibration = _calibration(library, needed=settings.min_probability > 0)
+    parts = _by_parts(queries, settings)
+    index = library.parts if parts else library.wholes
+    if parts and not len(index) and len(library.wholes):
+        raise LibraryError(
+            f"{library.folder} has no vectors of parts; make another library with --parts halves."
+        )
+    asked = {query.item.id for query in (*queries, *against) if query.item is not None}
+    copies = Copies(library, queries) if settings.exclude_duplicates else None
+    allowed = _allowed(library, settings, whole=not parts)
+    hits: list[Hit] = []
+    for found in _best_first(library, combined(queries, against), settings.k, allowed, parts):
+        likely = None if calibration is None else float(calibration.probability(found.cosine))
+        if len(hits) == settings.k or (likely is not None and likely < settings.min_probability):
+            break
+        if found.item.id in asked or (copies is not None and copies.known(found.item)):
+            continue
+        hits.append(_hit(library, found, likely, parts))
+    return hits
+
+
+def _best_first(
+    library: Library, vector: Floats, k: int, allowed: Ids | None, parts: bool
+) -> Iterator[_Found]:
+    """Each item with its best crop, the most alike first; more are fetched as they are needed."""
+    index = library.parts if parts else library.wholes
+    wanted, told = (k + _SPARE) * (_MORE if parts else 1), set[int]()
+    while True:
+        cosines, crops = (one[0] for one in index.search(vector[None], wanted, allowed))
+        last = int((crops >= 0).sum())
+        ended = last < wanted or last == len(index)
+        best = _best_crops(library, crops[:last], cosines[:last])
+        sure = best if ended else [one for one in best if one.cosine > cosines[last - 1]]
+        for found in sure:
+            if found.item.id not in told:
+                told.add(found.item.id)
+                yield found
+        if ended:
+            return
+        wanted *= _MORE
+
+
+def _best_crops(library: Library, crops: Ids, cosines: Floats) -> list[_Found]:
+    """The best crop of each item; crops that the catalog has no more are passed over."""
+    known = library.catalog.crops(crops.tolist())
+    best: dict[int, tuple[float, Crop]] = {}
+    for number, cosine in zip(crops.tolist(), cosines.tolist(), strict=True):
+        crop = known.get(number)
+        if crop is None:
+            continue
+        before = best.get(crop.item)
+        if before is None or (-cosine, crop.id) < (-before[0], before[1].id):
+            best[crop.item] = cosine, crop
+    items = library.catalog.items(best)
+    found = [_Found(item, *best[item.id]) for item in items]
+    return sorted(found, key=lambda one: (-one.cosine, one.item.path))
+
+
+def _allowed(library: Library, settings: SearchSettings, *, whole: bool) -> Ids | None:
+    """The crops that the filters let through; None for all."""
+    chosen = [condition(settings.where)] if settings.where is not None else []
+    if settings.category is not None:
+        said = f"(item_facts.category = ? OR {_SAID})"  # also the narrower ones of a side-car
+        chosen.append(Condition(said, (settings.category, "category", settings.category)))
+    if settings.tag is not None:
+        chosen.append(Condition(_SAID, ("tag", settings.tag)))
+    if not chosen:
+        return None
+    facts = " AND ".join(f"({one.sql})" for one in chosen)
+    rows = library.catalog.execute(
+        f"SELECT id FROM crops WHERE scale {'=' if whole else '>'} 0"
+        f" AND item IN (SELECT id FROM item_facts WHERE {facts})",
+        [value for one in chosen for value in one.values],
+    )
+    return np.array([row[0] for row in rows], np.int64)
+
+
+def _by_parts(queries: Sequence[Query], settings: SearchSettings) -> bool:
+    return settings.parts or any(query.box is not None for query in queries)
+
+
+def _hit(library: Library, found: _Found, likely: float | None, parts: bool) -> Hit:
+    item = found.item
+    return Hit(
+        id=item.id,
+        path=str(library.path(item)),
+        asset=item.asset,
+        score=round(found.cosine, 6),
+        probability=None if likely is None else round(likely, 6),
+        box=found.crop.box if parts else None,
+        name=item.name,
+        category=item.category,
+        width_px=item.width_px,
+        height_px=item.height_px,
+    )
+
+
+def _calibration(library: Library, *, needed: bool) -> Calibration | None:
+    """How likely a cosine means one surface, as the library's model knows; without PyTorch.
+
+    Raises ModelFileError where it is needed and the model is not calibrated.
+    """
+    file = library.folder / MODEL / "readout.json"
+    known = None
+    if file.is_file():
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))["calibration"]
+            if known is not None:
+                return calibration_of(known)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(
+                f"{file} is damaged; index the folder into a new library."
+            ) from error
+    if needed:
+        raise ModelFileError(
+            f"The model of {library.folder} is not calibrated, so that hits have no probability;"
+            " leave min_probability out, or index with a model that `vaeneer calibrate` went over."
+        )
+    return None
+
+
+def _check(settings: SearchSettings) -> None:
+    require(settings, k=1, min_probability=0)
+    if settings.min_probability > 1:
+        raise SettingsError(f"min_probability is {settings.min_probability}; use 0 to 1.")
+    if settings.where is not None:
+        condition(settings.where)  # before anything is decoded
