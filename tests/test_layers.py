@@ -16,6 +16,7 @@ NAMES = [file.relative_to(SOURCE).as_posix() for file in FILES]
 LAYERS = (
     ("__main__", "cli_reference"),
     ("cli",),
+    ("library_tables",),
     ("tables",),
     ("benchmarking", "demonstration", "demonstration_page", "inspection"),
     ("generating", "library"),

@@ -13,10 +13,16 @@ if TYPE_CHECKING:
     from vaeneer.benchmarking.benchmark import bench as bench
     from vaeneer.config import BenchSettings as BenchSettings
     from vaeneer.config import CalibrateSettings as CalibrateSettings
+    from vaeneer.config import ClusterSettings as ClusterSettings
+    from vaeneer.config import DuplicatesSettings as DuplicatesSettings
     from vaeneer.config import EmbedSettings as EmbedSettings
     from vaeneer.config import EvaluateSettings as EvaluateSettings
+    from vaeneer.config import IndexSettings as IndexSettings
+    from vaeneer.config import MapSettings as MapSettings
+    from vaeneer.config import OutliersSettings as OutliersSettings
     from vaeneer.config import PrepareSettings as PrepareSettings
     from vaeneer.config import ReadoutSettings as ReadoutSettings
+    from vaeneer.config import SearchSettings as SearchSettings
     from vaeneer.config import SimilaritySettings as SimilaritySettings
     from vaeneer.config import TrainSettings as TrainSettings
     from vaeneer.data.preparation import prepare as prepare
@@ -26,7 +32,10 @@ if TYPE_CHECKING:
     from vaeneer.generating.drawing import reconstruct as reconstruct
     from vaeneer.generating.drawing import sample as sample
     from vaeneer.inspection import info as info
+    from vaeneer.library.census import stats as stats
     from vaeneer.library.embedding import embed as embed
+    from vaeneer.library.indexing import index as index
+    from vaeneer.library.library import Library as Library
     from vaeneer.measuring.calibration import CalibrationReport as CalibrationReport
     from vaeneer.measuring.calibration import calibrate as calibrate
     from vaeneer.measuring.evaluation import evaluate as evaluate
@@ -42,11 +51,18 @@ _HOMES = {
     "BenchSettings": "config",
     "CalibrateSettings": "config",
     "CalibrationReport": "measuring.calibration",
+    "ClusterSettings": "config",
+    "DuplicatesSettings": "config",
     "EmbedSettings": "config",
     "Embedder": "model.embedder",
     "EvaluateSettings": "config",
+    "IndexSettings": "config",
+    "Library": "library.library",
+    "MapSettings": "config",
+    "OutliersSettings": "config",
     "PrepareSettings": "config",
     "ReadoutSettings": "config",
+    "SearchSettings": "config",
     "SimilaritySettings": "config",
     "TrainSettings": "config",
     "VAE": "model.vae",
@@ -57,6 +73,7 @@ _HOMES = {
     "embed": "library.embedding",
     "evaluate": "measuring.evaluation",
     "import_weights": "model.importing",
+    "index": "library.indexing",
     "info": "inspection",
     "load": "model.checkpoint",
     "prepare": "data.preparation",
@@ -64,6 +81,7 @@ _HOMES = {
     "sample": "generating.drawing",
     "save": "model.checkpoint",
     "similarity": "measuring.similarity",
+    "stats": "library.census",
     "synthesize": "data.synthetic",
     "train": "training.loop",
 }

@@ -19,7 +19,16 @@ from cyclopts.config import Toml
 from rich.console import Console
 
 import vaeneer
-from vaeneer.cli import data, generating, library, measuring, model, overview, training
+from vaeneer.cli import (
+    data,
+    generating,
+    library,
+    measuring,
+    model,
+    overview,
+    training,
+    vectors,
+)
 from vaeneer.errors import TrainingInterrupted, VaeneerError
 from vaeneer.toml_settings import read_sections, unknown_name
 
@@ -30,8 +39,10 @@ COMMANDS = (
     training.train,
     measuring.evaluate,
     measuring.similarity,
-    library.calibrate,
-    library.embed,
+    vectors.calibrate,
+    library.index,
+    library.stats,
+    vectors.embed,
     generating.sample,
     generating.reconstruct,
     overview.info,

@@ -1,78 +1,62 @@
-"""A library as vectors: calibrate, embed."""
+"""A library: index, stats."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from cyclopts import Parameter
+
 import vaeneer
-from vaeneer import tables
-from vaeneer.cli.options import Flat, Json, Overwrite, show
-from vaeneer.config import CalibrateSettings, EmbedSettings
+from vaeneer import library_tables as tables
+from vaeneer.cli.options import Flat, Json, show
+from vaeneer.config import IndexSettings
 from vaeneer.console import ConsoleProgress
 
 
-def calibrate(
-    model: Path,
-    data: Path,
-    *,
-    out: Path | None = None,
-    settings: Annotated[CalibrateSettings, Flat] = CalibrateSettings(),
-    overwrite: Overwrite = False,
-    json: Json = False,
-) -> None:
-    """Fit a model's vectors, and the probability of the same surface, to a library.
-
-    In closed form, in minutes: the network stays as it is.
-
-    Parameters
-    ----------
-    model
-        A model, a run (its best model), or a name in the box.
-    data
-        A data set, or a folder of images (a fifth of its assets is then held out).
-    out
-        Folder for a calibrated copy of the model; by default MODEL itself is changed. A model in
-        the box needs it.
-    """
-    report = vaeneer.calibrate(
-        model,
-        data,
-        out=out,
-        settings=settings,
-        overwrite=overwrite,
-        progress=ConsoleProgress(),
-    )
-    show(report.to_dict(), tables.calibration, json)
-
-
-def embed(
-    model: Path,
+def index(
     folder: Path,
     *,
-    out: Path = Path("vectors.parquet"),
-    settings: Annotated[EmbedSettings, Flat] = EmbedSettings(),
-    overwrite: Overwrite = False,
+    library: Path,
+    model: Path | None = None,
+    settings: Annotated[IndexSettings, Flat] = IndexSettings(),
+    folder_moved: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
-    """Write a vector of every image of a folder to a Parquet file.
+    """Make a library of a folder, or bring it up to date: only what changed is decoded.
+
+    Stop it with Ctrl-C at any time; the same command goes on. Bad files are skipped and listed in
+    LIBRARY/errors.csv.
 
     Parameters
     ----------
-    model
-        A model, a run (its best model), or a name in the box.
     folder
-        Images, such as DATA/valid.
-    out
-        The Parquet file: file, asset, category, vector.
+        Images, side-car JSON and other maps, in folders of any depth.
+    library
+        Folder of the library; new, or that of an earlier run.
+    model
+        What makes the vectors: a name in the box, a model or a run. By default the library's own,
+        and surface-base for a new library.
+    folder_moved
+        The library's images lie in FOLDER now.
     """
-    report = vaeneer.embed(
-        model,
+    report = vaeneer.index(
         folder,
-        out=out,
+        library=library,
+        model=model,
         settings=settings,
-        overwrite=overwrite,
+        folder_moved=folder_moved,
         progress=ConsoleProgress(),
     )
-    show(report.to_dict(), partial(tables.plain, "embed"), json)
+    show(report.to_dict(), tables.indexing, json)
+
+
+def stats(library: Path, *, json: Json = False) -> None:
+    """Count what a library holds.
+
+    Parameters
+    ----------
+    library
+        A library.
+    """
+    show(vaeneer.stats(library).to_dict(), tables.census, json)

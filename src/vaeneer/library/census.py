@@ -1,0 +1,96 @@
+"""stats(): what a library holds, counted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vaeneer.library.catalog import Catalog
+
+_MOST = 50  # rows of a list
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsReport:
+    """A library in numbers."""
+
+    library: str
+    folder: str
+    model: str
+    images: int
+    assets: int
+    maps: dict[str, int]
+    """Other maps beside the colour images, by kind."""
+    skipped: int
+    """Files that could not be read; errors.csv has them."""
+    categories: dict[str, int]
+    """Images of each, the most first, at most 50; the empty name is those without."""
+    tags: dict[str, int]
+    """Images with each, the most first, at most 50."""
+    formats: dict[str, int]
+    sides_px: dict[str, int]
+    """The smallest, the median and the largest short side."""
+    equal_files: int
+    """Images whose bytes another one has too."""
+    images_bytes: int
+    library_bytes: int
+    vectors: int
+    """Of whole images and of their parts."""
+    dimensions: int
+    smallest_parts: str
+    generation: int
+    """Counts up whenever vectors come or go."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+def stats(library: Path | str) -> StatsReport:
+    """Count what the library in a folder holds. Raises LibraryError when there is none."""
+    folder = Path(library)
+    catalog = Catalog.open(folder)
+    try:
+        images = _number(catalog, "count(*) FROM items WHERE embedded")
+        distinct = _number(catalog, "count(DISTINCT sha256) FROM items WHERE embedded")
+        return StatsReport(
+            library=str(library),
+            folder=str(catalog.root),
+            model=catalog.needed("model"),
+            images=images,
+            assets=_number(catalog, "count(DISTINCT asset) FROM items WHERE embedded"),
+            maps=_counts(catalog, "kind, count(*) FROM maps"),
+            skipped=_number(catalog, "count(*) FROM failures"),
+            categories=_counts(catalog, "ifnull(category, ''), count(*) FROM item_facts"),
+            tags=_counts(
+                catalog,
+                "value, count(*) FROM metadata JOIN item_facts USING (asset) WHERE key = 'tag'",
+            ),
+            formats=_counts(catalog, "format, count(*) FROM item_facts"),
+            sides_px=_sides(catalog, images),
+            equal_files=images - distinct,
+            images_bytes=_number(catalog, "ifnull(sum(bytes), 0) FROM item_facts"),
+            library_bytes=sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
+            vectors=_number(catalog, "count(*) FROM crops"),
+            dimensions=catalog.dimensions,
+            smallest_parts=catalog.needed("parts"),
+            generation=catalog.generation,
+        )
+    finally:
+        catalog.close()
+
+
+def _number(catalog: Catalog, what: str) -> int:
+    return int(catalog.execute(f"SELECT {what}").fetchone()[0])
+
+
+def _counts(catalog: Catalog, what: str) -> dict[str, int]:
+    sql = f"SELECT {what} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST}"
+    return {str(name): int(count) for name, count in catalog.execute(sql)}
+
+
+def _sides(catalog: Catalog, images: int) -> dict[str, int]:
+    sql = "min(width, height) AS side FROM item_facts ORDER BY side LIMIT 1 OFFSET"
+    places = {"smallest": 0, "median": images // 2, "largest": images - 1}
+    return {name: _number(catalog, f"{sql} {at}") for name, at in places.items()} if images else {}

@@ -1,0 +1,50 @@
+"""What the commands about a library show at their end, as in tables.py."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from vaeneer.tables import Values, plain
+
+_SHOWN = 10  # names of a list
+
+
+def indexing(values: Values) -> RenderableType:
+    """What a run did, and the line that sums it up."""
+    counts = {name: values[name] for name in ("added", "changed", "moved", "removed", "unchanged")}
+    skipped = values["skipped"]
+    lines = [f"skipped {path}: {reason}" for path, reason in list(skipped.items())[:_SHOWN]]
+    if len(skipped) > _SHOWN:
+        lines.append(f"... and {len(skipped) - _SHOWN:,} more, in {values['library']}/errors.csv")
+    speed = values["images_per_second"]
+    rate = f", {speed:,.1f} images/s" if speed else ""
+    return Group(
+        plain(f"index: {values['library']}", {"model": values["model"], **counts}),
+        *lines,
+        f"indexed {values['images']:,}, skipped {len(skipped):,}: {values['vectors']:,} vectors of"
+        f" {values['dimensions']} numbers in {values['seconds']:,.1f} s{rate}",
+    )
+
+
+def census(values: Values) -> RenderableType:
+    """What a library holds: its facts, and its categories."""
+    lists = ("categories", "tags", "formats", "maps", "sides_px")
+    facts = {name: value for name, value in values.items() if name not in lists}
+    for name in ("images_bytes", "library_bytes"):
+        facts[name] = f"{values[name] / 2**20:,.1f} MiB"
+    for name in ("formats", "maps", "sides_px"):
+        facts[name.replace("_px", ", px")] = _listed(values[name])
+    table = Table(title="images", title_justify="left")
+    table.add_column("category")
+    table.add_column("images", justify="right")
+    for name, count in values["categories"].items():
+        table.add_row(name or "(none)", f"{count:,}")
+    parts = [plain(f"stats: {values['library']}", {k: v for k, v in facts.items() if v != ""})]
+    if values["tags"]:
+        parts.append(f"tags: {_listed(dict(list(values['tags'].items())[:_SHOWN]))}")
+    return Group(*parts, table)
+
+
+def _listed(counts: Values) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
