@@ -48,6 +48,11 @@ class Features:
 
     height: float
 
+    @property
+    def area(self) -> float:
+        """Of the picture, in squares of its longer side."""
+        return self.width * self.height
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -74,6 +79,11 @@ class Placement:
         """How far it is turned, counter-clockwise as seen, -180 to 180 (after any mirroring)."""
         across, down = self.matrix[:, 0] * (-1 if self.mirrored else 1)
         return math.degrees(math.atan2(-down, across))
+
+    def inverse(self) -> Placement:
+        """Where the other picture lies in this one."""
+        square = np.vstack([self.matrix, [0, 0, 1]])
+        return Placement(np.linalg.inv(square)[:2], self.inliers)
 
     def corners(self, width: float, height: float) -> NDArray[np.float64]:
         """(4, 2) corners in the other picture of this one, which is `width` x `height`."""

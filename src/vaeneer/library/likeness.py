@@ -51,8 +51,8 @@ class Likeness:
     """Mean difference of their colours after that gain, in levels of 255."""
 
 
-def thumb(picture: NDArray[np.uint8]) -> Floats:
-    """A picture (H, W, 3) uint8 squeezed to (64, 64, 3) float32, not rounded."""
+def thumb(picture: NDArray[np.uint8] | Floats) -> Floats:
+    """A picture (H, W, 3), in levels, squeezed to (64, 64, 3) float32, not rounded."""
     import cv2
 
     size = (THUMB_PX, THUMB_PX)
@@ -67,7 +67,10 @@ def oriented(picture: NDArray[np.float32], orientation: int) -> Floats:
 
 
 def best_orientations(one: Floats, others: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """The correlation of a thumbnail with each of (k, 64, 64, 3), and how to turn `one` for it."""
+    """The correlation of a thumbnail with each of (k, 64, 64, 3), and how to turn `one` for it.
+
+    1 for two pictures that have no structure.
+    """
     right = np.stack([_detailed(other) for other in others]).reshape(len(others), -1, 3)
     left = _detailed(one)
     best = np.zeros(len(others), np.float32)
@@ -82,7 +85,8 @@ def best_orientations(one: Floats, others: Floats) -> tuple[Floats, NDArray[np.i
         found = np.sqrt(np.sqrt(np.clip(forth, 0, 1) * np.clip(back, 0, 1)))
         better = found > best
         best[better], turn[better] = found[better], orientation
-    return best, turn
+    plain = (right_power < 3 * _PLAIN_LEVELS**2) & (left_power < 3 * _PLAIN_LEVELS**2)
+    return np.where(plain, np.float32(1), best), np.where(plain, 0, turn)
 
 
 def compare(one: Floats, other: Floats) -> Likeness:

@@ -1,0 +1,165 @@
+"""sketches.bin: what is compared of each picture, made once for each distinct file.
+
+A row for each picture, found by the SHA-256 of its file: a thumbnail of 64 x 64 px in float16 and
+its local features. The file only grows until most of it is out of use; a torn last row is cut off.
+It may be deleted at any time: it is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vaeneer.data.ahead import made_ahead
+from vaeneer.errors import ImageFileError
+from vaeneer.library.geometry import MOST_FEATURES, Features, find_features
+from vaeneer.library.likeness import THUMB_PX, Floats, thumb
+from vaeneer.progress import Progress
+
+NAME = "sketches.bin"
+WORKING_PX = 512
+"""Longer side that pictures are brought to before features are looked for."""
+
+_ROW = np.dtype(
+    [
+        ("sha256", np.uint8, 32),
+        ("width", np.float32),
+        ("height", np.float32),
+        ("features", np.int32),
+        ("thumb", np.float16, (THUMB_PX, THUMB_PX, 3)),
+        ("points", np.float32, (MOST_FEATURES, 2)),
+        ("descriptors", np.uint8, (MOST_FEATURES, 128)),
+    ]
+)
+_WASTE = 2  # rows on file for each one in use, beyond which it is made anew
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What is compared of one picture."""
+
+    thumb: Floats
+    """(64, 64, 3), levels."""
+
+    features: Features
+
+
+def sketch(picture: Image.Image) -> Sketch:
+    """The sketch of an RGB picture of any size."""
+    pixels = np.asarray(picture)
+    return Sketch(thumb(pixels), find_features(at_working_size(pixels)))
+
+
+def at_working_size(pixels: NDArray[np.uint8], longer_px: int = WORKING_PX) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) scaled so that its longer side has `longer_px`."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    scale = longer_px / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
+
+
+class Sketches:
+    """The sketches of a library, read from its file row by row as they are needed."""
+
+    def __init__(self, folder: Path) -> None:
+        """folder: of the library."""
+        self.file = folder / NAME
+        self._rows: dict[bytes, int] = {}
+        self._table: NDArray[np.void] = np.zeros(0, _ROW)
+        self._open()
+
+    def __contains__(self, sha256: str) -> bool:
+        return bytes.fromhex(sha256) in self._rows
+
+    def __getitem__(self, sha256: str) -> Sketch:
+        """The sketch of the file with this hash. Raises KeyError where there is none."""
+        row = self._table[self._rows[bytes.fromhex(sha256)]]
+        count = int(row["features"])
+        features = Features(
+            np.array(row["points"][:count]),
+            np.array(row["descriptors"][:count]),
+            float(row["width"]),
+            float(row["height"]),
+        )
+        return Sketch(row["thumb"].astype(np.float32), features)
+
+    def thumb(self, sha256: str) -> Floats:
+        """Only its thumbnail, (64, 64, 3) float32 levels."""
+        row = self._table[self._rows[bytes.fromhex(sha256)]]
+        return np.asarray(row["thumb"], np.float32)
+
+    def complete(
+        self,
+        pictures: Mapping[str, Callable[[], Image.Image]],
+        *,
+        workers: int,
+        progress: Progress,
+    ) -> list[ImageFileError]:
+        """Make what is missing of `pictures`: by the hash of its file, how each is read.
+
+        Returns why some could not be read.
+        """
+        if len(self._rows) > _WASTE * max(1, len(pictures)):
+            self._start_anew()
+        missing = [sha256 for sha256 in pictures if sha256 not in self]
+        failed: list[ImageFileError] = []
+
+        def made(number: int) -> NDArray[np.void] | ImageFileError:
+            try:
+                return _row(missing[number], sketch(pictures[missing[number]]()))
+            except ImageFileError as error:
+                return error
+
+        with (
+            self.file.open("ab") as stream,
+            progress.bar("looking at pictures", total=len(missing), unit="images") as bar,
+        ):
+            for row in made_ahead(made, range(len(missing)), workers=workers):
+                if isinstance(row, ImageFileError):
+                    failed.append(row)
+                else:
+                    stream.write(row.tobytes())
+                bar.advance()
+        self._open()
+        return failed
+
+    def _open(self) -> None:
+        """Look at the rows that are whole."""
+        size_bytes = self.file.stat().st_size if self.file.is_file() else 0
+        count = size_bytes // _ROW.itemsize
+        if size_bytes % _ROW.itemsize:
+            with self.file.open("r+b") as stream:
+                stream.truncate(count * _ROW.itemsize)
+        if not count:
+            self._rows, self._table = {}, np.zeros(0, _ROW)
+            return
+        self._table = np.memmap(self.file, _ROW, "r", shape=(count,))
+        self._rows = {hash_.tobytes(): row for row, hash_ in enumerate(self._table["sha256"])}
+        self._rows.pop(bytes(32), None)  # a row that never reached the disk
+
+    def _start_anew(self) -> None:
+        self._rows, self._table = {}, np.zeros(0, _ROW)
+        with contextlib.suppress(FileNotFoundError):
+            self.file.unlink()
+
+
+def _row(sha256: str, made: Sketch) -> NDArray[np.void]:
+    """As it is written; a void array of one."""
+    row = np.zeros(1, _ROW)
+    features = made.features
+    count = len(features.points)
+    row["sha256"] = np.frombuffer(bytes.fromhex(sha256), np.uint8)
+    row["width"], row["height"], row["features"] = features.width, features.height, count
+    row["thumb"] = made.thumb
+    row["points"][0, :count] = features.points
+    row["descriptors"][0, :count] = features.descriptors
+    return row
