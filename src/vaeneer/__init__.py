@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from vaeneer.library.embedding import embed as embed
     from vaeneer.library.indexing import index as index
     from vaeneer.library.library import Library as Library
+    from vaeneer.library.searching import Hit as Hit
+    from vaeneer.library.searching import search as search
     from vaeneer.measuring.calibration import CalibrationReport as CalibrationReport
     from vaeneer.measuring.calibration import calibrate as calibrate
     from vaeneer.measuring.evaluation import evaluate as evaluate
@@ -56,6 +58,7 @@ _HOMES = {
     "EmbedSettings": "config",
     "Embedder": "model.embedder",
     "EvaluateSettings": "config",
+    "Hit": "library.searching",
     "IndexSettings": "config",
     "Library": "library.library",
     "MapSettings": "config",
@@ -80,6 +83,7 @@ _HOMES = {
     "reconstruct": "generating.drawing",
     "sample": "generating.drawing",
     "save": "model.checkpoint",
+    "search": "library.searching",
     "similarity": "measuring.similarity",
     "stats": "library.census",
     "synthesize": "data.synthetic",

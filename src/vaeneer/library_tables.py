@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from vaeneer.tables import Values, plain
@@ -25,6 +26,34 @@ def indexing(values: Values) -> RenderableType:
         f"indexed {values['images']:,}, skipped {len(skipped):,}: {values['vectors']:,} vectors of"
         f" {values['dimensions']} numbers in {values['seconds']:,.1f} s{rate}",
     )
+
+
+def hits(values: Values) -> RenderableType:
+    """What a search found, one row for each hit."""
+    asked = ", ".join(values["query"]["images"])
+    box = values["query"]["box"]
+    where = f" at {','.join(map(str, box))}" if box else ""
+    table = Table(title=f"search: {asked}{where}", title_justify="left")
+    for head in ("", "score", "probability", "id", "category", "path"):
+        right = head in ("", "score", "probability", "id")
+        table.add_column(head, justify="right" if right else "left", overflow="fold")
+    if values["query"]["compared"] == "parts":
+        table.add_column("x,y,w,h", no_wrap=True)
+    for rank, hit in enumerate(values["hits"], start=1):
+        likely = hit["probability"]
+        cells = [
+            f"{rank}",
+            f"{hit['score']:.4f}",
+            "-" if likely is None else f"{likely:.3f}",
+            f"{hit['id']}",
+            hit["category"] or "",
+            hit["path"],
+        ]
+        place = [",".join(map(str, hit["box"]))] if hit["box"] else []
+        table.add_row(*(escape(cell) for cell in [*cells, *place]))
+    sheet = [f"picture {values['sheet']}"] if "sheet" in values else []
+    none = [] if values["hits"] else ["nothing in the library meets what was asked"]
+    return Group(table, *none, *sheet)
 
 
 def census(values: Values) -> RenderableType:

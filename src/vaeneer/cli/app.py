@@ -8,6 +8,7 @@ config.py. PyTorch is imported by the functions that are called, so that `--help
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from vaeneer.cli import (
     measuring,
     model,
     overview,
+    searching,
     training,
     vectors,
 )
@@ -41,6 +43,7 @@ COMMANDS = (
     measuring.similarity,
     vectors.calibrate,
     library.index,
+    searching.search,
     library.stats,
     vectors.embed,
     generating.sample,
@@ -79,7 +82,7 @@ def launch(
         Show the traceback of an error.
     """
     app.config = (_toml(config),) if config else ()
-    app(tokens)
+    app([_long(token) for token in tokens])
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -103,6 +106,11 @@ def run(arguments: Sequence[str]) -> int:
             errors.print(_sentence(error), markup=False)
         return 1
     return 0
+
+
+def _long(token: str) -> str:
+    """A flag of one letter, as the settings have it: -k is --k."""
+    return f"-{token}" if re.fullmatch(r"-[a-z](=.*)?", token, re.DOTALL) else token
 
 
 def _toml(config: Path) -> Toml:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from vaeneer.config import SearchSettings
 from vaeneer.data.images import read_rgb
 from vaeneer.errors import ImageFileError, LibraryError
-from vaeneer.library.catalog import Catalog, Item
+from vaeneer.library.catalog import Catalog, Item, PixelBox
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.thumbnails import thumbnail_path
 from vaeneer.library.vector_files import synced_one
 from vaeneer.library.vector_index import VectorIndex
 
 if TYPE_CHECKING:  # PyTorch is imported only where a picture is asked by
+    from vaeneer.library.queries import Source
+    from vaeneer.library.searching import Hit
     from vaeneer.model.embedder import Embedder
 
 
@@ -111,6 +115,34 @@ class Library:
             picture = self.picture(item, at_least_px=256)
             picture.thumbnail((256, 256))
             return picture
+
+    def search(
+        self,
+        image: Source | list[Source],
+        *,
+        k: int = 10,
+        box: PixelBox | None = None,
+        where: str | None = None,
+        category: str | None = None,
+        tag: str | None = None,
+        min_probability: float = 0.0,
+        exclude_duplicates: bool = False,
+        parts: bool = False,
+        without: Sequence[Source] = (),
+    ) -> list[Hit]:
+        """What looks like an image, or like several, the most alike first: see `vaeneer.search`."""
+        from vaeneer.library.searching import search
+
+        settings = SearchSettings(
+            k=k,
+            where=where,
+            category=category,
+            tag=tag,
+            min_probability=min_probability,
+            exclude_duplicates=exclude_duplicates,
+            parts=parts,
+        )
+        return search(self, image, box=box, without=without, settings=settings).hits
 
     def facts(self) -> dict[str, Any]:
         """What library.json says; empty where a run did not come to its end."""
