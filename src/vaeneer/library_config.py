@@ -83,17 +83,18 @@ class DuplicatesSettings:
 class MapSettings:
     """How a library is laid out on a plane."""
 
-    perplexity: float = 15.0
-    """About how many neighbours each item looks at; less in a small library."""
+    perplexity: float | None = None
+    """About how many neighbours each item looks at, less in a small library; by default that of
+    the layout which the library keeps, of a new one 15."""
 
     colour: Literal["cluster", "category"] = "cluster"
-    """What frames and names show."""
+    """What the frames of the pictures show."""
 
     fresh: bool = False
     """Lay everything out anew, instead of placing only what is new."""
 
-    seed: int = SEED
-    """Seed of the layout."""
+    seed: int | None = None
+    """Seed of the layout; by default that of the layout which the library keeps, of a new one 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
