@@ -194,11 +194,14 @@ def opposite(query: Query) -> Query:
     return replace(query, vector=2 * query.vector)
 
 
-def test_probability_is_the_models_and_can_be_asked_for(library: Library) -> None:
+def test_the_odds_are_the_models_over_the_strangers_and_can_be_asked_for(
+    library: Library,
+) -> None:
     item = library.items()[4]
     everything = search(library, library.path(item), settings=ALL).hits
     scores = np.array([hit.score for hit in everything])
-    expected = library.embedder.probability(scores)
+    even = library.embedder.probability(scores)  # were as many items the same as another
+    expected = even / (even + (1 - even) * (len(library) - 1))
     np.testing.assert_allclose([hit.probability for hit in everything], expected, atol=1e-4)
     least = float(np.median(expected))
     settings = SearchSettings(k=100, min_probability=least)

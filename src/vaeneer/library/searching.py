@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -13,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vaeneer.config import SearchSettings, require
-from vaeneer.errors import LibraryError, ModelFileError, SettingsError
+from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
+from vaeneer.library.chances import calibration_in, chance
 from vaeneer.library.copies import Copies
 from vaeneer.library.filters import Condition, condition
 from vaeneer.library.library import Library
-from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.queries import Query, Source, combined, query_of
-from vaeneer.model.probability import Calibration, calibration_of
 
 _SAID = (
     "EXISTS (SELECT 1 FROM metadata WHERE metadata.asset = item_facts.asset"
@@ -42,7 +40,8 @@ class Hit:
     score: float
     """Cosine of its vector and the query's, -1 to 1."""
     probability: float | None
-    """How likely both show one surface, 0 to 1; None where the model is not calibrated."""
+    """How likely both show one surface, 0 to 1, were one item of the library expected to
+    (chances.py); None where the model is not calibrated."""
     box: PixelBox | None
     """Where in it, in upright pixels: x, y, width, height; None where whole images are compared."""
     name: str | None
@@ -138,19 +137,20 @@ def search(
 def _hits(
     library: Library, queries: Sequence[Query], against: Sequence[Query], settings: SearchSettings
 ) -> list[Hit]:
-    calibration = _calibration(library, needed=settings.min_probability > 0)
+    calibration = calibration_in(library.folder, needed=settings.min_probability > 0)
     parts = _by_parts(queries, settings)
     index = library.parts if parts else library.wholes
     if parts and not len(index) and len(library.wholes):
         raise LibraryError(
             f"{library.folder} has no vectors of parts; make another library with --parts halves."
         )
+    items = len(library)
     asked = {query.item.id for query in (*queries, *against) if query.item is not None}
     copies = Copies(library, queries) if settings.exclude_duplicates else None
     allowed = _allowed(library, settings, whole=not parts)
     hits: list[Hit] = []
     for found in _best_first(library, combined(queries, against), settings.k, allowed, parts):
-        likely = None if calibration is None else float(calibration.probability(found.cosine))
+        likely = None if calibration is None else chance(calibration, found.cosine, items)
         if len(hits) == settings.k or (likely is not None and likely < settings.min_probability):
             break
         if found.item.id in asked or (copies is not None and copies.known(found.item)):
@@ -233,30 +233,6 @@ def _hit(library: Library, found: _Found, likely: float | None, parts: bool) -> 
         width_px=item.width_px,
         height_px=item.height_px,
     )
-
-
-def _calibration(library: Library, *, needed: bool) -> Calibration | None:
-    """How likely a cosine means one surface, as the library's model knows; without PyTorch.
-
-    Raises ModelFileError where it is needed and the model is not calibrated.
-    """
-    file = library.folder / MODEL / "readout.json"
-    known = None
-    if file.is_file():
-        try:
-            known = json.loads(file.read_text(encoding="utf-8"))["calibration"]
-            if known is not None:
-                return calibration_of(known)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelFileError(
-                f"{file} is damaged; index the folder into a new library."
-            ) from error
-    if needed:
-        raise ModelFileError(
-            f"The model of {library.folder} is not calibrated, so that hits have no probability;"
-            " leave min_probability out, or index with a model that `vaeneer calibrate` went over."
-        )
-    return None
 
 
 def _check(settings: SearchSettings) -> None:

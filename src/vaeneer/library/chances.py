@@ -1,0 +1,48 @@
+"""How likely a hit shows the surface that was asked for: the model's word, and the library's size.
+
+A model's probability (model/probability.py) supposes that as many pairs show one surface as show
+two. Of the N items of a library nearly all show another one, and the best of N strangers looks
+more alike than a stranger picked at random. So the odds are divided by N - 1: Bayes, with one item
+expected to match (docs/library.md has the reliability of both).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from scipy.special import expit
+
+from vaeneer.errors import ModelFileError
+from vaeneer.library.own_model import FOLDER as MODEL
+from vaeneer.model.probability import Calibration, calibration_of
+
+
+def chance(calibration: Calibration, cosine: float, items: int) -> float:
+    """How likely the item with this cosine, out of `items`, shows the surface asked for, 0 to 1."""
+    log_odds = calibration.slope * cosine + calibration.intercept - math.log(max(1, items - 1))
+    return float(expit(log_odds))
+
+
+def calibration_in(library: Path, *, needed: bool) -> Calibration | None:
+    """How likely a cosine means one surface, as the library's model knows; without PyTorch.
+
+    Raises ModelFileError where it is needed and the model is not calibrated, or its file damaged.
+    """
+    file = library / MODEL / "readout.json"
+    if file.is_file():
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))["calibration"]
+            if known is not None:
+                return calibration_of(known)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(
+                f"{file} is damaged; index the folder into a new library."
+            ) from error
+    if needed:
+        raise ModelFileError(
+            f"The model of {library} is not calibrated, so that hits have no probability;"
+            " leave min_probability out, or index with a model that `vaeneer calibrate` went over."
+        )
+    return None
