@@ -35,6 +35,9 @@ _NOISE_LEVELS = 0.1  # of rounding; keeps pictures without structure from being 
 _PLAIN_LEVELS = 1.0  # less structure than this in the blocks of both says nothing
 _MAX_PLAIN_DIFFERENCE = 2.0
 _LEAST_PLAIN_STRUCTURE = 0.97
+_PATCHES = 16
+_LEAST_CHROMA_LEVELS = 0.5
+_CHROMA = np.array([[-0.169, 0.5], [-0.331, -0.419], [0.5, -0.081]], np.float32)  # RGB to Cb, Cr
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class Likeness:
     """How much brighter the second is."""
 
     colour_levels: float
-    """Mean difference of their colours after that gain, in levels of 255."""
+    """Mean distance of their colours (Cb, Cr) after that gain, in levels of 255."""
+
+    colour_share: float
+    """The same as a share of the colour that there is: 0.1 is a tint, 1 and more another hue."""
 
 
 def thumb(picture: NDArray[np.uint8] | Floats) -> Floats:
@@ -98,10 +104,10 @@ def compare(one: Floats, other: Floats) -> Likeness:
     floor = _NOISE_LEVELS**2 * ours.shape[1]
     power = ((ours**2).sum(1) + floor) * ((theirs**2).sum(1) + floor)
     value = float(np.median((ours * theirs).sum(1) / np.sqrt(power)))
-    gain, difference = _colours(one, other)
+    gain, distance, share = _colours(one, other)
     if min(_rms(_blocks(left)), _rms(theirs)) < _PLAIN_LEVELS:
         value = max(value, _plain_likeness(one, other, left, right, gain))
-    return Likeness(max(0.0, min(1.0, value)), gain, difference)
+    return Likeness(max(0.0, min(1.0, value)), gain, distance, share)
 
 
 def _plain_likeness(one: Floats, other: Floats, left: Floats, right: Floats, gain: float) -> float:
@@ -115,14 +121,22 @@ def _plain_likeness(one: Floats, other: Floats, left: Floats, right: Floats, gai
     return 1 - difference / (2 * _MAX_PLAIN_DIFFERENCE) if alike else 0.0
 
 
-def _colours(one: Floats, other: Floats) -> tuple[float, float]:
-    """How much brighter the other is, and what differs then, in levels; by 8 x 8 patches."""
+def _colours(one: Floats, other: Floats) -> tuple[float, float, float]:
+    """Gain, distance of the colours and its share, as in `Likeness`; by 16 x 16 patches."""
+    side = THUMB_PX // _PATCHES
     left, right = (
-        picture.reshape(8, THUMB_PX // 8, 8, THUMB_PX // 8, 3).mean((1, 3)).reshape(-1, 3)
+        picture.reshape(_PATCHES, side, _PATCHES, side, 3).mean((1, 3)).reshape(-1, 3)
         for picture in (one, other)
     )
     gain = float((left * right).sum() + 1.0) / float((left * left).sum() + 1.0)
-    return gain, float(np.abs(left * gain - right).mean())
+    ours, theirs = gain * left @ _CHROMA, right @ _CHROMA
+    distance = _mean_length(ours - theirs)
+    there_is = max(_mean_length(ours), _mean_length(theirs))
+    return gain, distance, distance / (there_is + _LEAST_CHROMA_LEVELS)
+
+
+def _mean_length(vectors: Floats) -> float:
+    return float(np.linalg.norm(vectors, axis=1).mean())
 
 
 def _detailed(picture: Floats) -> Floats:

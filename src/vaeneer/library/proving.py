@@ -26,8 +26,14 @@ from vaeneer.library.sketches import Sketch, at_working_size
 
 Kind = Literal["exact", "same_pixels", "near", "cropped", "recoloured"]
 
-MAX_COLOUR_LEVELS = 4.0
+MAX_COLOUR_LEVELS = 8.0
 """Copies whose colours differ by more, on average and but for a gain, are recoloured."""
+
+MAX_HUE_SHARE = 0.95
+"""So are those of another hue, however pale, if their colours differ by `LEAST_COLOUR_LEVELS`."""
+
+LEAST_COLOUR_LEVELS = 2.0
+"""What compression may do to the colours; JPEG of quality 40 stays below 1.3."""
 
 MAX_GAIN = 1.6
 """Copies that are more often brighter or darker are recoloured too."""
@@ -86,7 +92,9 @@ class PartProof:
 def kind_by_colour(likeness: Likeness) -> Kind:
     """near, or recoloured where more than a gain tells the colours apart."""
     steady = 1 / MAX_GAIN <= likeness.gain <= MAX_GAIN
-    return "near" if steady and likeness.colour_levels <= MAX_COLOUR_LEVELS else "recoloured"
+    levels = likeness.colour_levels
+    turned = likeness.colour_share > MAX_HUE_SHARE and levels > LEAST_COLOUR_LEVELS
+    return "near" if steady and levels <= MAX_COLOUR_LEVELS and not turned else "recoloured"
 
 
 def frame_proofs(one: Floats, others: Floats, least: float) -> list[FrameProof | None]:
