@@ -46,8 +46,8 @@ _IMAGEDEDUP = """
 import json, sys
 from imagededup.methods import PHash
 found = PHash(verbose=False).find_duplicates(
-    image_dir=sys.argv[1], recursive=True, max_distance_threshold=int(sys.argv[2]), num_enc_workers=0,
-    num_dist_workers=0)
+    image_dir=sys.argv[1], recursive=True, max_distance_threshold=int(sys.argv[2]),
+    num_enc_workers=0, num_dist_workers=0)
 json.dump(found, open(sys.argv[3], "w"))
 """
 Pair = tuple[str, str]

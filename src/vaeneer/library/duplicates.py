@@ -1,0 +1,265 @@
+"""duplicates(): what a library has twice, in groups by kind, with the best of each to keep.
+
+Nothing is ever deleted. What was found is kept in the library (duplicates.json) until its vectors
+change, so that pages of groups cost nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vaeneer.config import DuplicatesSettings, require
+from vaeneer.errors import SettingsError
+from vaeneer.files import replacing, write_text
+from vaeneer.library.catalog import Item, PixelBox
+from vaeneer.library.duplicate_groups import KINDS, Group, Member, groups_of
+from vaeneer.library.duplicate_search import find_copies
+from vaeneer.library.library import Library
+from vaeneer.library.likeness import LEAST_LIKENESS
+from vaeneer.library.proving import Kind
+from vaeneer.progress import Progress, Silent
+
+NAME = "duplicates.json"
+_VERSION = 1
+_COLUMNS = (
+    "group", "kind", "confidence", "keep", "path", "relation", "item_confidence", "change",
+    "x", "y", "width", "height", "width_px", "height_px", "size_bytes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DuplicateItem:
+    """One file of a group of duplicates."""
+
+    id: int
+    path: str
+    """Absolute."""
+    box: PixelBox | None
+    """x, y, width, height of a part in the file to keep, in pixels of that file."""
+    relation: Kind | None
+    """What it is to the file to keep; None is that file."""
+    confidence: float
+    """0 to 1: how much of the structure is the same."""
+    orientation: int | None
+    """How to turn it for the file to keep: 0 to 3 quarter turns counter-clockwise, 4 to 7 the same
+    after mirroring; None is not known."""
+    change: str
+    """What was done to it, in words."""
+    width_px: int
+    height_px: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Files that are copies of each other."""
+
+    id: int
+    """Its place among all groups, from 1."""
+    kind: Kind
+    items: list[DuplicateItem]
+    """The one to keep first."""
+    keep: str
+    """The path of the best: most pixels, then depth, no loss, most bytes, the first path."""
+    confidence: float
+    """Of the least certain item, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class DuplicatesReport:
+    """What a library has twice."""
+
+    library: str
+    groups: list[DuplicateGroup]
+    """Those of the page; the surest of each kind first."""
+    page: int
+    pages: int
+    total_groups: int
+    groups_by_kind: dict[str, int]
+    images: int
+    """Items of the library."""
+    spare_files: int
+    """Files that an equal or near one could stand for: parts and recoloured ones not counted."""
+    spare_bytes: int
+    threshold: float
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Files that could not be read, with the reason."""
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """All groups, by ids."""
+
+    groups: list[Group]
+    skipped: dict[str, str]
+
+
+def duplicates(
+    library: Library | Path | str,
+    *,
+    settings: DuplicatesSettings | None = None,
+    out_csv: Path | str | None = None,
+    out_html: Path | str | None = None,
+    progress: Progress | None = None,
+) -> DuplicatesReport:
+    """Find what a library has twice: equal files, equal pixels, near copies, parts, recoloured.
+
+    out_csv, out_html: write one line for each file of the page's groups, or a page that shows them
+    side by side. Raises LibraryError, or SettingsError for a threshold outside 0..1 or a page that
+    is not there.
+    """
+    settings, progress, started = (
+        settings or DuplicatesSettings(),
+        progress or Silent(),
+        time.monotonic(),
+    )
+    least = _least(settings)
+    with ExitStack() as stack:
+        if not isinstance(library, Library):
+            library = stack.enter_context(Library.open(library))
+        found = _remembered(library, least) or _search(library, least, progress)
+        report = _report(library, found, settings, least, started)
+        if out_csv is not None:
+            write_csv(Path(out_csv), report.groups)
+        if out_html is not None:
+            from vaeneer.library.duplicates_page import write_page
+
+            write_page(Path(out_html), library, report, progress=progress)
+    return report
+
+
+def write_csv(path: Path, groups: Sequence[DuplicateGroup]) -> None:
+    """Write one line for each file of each group; a box has x, y, width, height in pixels."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(_COLUMNS)
+        for group in groups:
+            for item in group.items:
+                writer.writerow(
+                    (
+                        *(group.id, group.kind, group.confidence, group.keep, item.path),
+                        *(item.relation or "keep", item.confidence, item.change),
+                        *(item.box or ("", "", "", "")),
+                        *(item.width_px, item.height_px, item.size_bytes),
+                    )
+                )
+
+
+def _least(settings: DuplicatesSettings) -> float:
+    require(settings, page=1, page_size=0)
+    if settings.threshold == "auto":
+        return LEAST_LIKENESS
+    if not isinstance(settings.threshold, int | float) or not 0 < settings.threshold <= 1:
+        raise SettingsError(f"threshold is {settings.threshold!r}; use auto, or 0.01 to 1.")
+    return float(settings.threshold)
+
+
+def _search(library: Library, least: float, progress: Progress) -> _Found:
+    """Search, and keep what was found for the next time."""
+    generation = library.catalog.generation
+    copies, sketches = find_copies(library, least, progress)
+    groups = groups_of(copies, sketches, library, least)
+    skipped = {str(error.path): error.reason for error in copies.skipped}
+    kept = {
+        "version": _VERSION,
+        "generation": generation,
+        "threshold": least,
+        "skipped": skipped,
+        "groups": [group.to_dict() for group in groups],
+    }
+    if not skipped:  # a file that cannot be read now may be readable later
+        write_text(library.folder / NAME, json.dumps(kept, ensure_ascii=False) + "\n")
+    return _Found(groups, skipped)
+
+
+def _remembered(library: Library, least: float) -> _Found | None:
+    """What an earlier search found, where nothing has changed since."""
+    try:
+        kept = json.loads((library.folder / NAME).read_text(encoding="utf-8"))
+        asked = (_VERSION, library.catalog.generation, least)
+        if (kept["version"], kept["generation"], kept["threshold"]) != asked:
+            return None
+        return _Found([Group.from_dict(one) for one in kept["groups"]], kept["skipped"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _report(
+    library: Library, found: _Found, settings: DuplicatesSettings, least: float, started: float
+) -> DuplicatesReport:
+    total = len(found.groups)
+    size = settings.page_size or max(1, total)
+    pages = max(1, -(-total // size))
+    if settings.page > pages:
+        raise SettingsError(f"page is {settings.page}; there are {pages}, of {size:,} groups each.")
+    start = (settings.page - 1) * size
+    items = {item.id: item for item in library.items()}
+    spare = _spare(found.groups)
+    by_kind = Counter(group.kind for group in found.groups)
+    return DuplicatesReport(
+        library=str(library.folder),
+        groups=[
+            _told(library, items, number, group)
+            for number, group in enumerate(found.groups[start : start + size], start=start + 1)
+        ],
+        page=settings.page,
+        pages=pages,
+        total_groups=total,
+        groups_by_kind={kind: by_kind[kind] for kind in KINDS},
+        images=len(items),
+        spare_files=len(spare),
+        spare_bytes=sum(items[one].size_bytes for one in spare),
+        threshold=least,
+        skipped=found.skipped,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _spare(groups: Sequence[Group]) -> set[int]:
+    """Items that another could stand for."""
+    whole: tuple[Kind, ...] = ("exact", "same_pixels", "near")
+    return {
+        member.item
+        for group in groups
+        if group.kind in whole
+        for member in group.members
+        if member.item != group.keep
+    }
+
+
+def _told(library: Library, items: dict[int, Item], number: int, group: Group) -> DuplicateGroup:
+    return DuplicateGroup(
+        id=number,
+        kind=group.kind,
+        items=[_told_item(library, items[member.item], member) for member in group.members],
+        keep=str(library.path(items[group.keep])),
+        confidence=group.confidence,
+    )
+
+
+def _told_item(library: Library, item: Item, member: Member) -> DuplicateItem:
+    return DuplicateItem(
+        id=item.id,
+        path=str(library.path(item)),
+        box=member.box,
+        relation=member.relation,
+        confidence=member.confidence,
+        orientation=member.orientation,
+        change=member.change,
+        width_px=item.width_px,
+        height_px=item.height_px,
+        size_bytes=item.size_bytes,
+    )
