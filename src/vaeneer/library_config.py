@@ -61,6 +61,9 @@ class SearchSettings:
     parts: bool = False
     """Compare with the parts of images and place the hits, though no box is drawn."""
 
+    exact_places: bool = True
+    """Where a hit has the very pixels of the box, place it to the pixel, and first of all."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicatesSettings:

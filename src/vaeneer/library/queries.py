@@ -86,6 +86,13 @@ def query_of(library: Library, source: Source, box: PixelBox | None = None) -> Q
     return Query(vector, found.name, item, box, found.size_px, found.sha256, reduced)
 
 
+def cut_out(query: Query) -> Image.Image | None:
+    """What lies in the box of a query, mode RGB; None where it has no box."""
+    if query.box is None or query.picture is None:
+        return None
+    return query.picture.crop(_scaled(query.box, query.size_px, query.picture.size))
+
+
 def combined(queries: Sequence[Query], against: Sequence[Query] = ()) -> Floats:
     """One vector (D,) of length 1 for several images: their mean, less half that of `against`.
 

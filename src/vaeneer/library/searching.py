@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from vaeneer.config import SearchSettings, require
 from vaeneer.errors import LibraryError, SettingsError
@@ -18,7 +19,9 @@ from vaeneer.library.chances import calibration_in, chance
 from vaeneer.library.copies import Copies
 from vaeneer.library.filters import Condition, condition
 from vaeneer.library.library import Library
-from vaeneer.library.queries import Query, Source, combined, query_of
+from vaeneer.library.placing import PROVEN, Placer
+from vaeneer.library.queries import Query, Source, combined, cut_out, query_of
+from vaeneer.model.probability import Calibration
 
 _SAID = (
     "EXISTS (SELECT 1 FROM metadata WHERE metadata.asset = item_facts.asset"
@@ -26,6 +29,8 @@ _SAID = (
 )
 _MORE = 4
 """How many times as many crops are fetched when too few items came out of them."""
+_WORTH_PLACING = 0.9
+"""The model's own probability below which a hit is not looked through for the very pixels."""
 _SPARE = 16  # fetched beyond k, so that equal cosines at the end are put in order by path
 
 
@@ -44,6 +49,8 @@ class Hit:
     (chances.py); None where the model is not calibrated."""
     box: PixelBox | None
     """Where in it, in upright pixels: x, y, width, height; None where whole images are compared."""
+    placed: Literal["pixels", "part"] | None
+    """What the box is: where the very pixels lie that were asked for, or the part most alike."""
     name: str | None
     category: str | None
     width_px: int
@@ -103,7 +110,8 @@ def search(
 
     image: files, bytes, pixels (H, W, 3) uint8, pictures or ids of items; a list is asked by its
     mean. box: x, y, width, height on the one image; then parts are compared, and each hit has the
-    place of its best part. without: images that the hits should not look like. An item that is
+    place of its best part; hits that have the very pixels of the box are placed by those, and come
+    first. without: images that the hits should not look like. An item that is
     asked by its id is no hit. Equal scores are in the order of their paths.
     Raises LibraryError, ImageFileError, DataError or SettingsError (FilterError for `where`), and
     ModelFileError where min_probability is asked of a model that is not calibrated.
@@ -144,19 +152,39 @@ def _hits(
         raise LibraryError(
             f"{library.folder} has no vectors of parts; make another library with --parts halves."
         )
-    items = len(library)
     asked = {query.item.id for query in (*queries, *against) if query.item is not None}
     copies = Copies(library, queries) if settings.exclude_duplicates else None
     allowed = _allowed(library, settings, whole=not parts)
-    hits: list[Hit] = []
-    for found in _best_first(library, combined(queries, against), settings.k, allowed, parts):
-        likely = None if calibration is None else chance(calibration, found.cosine, items)
-        if len(hits) == settings.k or (likely is not None and likely < settings.min_probability):
+    found: list[_Found] = []
+    for one in _best_first(library, combined(queries, against), settings.k, allowed, parts):
+        if len(found) == settings.k:
             break
-        if found.item.id in asked or (copies is not None and copies.known(found.item)):
-            continue
-        hits.append(_hit(library, found, likely, parts))
-    return hits
+        if one.item.id not in asked and (copies is None or not copies.known(one.item)):
+            found.append(one)
+    cut = cut_out(queries[0]) if settings.exact_places else None
+    places = _places(library, found, cut, calibration)
+    found.sort(key=lambda one: one.item.id not in places)  # stable: proven ones first
+    hits = [_hit(library, one, calibration, parts, places.get(one.item.id)) for one in found]
+    least = settings.min_probability
+    return [hit for hit in hits if hit.probability is None or hit.probability >= least]
+
+
+def _places(
+    library: Library,
+    found: Sequence[_Found],
+    cut: Image.Image | None,
+    calibration: Calibration | None,
+) -> dict[int, PixelBox]:
+    """Where the very pixels of the box lie, of the items that may have them."""
+    if cut is None:
+        return {}
+    placer = Placer(library, cut)
+    places = {
+        one.item.id: placer.place(one.item)
+        for one in found
+        if calibration is None or calibration.probability(one.cosine) >= _WORTH_PLACING
+    }
+    return {item: box for item, box in places.items() if box is not None}
 
 
 def _best_first(
@@ -219,15 +247,25 @@ def _by_parts(queries: Sequence[Query], settings: SearchSettings) -> bool:
     return settings.parts or any(query.box is not None for query in queries)
 
 
-def _hit(library: Library, found: _Found, likely: float | None, parts: bool) -> Hit:
+def _hit(
+    library: Library,
+    found: _Found,
+    calibration: Calibration | None,
+    parts: bool,
+    exact: PixelBox | None,
+) -> Hit:
     item = found.item
+    likely = None if calibration is None else chance(calibration, found.cosine, len(library))
+    if likely is not None and exact is not None:
+        likely = max(likely, PROVEN)
     return Hit(
         id=item.id,
         path=str(library.path(item)),
         asset=item.asset,
         score=round(found.cosine, 6),
         probability=None if likely is None else round(likely, 6),
-        box=found.crop.box if parts else None,
+        box=exact or (found.crop.box if parts else None),
+        placed="pixels" if exact else "part" if parts else None,
         name=item.name,
         category=item.category,
         width_px=item.width_px,
