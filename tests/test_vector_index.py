@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vaeneer.errors import DataError, LibraryError
-from vaeneer.library.vector_index import Floats, Ids, VectorIndex
+from vaeneer.library.vector_index import MARGIN, Floats, Ids, VectorIndex, query_places, recall_of
 
 DIMENSIONS = 24
 
@@ -113,22 +113,31 @@ def test_clusters_find_nearly_all_and_say_how_many() -> None:
     assert np.mean(hits) / 10 >= 0.95
 
 
-def test_fewer_probes_would_miss_the_recall() -> None:
+def test_a_margin_above_the_fewest_clusters_is_searched() -> None:
     ids, vectors, index = clustered()
-    probes = index.facts()["probes"]
-    assert probes > 1  # else this test says nothing
-    index._index.nprobe = probes - 1
-    asked = vectors[::16]
-    nearest = brute_force(ids, vectors, asked, 11)[1][:, 1:]
-    fewer = index.search(asked, 11)[1]
-    index._index.nprobe = probes
-    chosen = index.search(asked, 11)[1]
-    recall = [
-        np.mean([np.isin(a, b).mean() for a, b in zip(nearest, one, strict=True)])
-        for one in (fewer, chosen)
-    ]
-    assert recall[0] < recall[1]
-    assert recall[1] >= 0.96
+    facts = index.facts()
+    fewest = facts["probes"] // MARGIN
+    assert facts["probes"] == MARGIN * fewest < facts["lists"]
+    assert fewest > 1  # else this test says nothing
+    sample = vectors[query_places(len(ids))]
+    mixed = sample + np.roll(sample, 1, axis=0) + np.roll(sample, 2, axis=0)
+    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    nearest = brute_force(ids, vectors, mixed, 10)[1]
+    recalls = []
+    for probes in (facts["probes"], fewest, fewest - 1):
+        index._index.nprobe = probes
+        recalls.append(recall_of(index.search(mixed, 10)[1], nearest))
+    assert recalls[0] == pytest.approx(facts["recall_at_10"], abs=0.005)
+    assert recalls[0] > 0.975
+    assert recalls[1] > 0.975
+    assert recalls[2] < 0.98
+
+
+def test_recall_counts_what_is_there() -> None:
+    nearest = np.array([[1, 2, 3], [4, -1, -1]])
+    assert recall_of(nearest, nearest) == 1
+    assert recall_of(np.array([[3, 9, 1], [-1, -1, -1]]), nearest) == 0.5
+    assert recall_of(nearest[:, :0], nearest) == 0
 
 
 def test_building_twice_gives_the_same_answers() -> None:

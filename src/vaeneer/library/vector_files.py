@@ -100,8 +100,7 @@ def _built(catalog: Catalog, wanted: Ids, ivf_from: int, progress: Progress) -> 
     sample = catalog.vectors(wanted[sample_places(len(wanted))]).vectors
     index = VectorIndex.clustered(sample, len(wanted))
     _add(index, catalog, wanted, progress)
-    asked = catalog.vectors(wanted[query_places(len(wanted))])
-    index.tune(asked.crops, asked.vectors)
+    index.tune(catalog.vectors(wanted[query_places(len(wanted))]).vectors)
     return index
 
 
