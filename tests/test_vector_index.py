@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,18 @@ def test_building_twice_gives_the_same_answers() -> None:
     one, two = (clustered()[2].search(queries, 10) for _ in range(2))
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1], two[1])
+
+
+@pytest.mark.parametrize("ivf_from", [10**6, 100], ids=["exact", "ivf"])
+def test_threads_may_search_one_index(ivf_from: int) -> None:
+    ids, vectors, queries = np.arange(2000), unit(2000, 0, around=20), unit(64, 1, around=20)
+    index = VectorIndex.build(ids, vectors, ivf_from=ivf_from)
+    allowed = [ids[number % 5 :: 5] for number in range(len(queries))]
+    expected = [index.search(queries[[n]], 5, allowed[n])[1] for n in range(len(queries))]
+    with ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda n: index.search(queries[[n]], 5, allowed[n])[1], range(64))
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_vectors_of_an_outgrown_index_ask_for_another() -> None:
