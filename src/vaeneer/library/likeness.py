@@ -1,10 +1,12 @@
 """How alike two pictures are that lie in one frame: their structure, and their colours.
 
 Structure is compared whatever the colours: the colours of one are mapped linearly to those of the
-other (a turned hue, a gain, an inversion are such maps), slow changes are filtered out, and the
-correlation is taken in blocks. In each block the means of the rows and columns go first, since
-straight lines prove little: boards, bricks and tiles of two makers have them at the same places.
-The limits were measured on 311 real surfaces (docs/library.md).
+other (a turned hue, a gain, an inversion are such maps) and slow changes are filtered out. Then
+goes what repeats along rows and columns, since it proves little: boards, bricks and tiles of two
+makers, or two corners of one wall, have their joints at the same places. As a matrix such a pattern
+has a low rank, so the strongest singular vectors of both pictures together are taken away, and in
+blocks the means of rows and columns. What is left is correlated. The limits were measured on 311
+real surfaces (docs/library.md).
 """
 
 from __future__ import annotations
@@ -22,9 +24,8 @@ THUMB_PX = 64
 ORIENTATIONS = 8
 """Quarter turns, counter-clockwise: 0 to 3; 4 to 7: the same of the picture in the mirror."""
 
-LEAST_LIKENESS = 0.5
-"""Copies are at least so alike. Of 311 surfaces no two different ones reach 0.25, and no copy,
-recompressed to JPEG quality 40 or recoloured, falls below 0.6."""
+LEAST_LIKENESS = 0.45
+"""Copies are at least so alike (docs/library.md has what was measured)."""
 
 LEAST_STRUCTURE = 0.35
 """Below this correlation of whole frames, blocks need not be looked at."""
@@ -32,7 +33,10 @@ LEAST_STRUCTURE = 0.35
 _BLUR_PX = 6.0
 _BLOCKS = 4  # along each side
 _NOISE_LEVELS = 0.1  # of rounding; keeps pictures without structure from being alike by chance
-_PLAIN_LEVELS = 1.0  # less structure than this in the blocks of both says nothing
+_REPEATED = 10  # singular vectors
+_BLOCKS_BEHIND = 1.25
+_FLOOR = _NOISE_LEVELS**2 * (THUMB_PX // _BLOCKS) ** 2
+_PLAIN_LEVELS = 0.7  # less structure than this in the blocks of both says nothing
 _MAX_PLAIN_DIFFERENCE = 2.0
 _LEAST_PLAIN_STRUCTURE = 0.97
 _PATCHES = 16
@@ -45,7 +49,7 @@ class Likeness:
     """What two pictures in one frame have in common."""
 
     value: float
-    """0 to 1: the correlation of their structure in most blocks, straight lines left out."""
+    """0 to 1: the correlation of their structure, less what repeats along rows and columns."""
 
     gain: float
     """How much brighter the second is."""
@@ -99,15 +103,35 @@ def compare(one: Floats, other: Floats) -> Likeness:
     """How alike two thumbnails (64, 64, 3) in one frame are."""
     left, right = _detailed(one).reshape(-1, 3), _detailed(other).reshape(-1, 3)
     noise = _NOISE_LEVELS**2 * len(left) * np.eye(3, dtype=np.float32)
-    colours = np.linalg.solve(left.T @ left + noise, left.T @ right)
-    ours, theirs = _blocks(left @ colours), _blocks(right)
-    floor = _NOISE_LEVELS**2 * ours.shape[1]
-    power = ((ours**2).sum(1) + floor) * ((theirs**2).sum(1) + floor)
-    value = float(np.median((ours * theirs).sum(1) / np.sqrt(power)))
+    mapped = left @ np.linalg.solve(left.T @ left + noise, left.T @ right)
+    shared = mapped.T @ right
+    axis: Floats = np.linalg.eigh(shared + shared.T)[1][:, -1]  # the colour in which both vary most
+    size = (THUMB_PX, THUMB_PX)
+    ours, theirs = (
+        _blocks(part) for part in _odd((mapped @ axis).reshape(size), (right @ axis).reshape(size))
+    )
+    powers = (ours**2).sum(1) + _FLOOR, (theirs**2).sum(1) + _FLOOR
+    products = (ours * theirs).sum(1)
+    most = float(np.median(products / np.sqrt(powers[0] * powers[1])))
+    value = float(products.sum() / np.sqrt(powers[0].sum() * powers[1].sum()))
+    value = min(value, _BLOCKS_BEHIND * most)  # a mark printed on two pictures is not enough
     gain, distance, share = _colours(one, other)
-    if min(_rms(_blocks(left)), _rms(theirs)) < _PLAIN_LEVELS:
+    if min(_rms(ours), _rms(theirs)) < _PLAIN_LEVELS:
         value = max(value, _plain_likeness(one, other, left, right, gain))
     return Likeness(max(0.0, min(1.0, value)), gain, distance, share)
+
+
+def _odd(one: Floats, other: Floats) -> tuple[Floats, Floats]:
+    """Two pictures (S, S) less what both repeat along rows and columns."""
+    scaled = [picture / (np.linalg.norm(picture) + 1e-6) for picture in (one, other)]
+    rows, _, columns = np.linalg.svd(scaled[0] + scaled[1])
+    down, across = rows[:, :_REPEATED], columns[:_REPEATED]
+
+    def less(picture: Floats) -> Floats:
+        rest = picture - down @ (down.T @ picture)
+        return np.asarray(rest - (rest @ across.T) @ across, np.float32)
+
+    return less(one), less(other)
 
 
 def _plain_likeness(one: Floats, other: Floats, left: Floats, right: Floats, gain: float) -> float:
@@ -155,10 +179,10 @@ def _powers(pictures: Floats) -> tuple[Floats, Floats]:
     return np.linalg.inv(covariance), np.trace(covariance, axis1=1, axis2=2)
 
 
-def _blocks(flat: Floats) -> Floats:
-    """(blocks, numbers in a block) of a picture, each less the means of its rows and columns."""
+def _blocks(picture: Floats) -> Floats:
+    """(blocks, pixels of a block) of (S, S), each less the means of its rows and columns."""
     side = THUMB_PX // _BLOCKS
-    blocks = flat.reshape(_BLOCKS, side, _BLOCKS, side, 3).transpose(0, 2, 1, 3, 4)
+    blocks = picture.reshape(_BLOCKS, side, _BLOCKS, side).transpose(0, 2, 1, 3)
     blocks = blocks - blocks.mean(2, keepdims=True)
     blocks = blocks - blocks.mean(3, keepdims=True)
     return np.ascontiguousarray(blocks).reshape(_BLOCKS**2, -1)

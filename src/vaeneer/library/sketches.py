@@ -53,6 +53,8 @@ class Sketch:
 def sketch(picture: Image.Image) -> Sketch:
     """The sketch of an RGB picture of any size."""
     pixels = np.asarray(picture)
+    if max(pixels.shape) > 2 * WORKING_PX:  # large ones in 8 bits first, to save memory
+        pixels = at_working_size(pixels, 2 * WORKING_PX)
     return Sketch(thumb(pixels), find_features(at_working_size(pixels)))
 
 
