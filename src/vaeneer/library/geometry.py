@@ -27,6 +27,8 @@ MAX_SCALE = 12.0
 """A picture is not looked for in one that shows it so many times smaller or larger."""
 
 _RATIO = 0.85  # of the distances to the best and the second best match
+_FEW_MATCHES = 24
+_LEAST_COSINE = 0.85  # of two descriptors where the ratio does not tell
 _REPROJECTION_PX = 3.0
 _LEAST_CONTRAST = 0.01  # far below SIFT's 0.04, since surfaces are stretched to full contrast
 _LEAST_STRETCH_LEVELS = 4.0
@@ -171,17 +173,23 @@ def _fitted(container: Features, part: Features) -> Placement | None:
 def _matches(
     container: Features, part: Features
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Points of both, (n, 2) each, whose descriptors are like each other and like no second."""
+    """Points of both, (n, 2) each, whose descriptors are like each other and like no second.
+
+    A surface that repeats has few such: then those that are each other's nearest.
+    """
     nothing = np.zeros((0, 2), np.float32)
     if len(container.points) < 2 or len(part.points) < LEAST_INLIERS:
         return nothing, nothing
     cosines = _rooted(part.descriptors) @ _rooted(container.descriptors).T
     best = cosines.argmax(1)
     rows = np.arange(len(cosines))
+    mutual = cosines.argmax(0)[best] == rows
     first = cosines[rows, best]
     cosines[rows, best] = -1
     second = cosines.max(1)
     clear = 1 - first < _RATIO**2 * (1 - second)  # squared distances of unit vectors, halved
+    if clear.sum() < _FEW_MATCHES:
+        clear = clear | (mutual & (first > _LEAST_COSINE))
     return container.points[best[clear]], part.points[clear]
 
 
