@@ -99,11 +99,10 @@ function paintItem(n, dots) {
   brush.fillStyle = colour(n);
   brush.fillRect(x + gap, y + gap, side, side);
   const edge = scale < 10 ? 0 : Math.max(1, scale * 0.025), inner = side - 2 * edge;
-  if (inner * dots < 4) {
-    if (modes[mode].of[n] < 0) {
-      brush.fillStyle = `#${means.slice(6 * n, 6 * n + 6)}`;
-      brush.fillRect(x + gap, y + gap, side, side);
-    }
+  if (inner * dots < 4) {                                     // too small for a picture
+    brush.globalAlpha *= modes[mode].of[n] < 0 ? 1 : 0.6;
+    brush.fillStyle = `#${means.slice(6 * n, 6 * n + 6)}`;
+    brush.fillRect(x + gap, y + gap, side, side);
     return;
   }
   paintTile(brush, n, x + gap + edge, y + gap + edge, inner, inner * dots);

@@ -91,6 +91,8 @@ def _wanted(xy: Floats) -> tuple[NDArray[np.float64], int, int]:
     extent = np.maximum(extent, max(float(extent.max()) / _LONGEST, 1e-6))
     side = np.sqrt(extent.prod() * FILL / len(xy))
     columns, rows = (max(1, int(np.ceil(part))) for part in extent / side)
+    pad = 2 + max(columns, rows) // 8  # room to step aside, so that no straight edge forms
+    columns, rows = columns + 2 * pad, rows + 2 * pad
     placed = (xy - middle) / side * (1, -1) + (columns / 2, rows / 2)
     return placed, columns, rows
 

@@ -123,7 +123,7 @@ def read_layout(path: Path) -> Layout | None:
     import zipfile
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if int(file["format"]) != FORMAT:
                 return None
             crops, xy, placed = file["crops"], file["xy"], file["placed"]
