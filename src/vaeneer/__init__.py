@@ -33,11 +33,16 @@ if TYPE_CHECKING:
     from vaeneer.generating.drawing import sample as sample
     from vaeneer.inspection import info as info
     from vaeneer.library.census import stats as stats
+    from vaeneer.library.duplicates import duplicates as duplicates
     from vaeneer.library.embedding import embed as embed
     from vaeneer.library.indexing import index as index
     from vaeneer.library.library import Library as Library
+    from vaeneer.library.mapping import cluster as cluster
+    from vaeneer.library.mapping import map as map
+    from vaeneer.library.outliers import outliers as outliers
     from vaeneer.library.searching import Hit as Hit
     from vaeneer.library.searching import search as search
+    from vaeneer.library.vector_shards import merge_vectors as merge_vectors
     from vaeneer.measuring.calibration import CalibrationReport as CalibrationReport
     from vaeneer.measuring.calibration import calibrate as calibrate
     from vaeneer.measuring.evaluation import evaluate as evaluate
@@ -72,13 +77,18 @@ _HOMES = {
     "VaeneerError": "errors",
     "bench": "benchmarking.benchmark",
     "calibrate": "measuring.calibration",
+    "cluster": "library.mapping",
     "demo": "demonstration",
+    "duplicates": "library.duplicates",
     "embed": "library.embedding",
     "evaluate": "measuring.evaluation",
     "import_weights": "model.importing",
     "index": "library.indexing",
     "info": "inspection",
     "load": "model.checkpoint",
+    "map": "library.mapping",
+    "merge_vectors": "library.vector_shards",
+    "outliers": "library.outliers",
     "prepare": "data.preparation",
     "reconstruct": "generating.drawing",
     "sample": "generating.drawing",

@@ -56,6 +56,71 @@ def hits(values: Values) -> RenderableType:
     return Group(table, *none, *sheet)
 
 
+def copies(values: Values) -> RenderableType:
+    """The groups of a page: kind, what is proposed to keep, and its copies."""
+    table = Table(title=f"duplicates: {values['library']}", title_justify="left")
+    for head in ("", "kind", "sure", "file", "what it is"):
+        table.add_column(head, justify="right" if head in ("", "sure") else "left", overflow="fold")
+    for group in values["groups"]:
+        for number, item in enumerate(group["items"]):
+            first = number == 0
+            place = f" at {','.join(map(str, item['box']))}" if item["box"] else ""
+            table.add_row(
+                f"{group['id']}" if first else "",
+                group["kind"] if first else "",
+                f"{item['confidence']:.2f}",
+                escape(item["path"]),
+                escape("keep" if item["path"] == group["keep"] else f"{item['change']}{place}"),
+            )
+    counts = _listed(values["groups_by_kind"]) or "nothing twice"
+    return Group(
+        table,
+        f"{values['total_groups']:,} groups in {values['images']:,} images ({counts}), page"
+        f" {values['page']} of {values['pages']}; {values['spare_files']:,} files"
+        f" ({values['spare_bytes'] / 2**20:,.1f} MiB) have a better equal; nothing is deleted."
+        f" {values['seconds']:,.1f} s",
+        *(f"skipped {path}: {reason}" for path, reason in values["skipped"].items()),
+    )
+
+
+def drawn(values: Values) -> RenderableType:
+    """What a map shows, and where it is."""
+    shown = {name: value for name, value in values.items() if name != "out"}
+    return Group(plain("map", shown), f"the map: {values['out']}")
+
+
+def clusters(values: Values) -> RenderableType:
+    """One row for each cluster."""
+    table = Table(title=f"cluster: {values['library']}", title_justify="left")
+    for head in ("", "items", "name", "by", "most central"):
+        right = head in ("", "items")
+        table.add_column(head, justify="right" if right else "left", overflow="fold")
+    for one in values["clusters"]:
+        name, central = escape(one["name"]), escape(one["central"])
+        table.add_row(f"{one['id']}", f"{one['size']:,}", name, one["named_by"], central)
+    return Group(
+        table,
+        f"{len(values['clusters']):,} clusters of {values['items']:,} items,"
+        f" {len(values['alone']):,} alone; {values['seconds']:,.1f} s",
+    )
+
+
+def strange(values: Values) -> RenderableType:
+    """One row for each item that does not belong."""
+    table = Table(title=f"outliers: {values['library']}", title_justify="left")
+    for head in ("score", "kind", "file", "reason"):
+        right = head == "score"
+        table.add_column(head, justify="right" if right else "left", overflow="fold")
+    for one in values["outliers"]:
+        path, reason = escape(one["path"]), escape(one["reason"])
+        table.add_row(f"{one['score']:.2f}", one["kind"], path, reason)
+    return Group(
+        table,
+        f"{values['found']:,} of {values['items']:,} items do not seem to belong;"
+        f" {len(values['outliers']):,} shown; {values['seconds']:,.1f} s",
+    )
+
+
 def census(values: Values) -> RenderableType:
     """What a library holds: its facts, and its categories."""
     lists = ("categories", "tags", "formats", "maps", "sides_px")

@@ -22,6 +22,7 @@ from rich.console import Console
 import vaeneer
 from vaeneer.cli import (
     data,
+    exploring,
     generating,
     library,
     measuring,
@@ -44,8 +45,13 @@ COMMANDS = (
     vectors.calibrate,
     library.index,
     searching.search,
+    exploring.duplicates,
+    exploring.map,
+    exploring.cluster,
+    exploring.outliers,
     library.stats,
     vectors.embed,
+    vectors.merge_vectors,
     generating.sample,
     generating.reconstruct,
     overview.info,

@@ -1,4 +1,4 @@
-"""Images as vectors: calibrate, embed."""
+"""Images as vectors: calibrate, embed, merge-vectors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def embed(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Write a vector of every image of a folder to a Parquet file.
+    """Write a vector of every image of a folder; a run that was stopped goes on.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def embed(
     folder
         Images, such as DATA/valid.
     out
-        The Parquet file: file, asset, category, vector.
+        A Parquet file (file, asset, category, vector), or an array .npy with its ids beside.
     """
     report = vaeneer.embed(
         model,
@@ -76,3 +76,15 @@ def embed(
         progress=ConsoleProgress(),
     )
     show(report.to_dict(), partial(tables.plain, "embed"), json)
+
+
+def merge_vectors(out: Path, *, overwrite: Overwrite = False, json: Json = False) -> None:
+    """Join the files that `embed --shard i/n` wrote.
+
+    Parameters
+    ----------
+    out
+        What each shard was given as --out.
+    """
+    report = vaeneer.merge_vectors(out, overwrite=overwrite)
+    show(report.to_dict(), partial(tables.plain, "merge-vectors"), json)

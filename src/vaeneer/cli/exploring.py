@@ -1,0 +1,103 @@
+"""What is in a library as a whole: duplicates, map, cluster, outliers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+import vaeneer
+from vaeneer import library_tables as tables
+from vaeneer.cli.options import OUTPUT, Flat, Json, Overwrite, show
+from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings, OutliersSettings
+from vaeneer.console import ConsoleProgress
+
+
+def duplicates(
+    library: Path,
+    *,
+    settings: Annotated[DuplicatesSettings, Flat] = DuplicatesSettings(),
+    html: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    csv: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    json: Json = False,
+) -> None:
+    """Find what a library has twice, and propose which to keep. Nothing is deleted.
+
+    Kinds: exact (the same bytes), same_pixels (another container or metadata), near (rescaled,
+    recompressed, turned, mirrored, a little brighter or recoloured), cropped (a part of another,
+    with the place) and recoloured (the same structure in other colours).
+
+    Parameters
+    ----------
+    library
+        A library.
+    html
+        Also write a page with the groups side by side: report.html.
+    csv
+        Also write one line for each file of the groups.
+    """
+    report = vaeneer.duplicates(
+        library, settings=settings, out_html=html, out_csv=csv, progress=ConsoleProgress()
+    )
+    show(report.to_dict(), tables.copies, json)
+
+
+def map(
+    library: Path,
+    *,
+    out: Path = Path("map.html"),
+    settings: Annotated[MapSettings, Flat] = MapSettings(),
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Draw a library as a map: what looks alike lies together.
+
+    Items that came later are placed, and the others stay where they are.
+
+    Parameters
+    ----------
+    library
+        A library.
+    out
+        map.html (one page that pans and zooms, offline), map.png or map.parquet (a table that
+        embedding-atlas reads).
+    """
+    report = vaeneer.map(
+        library, out=out, settings=settings, overwrite=overwrite, progress=ConsoleProgress()
+    )
+    show(report.to_dict(), tables.drawn, json)
+
+
+def cluster(
+    library: Path,
+    *,
+    settings: Annotated[ClusterSettings, Flat] = ClusterSettings(),
+    json: Json = False,
+) -> None:
+    """Group the items that look alike, named by what is known of them.
+
+    Parameters
+    ----------
+    library
+        A library.
+    """
+    report = vaeneer.cluster(library, settings=settings, progress=ConsoleProgress())
+    show(report.to_dict(), tables.clusters, json)
+
+
+def outliers(
+    library: Path,
+    *,
+    settings: Annotated[OutliersSettings, Flat] = OutliersSettings(),
+    json: Json = False,
+) -> None:
+    """List files that do not belong, each with the reason: candidates to look at.
+
+    Parameters
+    ----------
+    library
+        A library.
+    """
+    report = vaeneer.outliers(library, settings=settings, progress=ConsoleProgress())
+    show(report.to_dict(), tables.strange, json)
