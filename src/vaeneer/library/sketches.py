@@ -1,8 +1,8 @@
 """sketches.bin: what is compared of each picture, made once for each distinct file.
 
 A row for each picture, found by the SHA-256 of its file: a thumbnail of 64 x 64 px in float16 and
-its local features. The file only grows until most of it is out of use; a torn last row is cut off.
-It may be deleted at any time: it is made again.
+its local features. The file grows until most of it is out of use; a torn last row is cut off. It
+may be deleted at any time: it is made again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from vaeneer.library.likeness import THUMB_PX, Floats, thumb
 from vaeneer.progress import Progress
 
 NAME = "sketches.bin"
-WORKING_PX = 512
+WORKING_PX = 400
 """Longer side that pictures are brought to before features are looked for."""
 
 _ROW = np.dtype(
     [
         ("sha256", np.uint8, 32),
+        ("version", np.int32),
         ("width", np.float32),
         ("height", np.float32),
         ("features", np.int32),
@@ -37,6 +38,7 @@ _ROW = np.dtype(
         ("descriptors", np.uint8, (MOST_FEATURES, 128)),
     ]
 )
+_VERSION = 1  # of how a sketch is made; rows of another are made anew
 _WASTE = 2  # rows on file for each one in use, beyond which it is made anew
 
 
@@ -110,7 +112,7 @@ class Sketches:
 
         Returns why some could not be read.
         """
-        if len(self._rows) > _WASTE * max(1, len(pictures)):
+        if len(self._table) > _WASTE * max(1, len(pictures)):
             self._start_anew()
         missing = [sha256 for sha256 in pictures if sha256 not in self]
         failed: list[ImageFileError] = []
@@ -145,8 +147,9 @@ class Sketches:
             self._rows, self._table = {}, np.zeros(0, _ROW)
             return
         self._table = np.memmap(self.file, _ROW, "r", shape=(count,))
-        self._rows = {hash_.tobytes(): row for row, hash_ in enumerate(self._table["sha256"])}
-        self._rows.pop(bytes(32), None)  # a row that never reached the disk
+        hashes, versions = self._table["sha256"], self._table["version"]
+        usable = np.flatnonzero(versions == _VERSION)  # nor is a row that never reached the disk
+        self._rows = {hashes[row].tobytes(): row for row in usable.tolist()}
 
     def _start_anew(self) -> None:
         self._rows, self._table = {}, np.zeros(0, _ROW)
@@ -160,6 +163,7 @@ def _row(sha256: str, made: Sketch) -> NDArray[np.void]:
     features = made.features
     count = len(features.points)
     row["sha256"] = np.frombuffer(bytes.fromhex(sha256), np.uint8)
+    row["version"] = _VERSION
     row["width"], row["height"], row["features"] = features.width, features.height, count
     row["thumb"] = made.thumb
     row["points"][0, :count] = features.points
