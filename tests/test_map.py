@@ -17,7 +17,7 @@ from PIL import Image
 import vaeneer
 from vaeneer.config import MapSettings
 from vaeneer.errors import ImageFileError, LibraryError, OutputExistsError, SettingsError
-from vaeneer.library import map_page
+from vaeneer.library import library_map, map_page
 from vaeneer.library.catalog import Item, Vectors
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
@@ -373,6 +373,24 @@ def test_a_library_that_grows_keeps_its_map(library: Path, tmp_path: Path) -> No
     map(library, out=tmp_path / "m.png", settings=other, overwrite=True)
     again = map(library, out=tmp_path / "m.png", overwrite=True)  # as it is kept
     assert (again.perplexity, again.seed) == (4.0, 2)
+
+
+def test_a_library_that_cannot_be_written_has_a_map(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    class Listener(Silent):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    def refused(path: Path, layout: Layout) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(library_map, "write_layout", refused)
+    map(library, out=tmp_path / "m.png", settings=MapSettings(seed=9), progress=Listener())
+    assert (tmp_path / "m.png").is_file()
+    assert ["Read-only" in line for line in said] == [True]
 
 
 def test_what_cannot_be_done_is_said(library: Path, tmp_path: Path) -> None:

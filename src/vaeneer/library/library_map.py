@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,9 +86,11 @@ def _layout(library: Library, wholes: Vectors, settings: MapSettings, progress: 
     layout = updated(
         before, library.wholes, wholes, perplexity=perplexity, seed=seed, progress=progress
     )
-    with suppress(PermissionError):  # a library on a read-only disk is laid out each time
-        if not _same(kept, layout):
+    if not _same(kept, layout):
+        try:
             write_layout(file, layout)
+        except OSError as error:  # such as a library on a disk that is only read
+            progress.say(f"{file} cannot be written ({error.strerror}); the layout is not kept")
     return layout
 
 
