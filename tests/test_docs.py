@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import inspect
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 
 import vaeneer
@@ -25,9 +28,15 @@ from vaeneer.cli_reference import check, main, text
 from vaeneer.config import (
     BenchSettings,
     CalibrateSettings,
+    ClusterSettings,
+    DuplicatesSettings,
     EmbedSettings,
     EvaluateSettings,
+    IndexSettings,
+    MapSettings,
+    OutliersSettings,
     PrepareSettings,
+    SearchSettings,
     SimilaritySettings,
     TrainSettings,
 )
@@ -38,6 +47,14 @@ from vaeneer.data.prepare_report import PrepareReport
 from vaeneer.demonstration import DemoReport
 from vaeneer.generating.drawing import PictureReport
 from vaeneer.inspection import InfoReport
+from vaeneer.library.census import StatsReport
+from vaeneer.library.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
+from vaeneer.library.embedding import EmbedReport
+from vaeneer.library.index_report import IndexReport
+from vaeneer.library.mapping import ClusterReport, MapReport
+from vaeneer.library.outliers import OutliersReport
+from vaeneer.library.searching import Hit, SearchReport
+from vaeneer.library.vector_shards import MergeReport
 from vaeneer.measuring import evaluation
 from vaeneer.measuring.calibration import CalibrationReport
 from vaeneer.measuring.evaluation import EvaluationReport
@@ -140,6 +157,12 @@ def test_each_command_is_in_the_quick_start_or_the_readme(command: str) -> None:
         ("bench", BenchSettings),
         ("calibrate", CalibrateSettings),
         ("embed", EmbedSettings),
+        ("index", IndexSettings),
+        ("search", SearchSettings),
+        ("duplicates", DuplicatesSettings),
+        ("map", MapSettings),
+        ("cluster", ClusterSettings),
+        ("outliers", OutliersSettings),
     ],
 )
 def test_each_setting_is_in_the_reference(command: str, settings: type) -> None:
@@ -189,6 +212,35 @@ def test_each_field_of_a_file_is_documented_once_and_none_is_made_up(
 ) -> None:
     documented = first_column("formats.md", heading)
     assert sorted(documented) == sorted({field.name for field in fields(kind)} | others)
+
+
+def test_each_column_of_the_catalog_is_documented_once_and_none_is_made_up(
+    small_library: Path,
+) -> None:
+    with vaeneer.Library.open(small_library) as library:
+        tables = library.catalog.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
+        for (table,) in tables:
+            rows = library.catalog.execute(f"SELECT name FROM pragma_table_info('{table}')")
+            below = section("formats.md", f"catalog.sqlite: {table}")
+            named = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|[^|]+\|", below, re.M)))
+            assert sorted(named) == sorted(name for (name,) in rows), table
+
+
+def test_the_facts_of_a_library_are_documented(small_library: Path) -> None:
+    facts = json.loads((small_library / "library.json").read_text(encoding="utf-8"))
+    below = section("formats.md", "library.json")
+    named = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|[^|]+\|", below, re.M)))
+    assert sorted(named) == sorted(facts)
+
+
+def test_the_columns_of_a_map_are_documented(small_library: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(small_library, tmp_path / "library"))
+    vaeneer.map(copy, out=tmp_path / "map.parquet")
+    below = section("formats.md", "map.parquet")
+    named = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|[^|]+\|", below, re.M)))
+    assert sorted(named) == sorted(parquet.read_schema(tmp_path / "map.parquet").names)
 
 
 def test_the_figures_of_a_representation_are_documented() -> None:
@@ -263,6 +315,18 @@ def test_each_signature_is_as_in_the_code(name: str) -> None:
         ("CalibrationReport", CalibrationReport),
         ("import_weights", ImportReport),
         ("demo", DemoReport),
+        ("embed", EmbedReport),
+        ("merge_vectors", MergeReport),
+        ("index", IndexReport),
+        ("search", SearchReport),
+        ("Hit", Hit),
+        ("duplicates", DuplicatesReport),
+        ("duplicates", DuplicateGroup),
+        ("duplicates", DuplicateItem),
+        ("map", MapReport),
+        ("cluster", ClusterReport),
+        ("outliers", OutliersReport),
+        ("stats", StatsReport),
     ],
 )
 def test_each_field_of_a_report_is_documented(name: str, report: type) -> None:
