@@ -18,7 +18,7 @@ from vaeneer.files import replacing, write_json
 from vaeneer.progress import Progress
 
 Floats = NDArray[np.float32]
-CHUNK_IMAGES = 256
+CHUNK_IMAGES = 64
 """Images whose vectors are kept together: at most so many are computed again after a kill."""
 _JOB, _LOCK = "job.json", "lock"
 
