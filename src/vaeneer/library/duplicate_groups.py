@@ -255,4 +255,4 @@ class _Telling:
             words.append(f"{'brighter' if much > 1 else 'darker'} by {much:.2f}")
         if proof.kind == "recoloured":
             words.append(f"colours off by {proof.likeness.colour_levels:.0f} levels")
-        return ", ".join(words) or small.format
+        return ", ".join(words) or f"saved as {small.format}"

@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
+from vaeneer.data.ahead import made_ahead
 from vaeneer.errors import ImageFileError
 from vaeneer.library.candidate_pairs import Pairs, container_pairs, frame_pairs
 from vaeneer.library.catalog import Ids, Item, PixelBox, Vectors
@@ -193,27 +194,35 @@ def _find_parts(
     wholes = _of_items(wholes, best)
     parts = _crops_of(library, best)
     pairs = container_pairs(library.wholes, library.parts, wholes, parts)
-    asked: set[tuple[int, int]] = set()
-    with progress.bar("looking for parts", total=len(pairs), unit="images") as bar:
-        for part, containers in pairs.items():
-            for container in containers:
-                pair = (min(part, container), max(part, container))
-                if pair not in asked and not copies.near.joined(part, container):
-                    asked.add(pair)
-                    _prove_part(copies, sketches, library, container, part, least)
+    asked = _each_once(pairs)
+
+    def proved(number: int) -> PartProof | ImageFileError | None:
+        container, part = (copies.items[one] for one in asked[number])
+        try:
+            return prove_part(library, sketches, container, part, least)
+        except ImageFileError as error:
+            return error
+
+    proofs = made_ahead(proved, range(len(asked)), workers=core_count())
+    with progress.bar("looking for parts", total=len(asked), unit="pairs") as bar:
+        for (container, part), proof in zip(asked, proofs, strict=True):
+            if isinstance(proof, ImageFileError):
+                copies.skipped.append(proof)
+            elif proof is not None:
+                _keep_part(copies, container, part, proof)
             bar.advance()
 
 
-def _prove_part(
-    copies: Copies, sketches: Sketches, library: Library, one: int, other: int, least: float
-) -> None:
-    try:
-        proof = prove_part(library, sketches, copies.items[one], copies.items[other], least)
-    except ImageFileError as error:
-        copies.skipped.append(error)
-        return
-    if proof is None:
-        return
+def _each_once(pairs: Pairs) -> list[tuple[int, int]]:
+    """(container, part) of each pair, in the first order that it is asked in."""
+    asked: dict[tuple[int, int], tuple[int, int]] = {}
+    for part, containers in pairs.items():
+        for container in containers:
+            asked.setdefault((min(part, container), max(part, container)), (container, part))
+    return list(asked.values())
+
+
+def _keep_part(copies: Copies, one: int, other: int, proof: PartProof) -> None:
     container, part = (other, one) if proof.swapped else (one, other)
     likeness = proof.likeness.value
     if proof.kind == "near":
