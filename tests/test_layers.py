@@ -18,6 +18,7 @@ LAYERS = (
     ("cli",),
     ("library_tables",),
     ("tables",),
+    ("serving",),
     ("benchmarking", "demonstration", "demonstration_page", "inspection"),
     ("generating", "library"),
     ("training",),
@@ -32,7 +33,7 @@ LAYERS = (
     ("toml_settings",),
     ("recipes",),
     ("config",),
-    ("measuring_config", "embedding_config", "library_config"),
+    ("measuring_config", "embedding_config", "library_config", "serving_config"),
     ("bounds",),
     ("errors",),
 )

@@ -46,7 +46,8 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
             ran.append(arguments[0])
     assert ran == [
         "demo", "synthesize", "prepare", "train", "train", "evaluate", "similarity", "calibrate",
-        "embed", "similarity", "sample", "reconstruct", "info", "import-weights",
+        "embed", "similarity", "index", "search", "search", "duplicates", "map", "cluster",
+        "outliers", "stats", "sample", "reconstruct", "info", "import-weights",
     ]  # fmt: skip
     for path in ("vaeneer-demo/report.html", "data/train", "run/best", "samples.png", "model"):
         assert Path(path).exists()
