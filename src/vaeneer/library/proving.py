@@ -26,7 +26,7 @@ from vaeneer.library.sketches import Sketch, at_working_size
 
 Kind = Literal["exact", "same_pixels", "near", "cropped", "recoloured"]
 
-MAX_COLOUR_LEVELS = 8.0
+MAX_COLOUR_LEVELS = 6.0
 """Copies whose colours differ by more, on average and but for a gain, are recoloured."""
 
 MAX_HUE_SHARE = 0.95

@@ -24,7 +24,9 @@ from vaeneer.progress import Progress
 
 NAME = "sketches.bin"
 WORKING_PX = 400
-"""Longer side that pictures are brought to before features are looked for."""
+"""Side of the square that has as many pixels as pictures are brought to for their features."""
+
+_LONGEST_PX = 1200
 
 _ROW = np.dtype(
     [
@@ -38,7 +40,7 @@ _ROW = np.dtype(
         ("descriptors", np.uint8, (MOST_FEATURES, 128)),
     ]
 )
-_VERSION = 1  # of how a sketch is made; rows of another are made anew
+_VERSION = 2  # of how a sketch is made; rows of another are made anew
 _WASTE = 2  # rows on file for each one in use, beyond which it is made anew
 
 
@@ -55,12 +57,15 @@ class Sketch:
 def sketch(picture: Image.Image) -> Sketch:
     """The sketch of an RGB picture of any size."""
     pixels = np.asarray(picture)
-    if max(pixels.shape) > 2 * WORKING_PX:  # large ones in 8 bits first, to save memory
-        pixels = at_working_size(pixels, 2 * WORKING_PX)
-    return Sketch(thumb(pixels), find_features(at_working_size(pixels)))
+    if max(pixels.shape) > _LONGEST_PX:  # large ones in 8 bits first, to save memory
+        pixels = at_working_size(pixels, _LONGEST_PX)
+    height, width = pixels.shape[:2]
+    long = (max(height, width) / min(height, width)) ** 0.5
+    longer_px = min(_LONGEST_PX, round(WORKING_PX * long))
+    return Sketch(thumb(pixels), find_features(at_working_size(pixels, longer_px)))
 
 
-def at_working_size(pixels: NDArray[np.uint8], longer_px: int = WORKING_PX) -> NDArray[np.uint8]:
+def at_working_size(pixels: NDArray[np.uint8], longer_px: int) -> NDArray[np.uint8]:
     """A picture (H, W, 3) scaled so that its longer side has `longer_px`."""
     import cv2
 
