@@ -21,6 +21,9 @@ from vaeneer.progress import Progress, Silent
 MOST_SHOWN = 12
 """Pictures of one group on the page; the others are named."""
 
+MOST_GROUPS = 500
+"""Groups on the page: some 30 MB."""
+
 _TITLES = {
     "exact": "Equal files",
     "same_pixels": "The same pixels in another file",
@@ -68,12 +71,16 @@ class ShownGroup:
 def write_page(
     path: Path, library: Library, report: DuplicatesReport, *, progress: Progress | None = None
 ) -> Path:
-    """Write the groups of a report as one page that needs nothing else; returns `path`."""
+    """Write the groups of a report, the first 500, as one page that needs nothing else.
+
+    Returns `path`.
+    """
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     groups = []
-    with (progress or Silent()).bar("pictures", total=len(report.groups), unit="groups") as bar:
-        for group in report.groups:
+    told = report.groups[:MOST_GROUPS]
+    with (progress or Silent()).bar("pictures", total=len(told), unit="groups") as bar:
+        for group in told:
             groups.append(_shown(library, group))
             bar.advance()
     environment = Environment(
