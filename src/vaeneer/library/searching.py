@@ -164,7 +164,12 @@ def _hits(
     cut = cut_out(queries[0]) if settings.exact_places else None
     places = _places(library, found, cut, calibration)
     found.sort(key=lambda one: one.item.id not in places)  # stable: proven ones first
-    hits = [_hit(library, one, calibration, parts, places.get(one.item.id)) for one in found]
+    total = len(library)
+    likely = [None if calibration is None else chance(calibration, f.cosine, total) for f in found]
+    hits = [
+        _hit(library, one, chance_of, parts, places.get(one.item.id))
+        for one, chance_of in zip(found, likely, strict=True)
+    ]
     least = settings.min_probability
     return [hit for hit in hits if hit.probability is None or hit.probability >= least]
 
@@ -250,12 +255,11 @@ def _by_parts(queries: Sequence[Query], settings: SearchSettings) -> bool:
 def _hit(
     library: Library,
     found: _Found,
-    calibration: Calibration | None,
+    likely: float | None,
     parts: bool,
     exact: PixelBox | None,
 ) -> Hit:
     item = found.item
-    likely = None if calibration is None else chance(calibration, found.cosine, len(library))
     if likely is not None and exact is not None:
         likely = max(likely, PROVEN)
     return Hit(
