@@ -1,0 +1,259 @@
+"""What the API answers, field by field: these classes are the description in openapi.json."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="One sentence: what is wrong, and what to do about it.")
+    instance: str
+    errors: list[dict[str, str]] | None = None
+
+
+class Start(BaseModel):
+    """What a server has."""
+
+    name: str
+    version: str
+    libraries: list[str]
+    runs: list[str]
+    models: list[str] = Field(description="Models that sample knows by name.")
+
+
+class LibraryAnswer(BaseModel):
+    """One library."""
+
+    name: str
+    items: int
+    assets: int
+    model: str
+    dimensions: int
+    parts: str = Field(description="The smallest parts that are searched: none, halves, quarters.")
+    calibrated: bool = Field(description="Whether hits have a probability.")
+    generation: int = Field(description="Counts up whenever vectors come or go.")
+    root_name: str = Field(description="Name of the folder of the images.")
+    categories: dict[str, int]
+    tags: dict[str, int]
+    formats: dict[str, int]
+    state: Literal["loading", "ready", "failed"]
+    reason: str = Field(description="Why it failed; empty otherwise.")
+
+
+class LibrariesAnswer(BaseModel):
+    """All libraries."""
+
+    libraries: list[LibraryAnswer]
+
+
+class ItemAnswer(BaseModel):
+    """One image of a library."""
+
+    id: int
+    path: str = Field(description="Below the folder of the library's images.")
+    file: str
+    folder: str
+    asset: str
+    name: str | None
+    category: str | None
+    tags: list[str]
+    width_px: int
+    height_px: int
+    format: str
+    mode: str
+    size_bytes: int
+    sha256: str
+    thumbnail: str = Field(description="Address of a WebP picture, long side up to 256 px.")
+    original: str
+    mean_rgb: list[float] = Field(description="Each 0 to 1.")
+
+
+class ItemsAnswer(BaseModel):
+    """One page of the items that meet the filters."""
+
+    total: int
+    offset: int
+    limit: int
+    items: list[ItemAnswer]
+
+
+class MapFile(BaseModel):
+    """Another map of an item's asset."""
+
+    path: str
+    kind: str
+
+
+class ItemDetails(ItemAnswer):
+    """One image, and what is known beside it."""
+
+    absolute_path: str
+    maps: list[MapFile]
+    crops: int = Field(description="Vectors of it, that of the whole image counted.")
+    sidecar: str | None
+    categories: list[str]
+
+
+class HitAnswer(BaseModel):
+    """One item that a search found."""
+
+    id: int
+    path: str
+    asset: str
+    score: float = Field(description="Cosine, -1 to 1.")
+    probability: float | None
+    box: list[int] | None = Field(description="x, y, width, height in upright pixels of the file.")
+    placed: Literal["pixels", "part"] | None
+    name: str | None
+    category: str | None
+    width_px: int
+    height_px: int
+    thumbnail: str
+
+
+class SearchAnswer(BaseModel):
+    """What `vaeneer search --json` prints, with the address of a thumbnail for each hit."""
+
+    query: dict[str, Any]
+    hits: list[HitAnswer]
+    seconds: float
+
+
+class EmbedAnswer(BaseModel):
+    """Vectors of length 1, in the order of the images."""
+
+    model: str
+    dimensions: int
+    vectors: list[list[float]]
+
+
+class Computing(BaseModel):
+    """The answer is not there yet; ask again after Retry-After seconds."""
+
+    state: Literal["computing"]
+    stage: str
+    progress: float = Field(description="Of the stage, 0 to 1.")
+
+
+class DuplicatesAnswer(BaseModel):
+    """What `vaeneer duplicates --json` prints, for one page of groups."""
+
+    library: str
+    groups: list[dict[str, Any]]
+    page: int
+    pages: int
+    total_groups: int
+    groups_by_kind: dict[str, int]
+    images: int
+    spare_files: int
+    spare_bytes: int
+    threshold: float
+    skipped: dict[str, str]
+    seconds: float
+
+
+class MapAnswer(BaseModel):
+    """A place for each item, in columns of equal length."""
+
+    ids: list[int]
+    x: list[float]
+    y: list[float]
+    clusters: list[int] = Field(description="-1 is alone.")
+    categories: list[int] = Field(description="Places in category_names.")
+    cluster_names: dict[str, str]
+    category_names: list[str]
+
+
+class PicturesAnswer(BaseModel):
+    """Pictures as data: addresses, PNG."""
+
+    images: list[str]
+
+
+class ReconstructAnswer(BaseModel):
+    """A picture and what the network makes of it, as data: addresses."""
+
+    original: str
+    reconstruction: str
+    psnr_db: float | None = Field(description="Peak signal-to-noise ratio; None where equal.")
+
+
+class InterpolateAnswer(BaseModel):
+    """Decoded pictures from one item to another."""
+
+    images: list[str]
+    t: list[float]
+
+
+class RunSummary(BaseModel):
+    """One training run."""
+
+    name: str
+    epochs: int = Field(description="Epochs done.")
+    asked_epochs: int | None
+    finished: bool
+    started: str | None
+    updated: float | None = Field(description="When the last epoch was written, seconds of Unix.")
+    architecture: str | None
+    valid_nats_per_image: float | None
+
+
+class RunsAnswer(BaseModel):
+    """All runs."""
+
+    runs: list[RunSummary]
+
+
+class RunAnswer(RunSummary):
+    """One run: its settings, what it was made of, its best model, its pictures."""
+
+    config: dict[str, Any]
+    facts: dict[str, Any]
+    card: dict[str, Any] | None
+    pictures: list[str]
+    checkpoints: list[int] = Field(description="Epochs whose models were kept.")
+    similarity: dict[str, Any] | None = Field(description="similarity.json, where it was measured.")
+
+
+class MetricsAnswer(BaseModel):
+    """Lines of metrics.jsonl, one for each epoch."""
+
+    lines: list[dict[str, Any]]
+    epochs: int
+    finished: bool
+
+
+class LoginRequest(BaseModel):
+    """What logs the page in."""
+
+    token: str = Field(max_length=4096)
+
+
+class SampleRequest(BaseModel):
+    """Pictures to draw from the prior."""
+
+    model_config = {"extra": "forbid"}
+
+    count: int = Field(16, ge=1, le=64)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
+    temperature: float = Field(1.0, ge=0, le=3, description="Scale of the latents.")
+    library: str | None = Field(None, max_length=255, description="Whose network draws.")
+    model: str | None = Field(
+        None, max_length=255, description="A model in the box, or a run, instead of a library."
+    )
+    epoch: int | None = Field(
+        None, ge=1, le=10**6, description="Of a run: the model that it kept after this epoch."
+    )
+
+
+class StateAnswer(BaseModel):
+    """One word."""
+
+    state: str

@@ -1,0 +1,199 @@
+"""Routes that need the network for a picture: search and embed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, ValidationError
+
+from vaeneer.config import SearchSettings
+from vaeneer.library.library import Library
+from vaeneer.library.queries import Source, box_of, query_of
+from vaeneer.library.searching import search
+from vaeneer.serving import answers
+from vaeneer.serving.addresses import API, thumbnail_address
+from vaeneer.serving.house import House, TheHouse, TheLibrary
+from vaeneer.serving.item_pages import not_for_long
+from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving.problems import Problem, problem_response
+from vaeneer.serving.uploads import MOST_IMAGES, Upload, as_files, form_of, read_as_form
+
+router = APIRouter(prefix=API)
+_LARGEST = 2**63 - 1
+_AT_ONCE = 8  # images of one request that wait for the network together
+_LISTS = frozenset({"item", "without"})
+Id = Annotated[int, Field(ge=0, le=_LARGEST)]
+
+
+class SearchFields(BaseModel):
+    """What a search is asked, beside pictures; in the query or in the form."""
+
+    model_config = {"extra": "forbid"}
+
+    library: str | None = Field(None, max_length=255)
+    item: list[Id] = Field(default_factory=list, max_length=32, description="Ids to ask by.")
+    without: list[Id] = Field(
+        default_factory=list, max_length=32, description="Ids that hits should not look like."
+    )
+    box: str | None = Field(
+        None,
+        max_length=80,
+        description="x,y,width,height in upright pixels of the one picture.",
+        examples=["0,0,128,128"],
+    )
+    k: int = Field(10, ge=1, le=200, description="Hits at most.")
+    where: str | None = Field(None, max_length=4000)
+    category: str | None = Field(None, max_length=255)
+    tag: str | None = Field(None, max_length=255)
+    min_probability: float = Field(0.0, ge=0, le=1)
+    exclude_duplicates: bool = False
+    parts: bool = Field(False, description="Compare parts, and place the hits.")
+    exact_places: bool = True
+
+    def settings(self) -> SearchSettings:
+        """Those of `vaeneer.search`."""
+        return SearchSettings(
+            k=self.k,
+            where=self.where or None,
+            category=self.category or None,
+            tag=self.tag or None,
+            min_probability=self.min_probability,
+            exclude_duplicates=self.exclude_duplicates,
+            parts=self.parts,
+            exact_places=self.exact_places,
+        )
+
+
+def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
+    """How openapi.json describes a form with pictures."""
+    file = {"type": "string", "format": "binary", "contentMediaType": "image/*"}
+    images = {"type": "array", "items": file, "maxItems": MOST_IMAGES}
+    properties: dict[str, Any] = {"image": images}
+    if fields is not None:
+        properties |= fields.model_json_schema()["properties"]
+    schema = {"type": "object", "properties": properties}
+    return {"requestBody": {"content": {"multipart/form-data": {"schema": schema}}}}
+
+
+@router.get("/search", summary="What looks like an item", response_model=answers.SearchAnswer)
+async def search_by_item(house: TheHouse, asked: Annotated[SearchFields, Query()]) -> Response:
+    """Search by items of the library alone, so that an answer has a link."""
+    return await _searched(house, asked, [])
+
+
+@router.post(
+    "/search",
+    summary="What looks like a picture",
+    response_model=answers.SearchAnswer,
+    openapi_extra=_form_schema(SearchFields),
+)
+async def search_by_image(
+    request: Request, house: TheHouse, asked: Annotated[SearchFields, Query()]
+) -> Response:
+    """Search by pictures, items or both; fields of the form count before those of the query."""
+    form = await form_of(request)
+    try:
+        with read_as_form(form) as (uploads, fields):
+            known = asked.model_dump(exclude_unset=True)
+            said = {n: v if n in _LISTS else v[-1] for n, v in fields.items() if v != [""]}
+            try:
+                asked = SearchFields.model_validate(known | said)
+            except ValidationError as error:
+                return _invalid(request, error)
+            return await _searched(house, asked, uploads)
+    finally:
+        await form.close()
+
+
+@router.post(
+    "/embed",
+    summary="Vectors of pictures",
+    response_model=answers.EmbedAnswer,
+    openapi_extra=_form_schema(None),
+)
+async def embed(request: Request, house: TheHouse, library: TheLibrary) -> Response:
+    """The vectors that the library would give to pictures, each of length 1."""
+    opened = library.ready()
+    form = await form_of(request)
+    try:
+        with read_as_form(form) as (uploads, fields):
+            if fields or not uploads:
+                raise Problem(422, f"image: send 1 to {MOST_IMAGES} pictures, and nothing else.")
+            turns = asyncio.Semaphore(_AT_ONCE)
+
+            async def one(upload: Upload) -> list[float]:
+                async with turns:
+                    return await house.workroom.do(_embedding(house, opened, upload))
+
+            vectors = await asyncio.gather(*(one(upload) for upload in uploads))
+    finally:
+        await form.close()
+    model = library.catalog.needed("model")
+    return JSONResponse(
+        {"model": model, "dimensions": opened.embedder.dimensions, "vectors": vectors}
+    )
+
+
+async def _searched(house: House, asked: SearchFields, uploads: list[Upload]) -> Response:
+    library = house.library(asked.library)
+    opened = library.ready()
+    if not uploads and not asked.item:
+        raise Problem(422, "image: send a picture, or name an item.")
+    answer = await house.workroom.do(lambda: _search(house, library, opened, asked, uploads))
+    return JSONResponse(answer)
+
+
+def _search(
+    house: House,
+    library: OpenLibrary,
+    opened: Library,
+    asked: SearchFields,
+    uploads: list[Upload],
+) -> dict[str, Any]:
+    """In a thread of the workroom: decode, wait for the network, look up."""
+    settings, seconds = house.settings, house.settings.timeout_seconds
+    box = None if asked.box is None else box_of(asked.box)
+    by_items = [library.item(number) for number in asked.item]
+    against = [library.item(number).id for number in asked.without]
+    with (
+        as_files(uploads, settings.max_megapixels) as (paths, megapixels),
+        not_for_long(library.catalog, seconds),
+    ):
+        if box is not None:
+            sizes = [item.width_px * item.height_px / 1e6 for item in by_items]
+            megapixels = max([megapixels, *sizes])
+        sources: list[Source] = [*paths, *(item.id for item in by_items)]
+        with house.pixels.taking(megapixels, seconds):
+            report = search(opened, sources, box=box, without=against, settings=asked.settings())
+        values = report.to_dict()
+    values["query"]["images"] = [one.name for one in uploads] + [item.path for item in by_items]
+    hashes = {item.id: item.sha256 for item in library.catalog.items(h.id for h in report.hits)}
+    for hit in values["hits"]:
+        sha256 = hashes.get(hit["id"], "")
+        hit["thumbnail"] = thumbnail_address(library.name, hit["id"], sha256)
+    return values
+
+
+def _embedding(house: House, opened: Library, upload: Upload) -> Callable[[], list[float]]:
+    settings = house.settings
+
+    def work() -> list[float]:
+        with as_files([upload], settings.max_megapixels) as (paths, megapixels):
+            with house.pixels.taking(megapixels, settings.timeout_seconds):
+                vector = query_of(opened, paths[0]).vector
+            return [round(float(number), 7) for number in vector]
+
+    return work
+
+
+def _invalid(request: Request, error: ValidationError) -> Response:
+    errors = [
+        {"where": ".".join(str(part)[:60] for part in one["loc"]), "what": one["msg"]}
+        for one in error.errors()[:10]
+    ]
+    detail = f"{errors[0]['where']}: {errors[0]['what']}"
+    return problem_response(422, detail, request.url.path, errors=errors)

@@ -1,0 +1,242 @@
+"""Routes that read the catalog: libraries, items, thumbnails, images."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+import vaeneer
+from vaeneer.errors import ImageFileError
+from vaeneer.library.catalog import Item
+from vaeneer.library.thumbnails import thumbnail_path
+from vaeneer.model.box import box_names
+from vaeneer.serving import answers
+from vaeneer.serving.addresses import API, image_address, thumbnail_address
+from vaeneer.serving.house import TheHouse, TheLibrary
+from vaeneer.serving.item_pages import Page, Sort, counts, items_of
+from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving.pictures import as_jpeg, megapixels_of, shown_as
+from vaeneer.serving.problems import Problem
+
+router = APIRouter(prefix=API)
+_FOR_EVER = "private, max-age=31536000, immutable"
+_LARGEST = 2**63 - 1  # of SQLite's whole numbers
+ItemId = Annotated[int, Path(ge=0, le=_LARGEST, description="Id of an item.", examples=[1])]
+Text = Annotated[str | None, Query(max_length=255)]
+
+
+@router.get("", summary="What is served", response_model=answers.Start)
+def start(house: TheHouse) -> dict[str, Any]:
+    """Names of the libraries and runs, and of the models that can draw."""
+    return {
+        "name": "vaeneer",
+        "version": vaeneer.__version__,
+        "libraries": list(house.libraries),
+        "runs": list(house.served.runs()),
+        "models": box_names(),
+    }
+
+
+@router.get("/libraries", summary="The libraries", response_model=answers.LibrariesAnswer)
+def libraries(house: TheHouse) -> dict[str, Any]:
+    """What each library holds, counted, and whether it can be searched yet."""
+    return {"libraries": [_library(one) for one in house.libraries.values()]}
+
+
+@router.get("/items", summary="A page of items", response_model=answers.ItemsAnswer)
+def items(
+    library: TheLibrary,
+    q: Annotated[
+        str | None,
+        Query(max_length=200, description="Words in path, name, category or tags."),
+    ] = None,
+    category: Text = None,
+    tag: Text = None,
+    folder: Annotated[
+        str | None, Query(max_length=1000, description="Below this folder of the images.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        Query(
+            max_length=4000, description="As search --where: category = 'wood' and width >= 1024"
+        ),
+    ] = None,
+    min_side: Annotated[
+        int | None, Query(ge=0, le=10**6, description="Least short side, pixels.")
+    ] = None,
+    sort: Sort = "path",
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Response:
+    """Items that meet all of the filters, a page of them."""
+    page = Page(
+        q=q,
+        category=category,
+        tag=tag,
+        folder=folder,
+        where=where,
+        min_side=min_side,
+        sort=sort,
+        offset=offset,
+        limit=limit,
+    )
+    total, found = items_of(library.catalog, page)
+    shown = [_item(library.name, item) for item in found]
+    return _json({"total": total, "offset": offset, "limit": limit, "items": shown})
+
+
+@router.get("/items/{item}", summary="One item", response_model=answers.ItemDetails)
+def item_details(library: TheLibrary, item: ItemId) -> Response:
+    """An item with its file's place, the other maps beside it and what its side-car says."""
+    found = library.item(item)
+    catalog = library.catalog
+    asset = (found.asset,)
+    maps = catalog.execute("SELECT path, kind FROM maps WHERE asset = ? ORDER BY path", asset)
+    sidecar = catalog.execute("SELECT sidecar FROM assets WHERE asset = ?", asset).fetchone()
+    said = catalog.execute("SELECT value FROM metadata WHERE asset = ? AND key = 'category'", asset)
+    return _json(
+        _item(library.name, found)
+        | {
+            "absolute_path": str(library.path(found)),
+            "maps": [{"path": path, "kind": kind} for path, kind in maps],
+            "crops": len(catalog.crops_of(found.id)),
+            "sidecar": sidecar[0] if sidecar else None,
+            "categories": [row[0] for row in said],
+        }
+    )
+
+
+@router.get(
+    "/items/{item}/thumbnail",
+    summary="A small picture of an item",
+    response_class=Response,
+    responses={200: {"content": {"image/webp": {}}}, 304: {"description": "Known already."}},
+)
+def thumbnail(
+    request: Request,
+    library: TheLibrary,
+    item: ItemId,
+    v: Annotated[str | None, Query(max_length=64, description="Any; for caches.")] = None,
+) -> Response:
+    """WebP, long side up to 256 px; the address changes with the content."""
+    found = library.item(item)
+    headers = {"ETag": f'"{found.sha256}"', "Cache-Control": _FOR_EVER}
+    if _is_known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    try:
+        picture = thumbnail_path(library.folder, found.sha256).read_bytes()
+    except OSError:
+        raise Problem(404, "The thumbnail is gone; run vaeneer index again.") from None
+    return Response(picture, headers=headers, media_type="image/webp")
+
+
+@router.get(
+    "/items/{item}/image",
+    summary="The picture of an item",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "Known already."},
+    },
+)
+async def image(
+    request: Request,
+    house: TheHouse,
+    library: TheLibrary,
+    item: ItemId,
+    max_px: Annotated[
+        int | None, Query(ge=16, le=4096, description="Longest side; without it, as it is.")
+    ] = None,
+    v: Annotated[str | None, Query(max_length=64, description="Any; for caches.")] = None,
+) -> Response:
+    """The file itself where browsers show it, else a JPEG made of it."""
+    found, path, state = await run_in_threadpool(_found, library, item)
+    tag = f'"{state}-{max_px or 0}"'
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+    if _is_known(request, tag):
+        return Response(status_code=304, headers=headers)
+    kind = shown_as(found)
+    if kind is not None and max_px is None:
+        return FileResponse(path, headers=headers, media_type=kind)
+    made = await house.workroom.do(lambda: _made(house, found, path, max_px))
+    return Response(made, headers=headers, media_type="image/jpeg")
+
+
+def _made(house: TheHouse, item: Item, path: FilePath, max_px: int | None) -> bytes:
+    settings = house.settings
+    try:
+        size = min(megapixels_of(path), settings.max_megapixels)
+        with house.pixels.taking(size, settings.timeout_seconds):
+            return as_jpeg(path, max_px, settings.max_megapixels)
+    except ImageFileError as error:
+        raise Problem(422, f"{item.path}: {error.reason}") from None
+
+
+def _found(library: OpenLibrary, number: int) -> tuple[Item, FilePath, str]:
+    """An item, its file, and what changes when that does. Raises Problem 404."""
+    item = library.item(number)
+    path = library.path(item)
+    try:
+        facts = path.stat()
+    except OSError:
+        raise Problem(404, "The file is gone; run vaeneer index again.") from None
+    return item, path, f"{facts.st_mtime_ns:x}-{facts.st_size:x}"
+
+
+def _library(library: OpenLibrary) -> dict[str, Any]:
+    catalog = library.catalog
+    found, assets = catalog.execute(
+        "SELECT count(*), count(DISTINCT asset) FROM item_facts"
+    ).fetchone()
+    return {
+        "name": library.name,
+        "items": found,
+        "assets": assets,
+        "model": FilePath(catalog.needed("model")).name,
+        "dimensions": catalog.dimensions,
+        "parts": catalog.needed("parts"),
+        "calibrated": library.calibrated,
+        "generation": catalog.generation,
+        "root_name": catalog.root.name,
+        **counts(catalog),
+        "state": library.state,
+        "reason": library.reason,
+    }
+
+
+def _item(library: str, item: Item) -> dict[str, Any]:
+    folder, _, file = item.path.rpartition("/")
+    return {
+        "id": item.id,
+        "path": item.path,
+        "file": file,
+        "folder": folder,
+        "asset": item.asset,
+        "name": item.name,
+        "category": item.category,
+        "tags": item.tags,
+        "width_px": item.width_px,
+        "height_px": item.height_px,
+        "format": item.format,
+        "mode": item.mode,
+        "size_bytes": item.size_bytes,
+        "sha256": item.sha256,
+        "thumbnail": thumbnail_address(library, item.id, item.sha256),
+        "original": image_address(library, item),
+        "mean_rgb": [round(value, 4) for value in item.mean_rgb],
+    }
+
+
+def _is_known(request: Request, tag: str) -> bool:
+    asked = request.headers.get("if-none-match", "")
+    known = {one.strip().removeprefix("W/") for one in asked.split(",")}
+    return tag in known or "*" in known
+
+
+def _json(values: dict[str, Any]) -> Response:
+    """JSON as it is: the fields are made above, and need no second look."""
+    return JSONResponse(values)

@@ -1,0 +1,203 @@
+"""What every request passes: hosts, origins, the token and limits in, security headers out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vaeneer.serving.addresses import API
+from vaeneer.serving.house import House
+from vaeneer.serving.problems import Problem, busy, problem_response
+from vaeneer.serving.tokens import is_loopback
+
+_LOG = logging.getLogger(__name__)
+
+LOGIN = f"{API}/login"
+UPLOADS = frozenset({f"{API}/search", f"{API}/embed"})
+MOST_JSON_BYTES = 64 * 1024
+MOST_AT_ONCE = 256
+"""Requests under way, of any kind; more are told to come again."""
+_OPEN = ("/static/",)
+_OPEN_PATHS = frozenset({"/", "/healthz", "/favicon.ico", LOGIN})
+_WILDCARDS = frozenset({"0.0.0.0", "::", ""})
+_SAFE = frozenset({"GET", "HEAD"})
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;"
+    " connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Doorkeeper:
+    """ASGI middleware around all routes; what goes wrong inside becomes a problem here."""
+
+    def __init__(self, app: ASGIApp, house: House) -> None:
+        self._app = app
+        self._house = house
+        self._hosts = _hosts(house)
+        self._inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or pass on what is no request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        started = time.monotonic()
+        self._inside += 1
+        try:
+            await self._answer(scope, receive, answer)
+        finally:
+            self._inside -= 1
+            self._count(scope, answer.status, time.monotonic() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        path = scope["path"]
+        try:
+            limit = self._let_in(scope)
+            await self._app(scope, _Body(receive, limit, self._house).receive, answer.send)
+        except Problem as problem:
+            headers = dict(problem.headers or {})
+            if not answer.status:
+                response = problem_response(problem.status_code, problem.detail, path, headers)
+                await response(scope, receive, answer.send)
+        except Exception:
+            _LOG.exception("%s %s failed", scope["method"], path[:200])
+            if answer.status:
+                raise  # the connection is cut, so that half an answer is not taken for a whole
+            response = problem_response(500, "The server made a mistake; its log says more.", path)
+            await response(scope, receive, answer.send)
+
+    def _let_in(self, scope: Scope) -> int:
+        """The most bytes that the body may have. Raises Problem for who may not come in."""
+        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        if self._inside > MOST_AT_ONCE:
+            self._house.metrics.rejected("too_many_requests")
+            raise busy(f"{MOST_AT_ONCE} requests are under way; ask again in a second.")
+        self._check_host(headers)
+        self._check_origin(headers, path, method)
+        token = self._house.token
+        if token and not _is_open(path) and not token.is_shown(headers):
+            self._house.metrics.rejected("token")
+            detail = "Show the token: Authorization: Bearer TOKEN, or log in on the page."
+            raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+        limit = self._house.settings.max_upload_bytes if path in UPLOADS else MOST_JSON_BYTES
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or len(length) > 18 or int(length) > limit:
+            self._house.metrics.rejected("too_large")
+            raise _too_large(limit)
+        return limit
+
+    def _check_host(self, headers: Headers) -> None:
+        """A page elsewhere may point its own name at us: what it calls us gives it away."""
+        if self._hosts is not None and _host_in(headers.get("host", "")) not in self._hosts:
+            self._house.metrics.rejected("host")
+            raise Problem(
+                421, "The server is not called by this name; name it with --allowed-hosts."
+            )
+
+    def _check_origin(self, headers: Headers, path: str, method: str) -> None:
+        origin = headers.get("origin")
+        own = origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        crossed = headers.get("sec-fetch-site") == "cross-site"
+        typed = headers.get("sec-fetch-mode") == "navigate"  # a link that someone followed
+        if method not in _SAFE:
+            refused = not own or crossed
+        else:
+            refused = crossed and not typed and path.startswith("/api/")
+        if refused:
+            self._house.metrics.rejected("origin")
+            raise Problem(403, "Pages of other origins may not ask this server.")
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        method = scope["method"] if scope["method"] in (*_SAFE, "POST") else "other"
+        self._house.metrics.answered(method, route, status or 499, seconds)
+
+
+class _Answer:
+    """Adds the headers that every answer has, and remembers the status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+            headers.setdefault("Cache-Control", "no-store")
+        await self._send(message)
+
+
+class _Body:
+    """The body of a request, as long as it is not too large and does not take too long."""
+
+    def __init__(self, receive: Receive, limit: int, house: House) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._house = house
+        self._seen = 0
+        self._until = time.monotonic() + house.settings.timeout_seconds
+        self._ended = False
+
+    async def receive(self) -> Message:
+        if self._ended:
+            return await self._receive()
+        try:
+            left = max(0.0, self._until - time.monotonic())
+            message = await asyncio.wait_for(self._receive(), left)
+        except TimeoutError:
+            self._house.metrics.rejected("slow")
+            detail = "The request did not arrive in time."
+            raise Problem(408, detail, {"Connection": "close"}) from None
+        self._seen += len(message.get("body", b""))
+        if self._seen > self._limit:
+            self._house.metrics.rejected("too_large")
+            raise _too_large(self._limit)
+        self._ended = not message.get("more_body", False)
+        return message
+
+
+def _too_large(limit: int) -> Problem:
+    detail = f"The body may have {limit:,} bytes; send a smaller picture."
+    return Problem(413, detail, {"Connection": "close"})
+
+
+def _is_open(path: str) -> bool:
+    """Whether a path needs no token: the page itself holds nothing of a library."""
+    return path in _OPEN_PATHS or path.startswith(_OPEN)
+
+
+def _hosts(house: House) -> frozenset[str] | None:
+    """The names that the server may be called by; None for any, where the token is the guard."""
+    settings = house.settings
+    if settings.host in _WILDCARDS and settings.allowed_hosts is None:
+        return None
+    names = {"localhost", "127.0.0.1", "::1", settings.host.lower()}
+    names |= {name.strip().lower() for name in (settings.allowed_hosts or "").split(",")}
+    return frozenset(names - {""})
+
+
+def _host_in(header: str) -> str:
+    """The name in a Host header, without its port; of loopback addresses one."""
+    try:
+        host = urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
+    return "127.0.0.1" if is_loopback(host) else host

@@ -1,0 +1,108 @@
+"""Everything that the routes share, in one object; and how they get at it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+
+from vaeneer.serving.drawn_networks import DrawnNetworks
+from vaeneer.serving.jobs import Jobs
+from vaeneer.serving.metrics import Metrics, resident_bytes
+from vaeneer.serving.network import Network
+from vaeneer.serving.open_library import Networks, OpenLibrary
+from vaeneer.serving.problems import Problem
+from vaeneer.serving.served import Served
+from vaeneer.serving.tokens import Token
+from vaeneer.serving.workroom import PixelBudget, Workroom
+from vaeneer.serving_config import ServeSettings
+
+
+class House:
+    """The libraries and runs of one server, its threads and its counters."""
+
+    def __init__(self, served: Served, settings: ServeSettings, token: Token | None) -> None:
+        """Opens the catalogs; raises LibraryError for one that is no good."""
+        self.settings = settings
+        self.served = served
+        self.token = token
+        self.metrics = Metrics()
+        self.network = Network(settings, self.metrics)
+        self.networks = Networks(self.network, settings)
+        self.drawn = DrawnNetworks(served, settings.device)
+        self.workroom = Workroom(settings, self.metrics)
+        self.pixels = PixelBudget(settings.max_megapixels)
+        self.jobs: Jobs[Any] = Jobs()
+        self.libraries = {
+            name: OpenLibrary(name, folder, self.networks)
+            for name, folder in served.libraries.items()
+        }
+        self._add_gauges()
+
+    def start(self) -> None:
+        """Start the threads, and load the libraries behind the scenes, one after the other."""
+        self.network.start()
+        for library in self.libraries.values():
+            library.load_behind()
+
+    def stop(self) -> None:
+        """End the threads and close the catalogs."""
+        self.workroom.close()
+        self.network.stop()
+        for library in self.libraries.values():
+            library.close()
+
+    def library(self, name: str | None) -> OpenLibrary:
+        """The library of a name; the only one where no name is given. Raises Problem 404, 422."""
+        if name is None:
+            if len(self.libraries) == 1:
+                return next(iter(self.libraries.values()))
+            if not self.libraries:
+                raise Problem(404, "No library is served here.")
+            raise Problem(422, f"library: name one of {', '.join(self.libraries)}.")
+        found = self.libraries.get(name)
+        if found is None:
+            raise Problem(404, f"No library is called {name[:80]!r}; GET /api/v1/libraries.")
+        return found
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every library can be searched."""
+        return all(library.state == "ready" for library in self.libraries.values())
+
+    def _add_gauges(self) -> None:
+        gauges = self.metrics.gauges
+        gauges["vaeneer_queue_depth"] = (
+            "Requests that wait for the network or are worked on.",
+            lambda: self.workroom.inside,
+        )
+        gauges["vaeneer_network_queue_depth"] = (
+            "Crops and other work in front of the network.",
+            lambda: self.network.depth,
+        )
+        gauges["vaeneer_libraries_ready"] = (
+            "Libraries that can be searched.",
+            lambda: sum(one.state == "ready" for one in self.libraries.values()),
+        )
+        gauges["process_resident_memory_bytes"] = ("Memory of the process.", resident_bytes)
+
+
+async def house_of(request: Request) -> House:
+    """The house of the application that got a request; async, so that no thread is taken for it."""
+    house = request.app.state.house
+    assert isinstance(house, House)
+    return house
+
+
+async def _library(
+    house: Annotated[House, Depends(house_of)],
+    library: Annotated[
+        str | None,
+        Query(max_length=255, description="Name of a library; may be left out where there is one."),
+    ] = None,
+) -> OpenLibrary:
+    return house.library(library)
+
+
+TheHouse = Annotated[House, Depends(house_of)]
+TheLibrary = Annotated[OpenLibrary, Depends(_library)]

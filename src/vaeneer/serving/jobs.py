@@ -1,0 +1,90 @@
+"""Work of minutes, done once behind the requests: duplicates and maps."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from vaeneer.errors import VaeneerError
+from vaeneer.progress import Bar, Progress
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+_MOST_KEPT = 16
+
+
+class JobProgress:
+    """How far a job is, as a Progress that requests can read."""
+
+    def __init__(self) -> None:
+        self.stage = "waiting"
+        self.fraction = 0.0
+        """Of the stage, 0 to 1."""
+
+    def bar(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Bar]:
+        """The next stage."""
+        return self._bar(title, max(1, total))
+
+    def say(self, line: str) -> None:
+        """Lines are for people at a terminal."""
+
+    @contextmanager
+    def _bar(self, title: str, total: int) -> Iterator[Bar]:
+        self.stage, self.fraction = title, 0.0
+        yield _JobBar(self, total)
+
+
+class _JobBar:
+    def __init__(self, progress: JobProgress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self._done += count
+        self._progress.fraction = min(1.0, self._done / self._total)
+
+
+@dataclass
+class Job(Generic[T]):
+    """One piece of work and what came of it."""
+
+    progress: JobProgress = field(default_factory=JobProgress)
+    state: Literal["computing", "ready", "failed"] = "computing"
+    value: T | None = None
+    reason: str = ""
+
+
+class Jobs(Generic[T]):
+    """Starts each job once, one after the other, and keeps the last answers."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[Hashable, Job[T]] = {}
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+
+    def ask(self, key: Hashable, work: Callable[[Progress], T]) -> Job[T]:
+        """The job of a key; started by whoever asks first, again when it had failed."""
+        with self._lock:
+            known = self._jobs.get(key)
+            if known is not None and known.state != "failed":
+                return known
+            job: Job[T] = Job()
+            self._jobs[key] = job
+            if len(self._jobs) > _MOST_KEPT:
+                self._jobs.pop(next(iter(self._jobs)))
+            threading.Thread(target=self._run, args=(job, work), name="job", daemon=True).start()
+            return known or job  # of a failed one: its reason, once
+
+    def _run(self, job: Job[T], work: Callable[[Progress], T]) -> None:
+        with self._turn:
+            try:
+                job.value = work(job.progress)
+                job.state = "ready"
+            except VaeneerError as error:
+                job.reason, job.state = str(error), "failed"
+            except Exception as error:  # told to whoever asks
+                _LOG.exception("a job failed")
+                job.reason, job.state = f"{type(error).__name__}: {error}", "failed"

@@ -1,0 +1,122 @@
+"""A library while it is served: its catalog at once, its network and vectors behind the scenes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Literal
+
+from vaeneer.errors import VaeneerError
+from vaeneer.library.catalog import Catalog, Item
+from vaeneer.library.chances import calibration_in
+from vaeneer.library.library import Library
+from vaeneer.library.own_model import FOLDER as MODEL
+from vaeneer.model.embedder import Embedder
+from vaeneer.serving.network import GatheringEmbedder, Network
+from vaeneer.serving.problems import Problem, busy
+from vaeneer.serving_config import ServeSettings
+
+State = Literal["loading", "ready", "failed"]
+_LOG = logging.getLogger(__name__)
+
+
+class Networks:
+    """The networks of all libraries: those with the same model share one."""
+
+    def __init__(self, network: Network, settings: ServeSettings) -> None:
+        self._network = network
+        self._settings = settings
+        self._known: dict[str, GatheringEmbedder] = {}
+        self._lock = threading.Lock()
+
+    def of(self, folder: Path, catalog: Catalog) -> GatheringEmbedder:
+        """The network of a library; loaded where no other has it."""
+        key = catalog.needed("model_fingerprint")
+        with self._lock:
+            if key not in self._known:
+                settings = self._settings
+                loaded = Embedder.load(
+                    folder / MODEL, device=settings.device, precision=settings.precision
+                )
+                self._known[key] = GatheringEmbedder(loaded, self._network, settings.batch_crops)
+            return self._known[key]
+
+
+class OpenLibrary:
+    """One library: what can be asked of it now, and its state."""
+
+    def __init__(self, name: str, folder: Path, networks: Networks) -> None:
+        """Raises LibraryError when `folder` is no good library."""
+        self.name = name
+        self.folder = folder
+        self.catalog = Catalog.open(folder)
+        self.calibrated = calibration_in(folder, needed=False) is not None
+        self.state: State = "loading"
+        self.reason = ""
+        self._networks = networks
+        self._library: Library | None = None
+        self._generation = -1
+        self._loading = threading.Lock()
+
+    def load(self) -> None:
+        """Load the network and the vectors, and swap them in when they are there."""
+        with self._loading:
+            try:
+                generation = self.catalog.generation
+                if self._library is not None and generation == self._generation:
+                    return
+                library = Library(self.folder, self.catalog)
+                library.embedder = self._networks.of(self.folder, self.catalog)
+                assert len(library.wholes) >= 0  # loads them
+                assert len(library.parts) >= 0
+            except Exception as error:  # told to whoever asks; the old vectors stay in use
+                known = isinstance(error, VaeneerError | OSError)
+                _LOG.log(logging.WARNING, "%s: %s", self.name, error, exc_info=not known)
+                self.reason = str(error)
+                self.state = "failed" if self._library is None else "ready"
+                return
+            self._library, self._generation = library, generation
+            self.state, self.reason = "ready", ""
+
+    def load_behind(self) -> None:
+        """As `load`, in a thread of its own."""
+        threading.Thread(target=self.load, name=f"load {self.name}", daemon=True).start()
+
+    def ready(self) -> Library:
+        """The library for searching; new vectors are fetched behind the scenes.
+
+        Raises Problem 503 while it loads, or where it cannot be loaded.
+        """
+        if self._library is None:
+            if self.state == "failed":
+                raise busy(f"The library {self.name} cannot be loaded: {self.reason}", 60)
+            raise busy(f"The library {self.name} is loading; ask again in a second.")
+        if self.catalog.generation != self._generation and not self._loading.locked():
+            self.load_behind()
+        return self._library
+
+    def current(self) -> Library:
+        """As `ready`, but not with vectors that the catalog has left behind."""
+        library = self.ready()
+        if self.catalog.generation != self._generation:
+            raise busy(f"New vectors of {self.name} are being loaded; ask again in a second.")
+        return library
+
+    def item(self, number: int) -> Item:
+        """The item of an id. Raises Problem 404."""
+        found = self.catalog.items([number])
+        if not found:
+            raise Problem(404, f"The library {self.name} has no item {number}.")
+        return found[0]
+
+    def path(self, item: Item) -> Path:
+        """Where an item's file lies. Raises Problem 404 for a place outside of the root."""
+        parts = Path(item.path).parts
+        if Path(item.path).is_absolute() or ".." in parts:
+            raise Problem(404, f"The catalog of {self.name} names a file outside of its root.")
+        return self.catalog.root / item.path
+
+    def close(self) -> None:
+        """Let go of the catalog's file."""
+        self.catalog.close()

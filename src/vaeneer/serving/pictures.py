@@ -1,0 +1,49 @@
+"""An item's file as a browser can show it: as it is, or decoded and made smaller."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from vaeneer.data.images import header_size, read_rgb
+from vaeneer.errors import ImageFileError
+from vaeneer.library.catalog import Item
+
+SHOWN = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+}
+"""Media types of what browsers show, by Pillow's names."""
+_MODES = frozenset({"1", "L", "P", "RGB"})  # not CMYK, which few show right, nor alpha
+_QUALITY = 90
+
+
+def shown_as(item: Item) -> str | None:
+    """The media type of a file that a browser shows as it is; None for others."""
+    return SHOWN.get(item.format) if item.mode in _MODES else None
+
+
+def megapixels_of(path: Path) -> float:
+    """As the header says, before anything is decoded. Raises ImageFileError."""
+    size = header_size(path)
+    if size is None:
+        read_rgb(path, max_megapixels=0)  # says why; it cannot be decoded with 0
+        raise ImageFileError(path, "not an image")
+    return size[0] * size[1] / 1e6
+
+
+def as_jpeg(path: Path, max_px: int | None, max_megapixels: float) -> bytes:
+    """A JPEG file of a picture, upright, its long side up to `max_px`. Raises ImageFileError."""
+    picture = read_rgb(path, max_megapixels=max_megapixels, at_least_px=max_px)
+    if max_px is not None:
+        picture.thumbnail((max_px, max_px), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
+    return stream.getvalue()

@@ -1,0 +1,106 @@
+"""Errors as RFC 9457 has them: application/problem+json, with one sentence that says what to do."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from vaeneer.errors import (
+    DataError,
+    ImageFileError,
+    LibraryError,
+    ModelFileError,
+    SettingsError,
+    VaeneerError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+_MOST_ERRORS = 10
+_STATUSES: tuple[tuple[type[VaeneerError], int], ...] = (
+    (SettingsError, 422),
+    (ImageFileError, 422),
+    (DataError, 422),
+    (ModelFileError, 409),
+    (LibraryError, 409),
+)
+"""Of errors that say what a client may do about it; the first that fits."""
+_OWN_WORDS = {
+    404: "Nothing is at this address; GET /api/v1/openapi.json says what is where.",
+    405: "This address is asked with another method; see Allow.",
+}
+
+
+class Problem(HTTPException):
+    """An answer that is an error; raised wherever it is found."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(status, detail, headers)
+
+
+def busy(detail: str, retry_after_seconds: int = 1) -> Problem:
+    """503: come again in a while."""
+    return Problem(503, detail, {"Retry-After": str(retry_after_seconds)})
+
+
+def problem_response(
+    status: int,
+    detail: str,
+    instance: str,
+    headers: dict[str, str] | None = None,
+    errors: list[dict[str, str]] | None = None,
+) -> JSONResponse:
+    """The problem as a response."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    }
+    if errors is not None:
+        body["errors"] = errors
+    return JSONResponse(body, status, headers, MEDIA_TYPE)
+
+
+def as_problem(error: VaeneerError) -> Problem:
+    """What an error of the library means to a client."""
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    return Problem(status, str(error))
+
+
+async def answer_problem(request: Request, error: Exception) -> JSONResponse:
+    """Of everything that is raised as HTTPException, by us or by the framework."""
+    assert isinstance(error, HTTPException)
+    detail = str(error.detail)
+    if not isinstance(error, Problem):  # the framework's own
+        detail = _OWN_WORDS.get(error.status_code, detail)
+    headers = dict(error.headers) if error.headers else None
+    return problem_response(error.status_code, detail, request.url.path, headers)
+
+
+async def answer_vaeneer_error(request: Request, error: Exception) -> JSONResponse:
+    """Of an error that vaeneer raised on purpose."""
+    assert isinstance(error, VaeneerError)
+    return await answer_problem(request, as_problem(error))
+
+
+async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """Of parameters or bodies that are not what the description of the API says."""
+    assert isinstance(error, RequestValidationError)
+    found = [
+        {"where": ".".join(_shown(part) for part in one["loc"]), "what": str(one["msg"])}
+        for one in error.errors()[:_MOST_ERRORS]
+    ]
+    first = found[0] if found else {"where": "request", "what": "not as described"}
+    detail = f"{first['where']}: {first['what']}"
+    return problem_response(422, detail, request.url.path, errors=found)
+
+
+def _shown(part: object) -> str:
+    """A step of the way to a wrong value; what a client wrote there is cut short."""
+    return str(part)[:60]

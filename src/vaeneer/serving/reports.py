@@ -1,0 +1,127 @@
+"""Routes that take minutes the first time: duplicates and the map, computed behind the scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings
+from vaeneer.library.duplicate_groups import KINDS
+from vaeneer.library.duplicates import DuplicatesReport, duplicates
+from vaeneer.library.library import Library
+from vaeneer.library.proving import Kind
+from vaeneer.progress import Progress
+from vaeneer.serving import answers
+from vaeneer.serving.addresses import API, thumbnail_address
+from vaeneer.serving.house import House, TheHouse, TheLibrary
+from vaeneer.serving.jobs import Job
+from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving.problems import Problem
+
+router = APIRouter(prefix=API)
+_COMPUTING: dict[int | str, dict[str, Any]] = {
+    202: {"model": answers.Computing, "description": "Being computed; ask again."}
+}
+_RETRY_AFTER_SECONDS = 2
+
+
+@router.get(
+    "/duplicates",
+    summary="What a library has twice",
+    response_model=answers.DuplicatesAnswer,
+    responses=_COMPUTING,
+)
+async def duplicate_groups(
+    house: TheHouse,
+    library: TheLibrary,
+    page: Annotated[int, Query(ge=1, le=10**6)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
+    kind: Annotated[Kind | None, Query(description=f"One of {', '.join(KINDS)}.")] = None,
+) -> Response:
+    """Groups of copies, by kind; 202 with the progress until they are there."""
+    opened = library.current()
+    job = _job(house, library, "duplicates", lambda p: _all_duplicates(opened, p))
+    if job.value is None:
+        return _not_yet(job)
+    report: DuplicatesReport = job.value
+    return await run_in_threadpool(lambda: _page(library, report, kind, page, page_size))
+
+
+@router.get(
+    "/map", summary="A place for each item", response_model=answers.MapAnswer, responses=_COMPUTING
+)
+async def library_map(house: TheHouse, library: TheLibrary) -> Response:
+    """Items that look alike lie together; 202 with the progress until the layout is there."""
+    opened = library.current()
+    job = _job(house, library, "map", lambda p: _map(opened, p))
+    return (
+        _not_yet(job) if job.value is None else Response(job.value, media_type="application/json")
+    )
+
+
+def _job(house: House, library: OpenLibrary, what: str, work: Any) -> Job[Any]:
+    job: Job[Any] = house.jobs.ask((library.name, what, library.catalog.generation), work)
+    if job.state == "failed":
+        raise Problem(409, job.reason)
+    return job
+
+
+def _not_yet(job: Job[Any]) -> Response:
+    progress = job.progress
+    body = {"state": "computing", "stage": progress.stage, "progress": round(progress.fraction, 4)}
+    return JSONResponse(body, 202, {"Retry-After": str(_RETRY_AFTER_SECONDS)})
+
+
+def _all_duplicates(library: Library, progress: Progress) -> DuplicatesReport:
+    """All groups, kept in memory: pages are cut from them."""
+    return duplicates(library, settings=DuplicatesSettings(page_size=0), progress=progress)
+
+
+def _page(
+    library: OpenLibrary, report: DuplicatesReport, kind: Kind | None, page: int, page_size: int
+) -> Response:
+    groups = [group for group in report.groups if kind is None or group.kind == kind]
+    pages = max(1, -(-len(groups) // page_size))
+    if page > pages:
+        raise Problem(404, f"page is {page}; there are {pages}, of {page_size} groups each.")
+    start = (page - 1) * page_size
+    shown = dataclasses.replace(
+        report,
+        groups=groups[start : start + page_size],
+        page=page,
+        pages=pages,
+        total_groups=len(groups),
+    )
+    values = shown.to_dict()
+    told = [item for group in values["groups"] for item in group["items"]]
+    hashes = {one.id: one.sha256 for one in library.catalog.items(item["id"] for item in told)}
+    for item in told:
+        address = thumbnail_address(library.name, item["id"], hashes.get(item["id"], ""))
+        item["thumbnail"] = address
+    return JSONResponse(values)
+
+
+def _map(library: Library, progress: Progress) -> bytes:
+    """The answer as JSON, made once."""
+    import json
+
+    from vaeneer.library.library_map import map_of  # imports openTSNE and scikit-learn
+
+    found = map_of(library, MapSettings(), ClusterSettings(), progress)
+    names = sorted({item.category or "" for item in found.items})
+    places = {name: place for place, name in enumerate(names)}
+    xy = found.xy.round(4).astype(float)
+    values = {
+        "ids": [item.id for item in found.items],
+        "x": xy[:, 0].round(4).tolist(),
+        "y": xy[:, 1].round(4).tolist(),
+        "clusters": found.labels.tolist(),
+        "categories": [places[item.category or ""] for item in found.items],
+        "cluster_names": {str(cluster.id): cluster.name for cluster in found.clusters},
+        "category_names": names,
+    }
+    return json.dumps(values, allow_nan=False, separators=(",", ":")).encode()

@@ -1,0 +1,80 @@
+"""The token that lets a client in: read from a file, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from ipaddress import ip_address
+
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+
+from vaeneer.errors import SettingsError
+from vaeneer.serving_config import ServeSettings
+
+COOKIE = "vaeneer"
+LEAST_CHARACTERS = 16
+_MOST_BYTES = 4096
+
+
+class Token:
+    """A secret that clients show as a bearer token, or the page as a cookie made of it."""
+
+    def __init__(self, secret: str) -> None:
+        """Raises SettingsError for one that is short, or does not fit into a header."""
+        if len(secret) < LEAST_CHARACTERS or not secret.isascii() or not secret.isprintable():
+            raise SettingsError(
+                f"The token must have {LEAST_CHARACTERS} or more printable ASCII characters;"
+                " make one with: openssl rand -hex 32"
+            )
+        self._digest = _digest(secret)
+        key = secret.encode()
+        self.cookie = hmac.new(key, b"the cookie of the page", hashlib.sha256).hexdigest()
+
+    def is_right(self, secret: str) -> bool:
+        """Whether a client has the token; takes as long for any answer."""
+        return hmac.compare_digest(self._digest, _digest(secret))
+
+    def is_shown(self, headers: Headers) -> bool:
+        """Whether a request has the token or the cookie."""
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.is_right(secret.strip())
+        shown = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return hmac.compare_digest(self.cookie.encode(), shown.encode())
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def token_of(settings: ServeSettings) -> Token | None:
+    """The token that settings ask for.
+
+    Raises SettingsError for a file that cannot be read, and where others can reach the host and
+    there is none.
+    """
+    if settings.token_file is None:
+        if not is_loopback(settings.host):
+            raise SettingsError(
+                f"{settings.host} can be reached from other machines; name a --token-file, made"
+                " with: openssl rand -hex 32 > token; chmod 600 token"
+            )
+        return None
+    try:
+        with settings.token_file.open("rb") as stream:
+            text = stream.read(_MOST_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{settings.token_file} cannot be read as a token: {error}") from error
+    return Token(text.strip())
+
+
+def _digest(secret: str) -> bytes:
+    """Of equal length for every secret, so that comparing tells nothing of it."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
