@@ -1,0 +1,148 @@
+// Browse: all items in a grid that scrolls through any number, with filters; one opens beside it.
+
+import { changed, go, read } from "./address.js";
+import { button, choice, field, later, make, select } from "./dom.js";
+import { fillCell } from "./cells.js";
+import { Grid } from "./grid.js";
+import { openItem } from "./item.js";
+import { Items } from "./items.js";
+import { empty, failed, loading, say, toast } from "./notices.js";
+import { count, many } from "./words.js";
+
+const FILTERS = ["q", "category", "tag", "folder", "min_side", "where", "sort"];
+const SIDES = { S: 104, M: 168, L: 264 };
+const SORTS = [["", "path"], ["name", "name"], ["size", "largest"], ["newest", "newest"]];
+const LEAST = [["", "any size"], ["512", "from 512 px"], ["1024", "from 1024 px"], ["2048", "from 2048 px"], ["4096", "from 4096 px"]];
+
+function kept() {
+  try { return localStorage.getItem("side") ?? "M"; } catch { return "M"; }
+}
+
+export function show(place, state, library) {
+  const total = make("output", { class: "total", "aria-live": "polite" });
+  const body = make("div", { class: "browse-body" });
+  const bar = filters(library, total, (side) => grid?.side(SIDES[side]));
+  place.append(make("h1", { class: "unseen" }, `Browse ${library.name}`), bar.element, body);
+  let items = null, grid = null, shown = null, dialog = null;
+
+  const fill = (cell, number) => {
+    const item = items.at(number);
+    if (!item) return false;
+    fillCell(cell, item);
+  };
+  const open = (number) => {
+    const item = items.at(number);
+    if (item) go(changed({ item: item.id }));
+  };
+
+  async function list(asked) {
+    items?.close();
+    const mine = items = new Items(asked, (error) => {
+      if (mine !== items) return;
+      if (error) toast(error.message);
+      grid?.refresh();
+    });
+    const wait = setTimeout(() => { if (!grid) body.replaceChildren(loading("Reading the library …")); }, 150);
+    try {
+      await mine.begin();
+    } catch (error) {
+      if (mine !== items || error.name === "AbortError") return;
+      grid = close(grid);
+      total.textContent = "";
+      return body.replaceChildren(failed(error, () => list(asked)));
+    } finally {
+      clearTimeout(wait);
+    }
+    if (mine !== items) return;
+    total.textContent = mine.total === library.items ? many(mine.total, "surface") : `${count(mine.total)} of ${many(library.items, "surface")}`;
+    if (!mine.total) {
+      grid = close(grid);
+      return body.replaceChildren(nothing(library));
+    }
+    if (grid) return grid.reset(mine.total);
+    body.replaceChildren();
+    grid = new Grid(body, {
+      count: mine.total, side: SIDES[kept()], label: "Surfaces; Enter opens one", fill, open,
+      seen: later((first, last) => items.need(first, last), 40),
+      keys: { s: (number) => items.at(number) && go({ view: "search", library: read().library, item: items.at(number).id }) },
+    });
+    grid.element.focus({ preventScroll: true });
+  }
+
+  function update(now) {
+    const asked = Object.fromEntries(FILTERS.map((name) => [name, now[name]]));
+    bar.update(now);
+    const key = JSON.stringify(asked);
+    if (key !== shown) {
+      shown = key;
+      list(asked);
+    }
+    if (!now.item) return dialog?.close("Back");
+    if (dialog?.id === now.item) return;
+    dialog?.close("Back");
+    const step = (by) => {
+      const next = grid ? grid.active + by : -1;
+      const item = next >= 0 && next < items.total ? items.at(next) : null;
+      if (!item) return say(by > 0 ? "That was the last one in sight." : "That was the first.");
+      grid.focus(next);
+      go(changed({ item: item.id }), { replace: true });
+    };
+    dialog = openItem(now.item, { step, closed: () => {
+      if (read().item) go(changed({ item: null }));
+      grid?.element.focus({ preventScroll: true });
+    } });
+  }
+
+  update(state);
+  return { update, close: () => { items?.close(); close(grid); dialog?.close("Back"); } };
+}
+
+function close(grid) {
+  grid?.close();
+  return null;
+}
+
+function nothing(library) {
+  if (!library.items) return empty("The library is empty", `Put images into ${library.root_name} and run vaeneer index again.`);
+  return empty("No surface meets these filters", "Take one away, or all.", button("Show all", () => go({ library: read().library }), { class: "strong" }));
+}
+
+/** The bar of filters; each change goes into the address, which shows the list anew. */
+function filters(library, total, resize) {
+  const put = (name) => (value) => go(changed({ [name]: value || null, item: null }), { replace: name === "q" });
+  const text = make("input", { type: "search", placeholder: "name, path", spellcheck: "false", autocomplete: "off" });
+  text.addEventListener("input", later(() => put("q")(text.value.trim()), 200));
+  const named = (table, all) => [["", all], ...Object.entries(table ?? {}).sort(([, a], [, b]) => b - a).map(([name, many]) => [name, `${name} (${count(many)})`])];
+  const boxes = {
+    category: select(named(library.categories, "all"), "", put("category")),
+    tag: select(named(library.tags, "all"), "", put("tag")),
+    min_side: select(LEAST, "", put("min_side")),
+    sort: select(SORTS, "", put("sort")),
+  };
+  boxes.tag.disabled = boxes.tag.length < 2;
+  boxes.category.disabled = boxes.category.length < 2;
+  const folder = make("input", { type: "text", placeholder: "all", spellcheck: "false", autocomplete: "off" });
+  folder.addEventListener("change", () => put("folder")(folder.value.trim()));
+  const where = make("input", { type: "text", placeholder: "width >= 2048 AND format = 'PNG'", spellcheck: "false", autocomplete: "off" });
+  where.addEventListener("change", () => put("where")(where.value.trim()));
+  const clear = button("Clear", () => go({ library: read().library }), { class: "quiet" });
+  const sizes = choice("Size of the pictures", Object.keys(SIDES).map((one) => [one, one]), kept(), (side) => {
+    try { localStorage.setItem("side", side); } catch { /* not kept then */ }
+    resize(side);
+  });
+  const more = make("details", { class: "more" }, make("summary", {}, "Filters"),
+    make("div", { class: "fields" }, field("Category", boxes.category), field("Tag", boxes.tag), field("Folder", folder),
+      field("Size", boxes.min_side), field("Order", boxes.sort), field("Where", where, { class: "field wide" })));
+  more.open = matchMedia("(min-width: 900px)").matches;
+  const element = make("form", { class: "filters", role: "search", on: { submit: (event) => event.preventDefault() } },
+    field("Find", text, { class: "field find" }), more, make("div", { class: "row end" }, total, clear, sizes));
+  const update = (now) => {
+    if (document.activeElement !== text) text.value = now.q ?? "";
+    if (document.activeElement !== folder) folder.value = now.folder ?? "";
+    if (document.activeElement !== where) where.value = now.where ?? "";
+    for (const [name, box] of Object.entries(boxes)) box.value = now[name] ?? "";
+    clear.hidden = !FILTERS.some((name) => now[name]);
+  };
+  return { element, update };
+}
+

@@ -1,0 +1,94 @@
+// The frame of the page: which library, which view, which colours; each view is a module.
+
+import { addressOf, follow, go, read } from "./address.js";
+import { get, pause, use, whenUnknown } from "./api.js";
+import { byId, icon, make } from "./dom.js";
+import { acceptPictures } from "./drop.js";
+import { help } from "./help.js";
+import { login } from "./login.js";
+import { empty, failed, loading } from "./notices.js";
+import { theme } from "./theme.js";
+import { count } from "./words.js";
+
+const VIEWS = { browse: "Browse", search: "Search", map: "Map", duplicates: "Duplicates", runs: "Runs", play: "Play" };
+const place = byId("view");
+let libraries = [];
+let open = null;   // {view, library, shown}
+
+function library(state) {
+  return libraries.find((one) => one.name === state.library) ?? libraries[0] ?? null;
+}
+
+function links(state) {
+  byId("views").replaceChildren(...Object.entries(VIEWS).map(([view, label]) =>
+    make("a", {
+      href: addressOf({ view, library: state.library }), "data-go": true,
+      "aria-current": view === state.view ? "page" : null,
+    }, icon(view), make("span", {}, label))));
+}
+
+function choose(state) {
+  const box = byId("library");
+  box.hidden = libraries.length < 2;
+  box.replaceChildren(...libraries.map((one) => make("option", { value: one.name }, `${one.name} (${count(one.items)})`)));
+  box.value = library(state)?.name ?? "";
+  box.onchange = () => go({ view: read().view, library: box.value });
+}
+
+async function show() {
+  const state = read();
+  if (!(state.view in VIEWS)) return go({ view: "browse" }, { replace: true });
+  const own = library(state);
+  use(libraries.length > 1 ? own?.name : null);
+  links(state);
+  choose(state);
+  if (open?.view === state.view && open.library === own?.name && open.shown) return open.shown.update(state);
+  open?.shown?.close?.();
+  const mine = open = { view: state.view, library: own?.name, shown: null };
+  document.title = own ? `${VIEWS[state.view]} · ${own.name} · vaeneer` : "vaeneer";
+  place.dataset.view = state.view;
+  if (!own && state.view !== "runs") return place.replaceChildren(noLibrary());
+  if (own && own.state !== "ready" && state.view !== "runs") return wait(own, mine);
+  const module = await import(`./${state.view}.js`);
+  if (mine !== open) return;
+  place.replaceChildren();
+  mine.shown = module.show(place, read(), own);
+}
+
+function noLibrary() {
+  return empty("No library is open", "Make one with `vaeneer index FOLDER --out LIBRARY`, then start `vaeneer serve LIBRARY`.");
+}
+
+async function wait(own, mine) {
+  if (own.state === "failed") {
+    return place.replaceChildren(empty(`${own.name} could not be opened`, own.reason || "Look at what vaeneer serve printed, mend it, and start it again."));
+  }
+  place.replaceChildren(loading(`Opening ${own.name} …`));
+  await pause(700);
+  if (mine !== open) return;
+  open = null;
+  await start();
+}
+
+async function start() {
+  try {
+    ({ libraries } = await get("libraries"));
+  } catch (error) {
+    if (error.status !== 401) place.replaceChildren(failed(error, start));
+    return;
+  }
+  await show();
+}
+
+whenUnknown(() => login(place, () => { open = null; start(); }));
+theme(byId("theme"));
+help(byId("help"));
+acceptPictures();
+follow(show);
+byId("home").addEventListener("click", (event) => {
+  event.preventDefault();
+  go({ library: read().library });
+});
+addEventListener("vaeneer:again", () => { open = null; start(); });
+use(null);
+start();
