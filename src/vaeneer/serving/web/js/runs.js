@@ -1,0 +1,131 @@
+// Runs: the curves of a training run, live while it trains; its pictures; what it makes by epoch.
+
+import { addressOf, read } from "./address.js";
+import { get, pause, url } from "./api.js";
+import { Chart } from "./charts.js";
+import { make } from "./dom.js";
+import { empty, shown } from "./notices.js";
+import { byEpoch } from "./run_epochs.js";
+import { count, many, words } from "./words.js";
+
+const EVERY_MS = 3000;
+const CURVES = [
+  ["Loss", "nats per image (negative ELBO)", { training: "train.nats_per_image", validation: "valid.nats_per_image" }],
+  ["Reconstruction", "nats per image", { training: "train.reconstruction_nats", validation: "valid.reconstruction_nats" }],
+  ["KL", "nats per image", { training: "train.kl_nats", validation: "valid.kl_nats" }],
+  ["Above the least possible", "nats per image", { training: "train.excess_nats", validation: "valid.excess_nats" }],
+  ["Active latents", "of the network's", { "active units": "valid.active_units" }],
+  ["Alike under another crop", "consistency terms", { training: "train.consistency", validation: "valid.consistency" }],
+  ["Learning rate", "", { rate: "train.learning_rate" }],
+  ["Speed", "images per second", { training: "images_per_second" }],
+];
+
+export function show(place, state, library) {
+  let stop = new AbortController(), open = null;
+
+  function update(now) {
+    if (open !== null && (now.run ?? "") === open) return;
+    open = now.run ?? "";
+    stop.abort();
+    const mine = stop = new AbortController();
+    shown(place, "Reading the runs …", async () => {
+      const { runs } = await get("runs", {}, mine.signal);
+      if (!runs.length) return empty("No run is served", "Train with `vaeneer train DATA`, then start `vaeneer serve LIBRARY runs/001`, or give the folder of all runs.");
+      const newest = [...runs].sort((a, b) => (b.updated ?? 0) - (a.updated ?? 0))[0];
+      const chosen = runs.find((run) => run.name === now.run) ?? newest;
+      const page = make("div", { class: "page runs" }, make("header", {}, make("h1", {}, "Runs")), table(runs, chosen));
+      page.append(await one(chosen.name, library, mine.signal));
+      return page;
+    });
+  }
+
+  update(state);
+  return { update, close: () => stop.abort() };
+}
+
+const stateOf = (run) => (run.finished ? "finished" : run.updated && Date.now() / 1000 - run.updated < 900 ? "training" : "not finished");
+
+function table(runs, chosen) {
+  const head = ["Run", "Epochs", "State", "Validation, nats per image", "Network", "Started"];
+  const rows = runs.map((run) => make("tr", { "aria-current": run === chosen ? "true" : null },
+    make("th", { scope: "row" }, make("a", { href: addressOf({ view: "runs", library: read().library, run: run.name }), "data-go": true }, run.name)),
+    make("td", {}, run.asked_epochs ? `${run.epochs} of ${run.asked_epochs}` : String(run.epochs)), make("td", {}, stateOf(run)),
+    make("td", {}, run.valid_nats_per_image ? count(Math.round(run.valid_nats_per_image)) : "–"), make("td", {}, run.architecture ?? "–"),
+    make("td", {}, run.started ? new Date(run.started).toLocaleString() : "–")));
+  return make("div", { class: "wide-table", tabindex: 0, role: "region", "aria-label": "All runs" },
+    make("table", {}, make("thead", {}, make("tr", {}, head.map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, rows)));
+}
+
+async function one(name, library, signal) {
+  const path = `runs/${encodeURIComponent(name)}`;
+  const [run, first] = await Promise.all([get(path, {}, signal), get(`${path}/metrics`, {}, signal)]);
+  const lines = [...first.lines], charts = CURVES.map(([title, unit]) => new Chart(title, unit));
+  const status = make("p", { class: "lead", role: "status" });
+  const pictures = make("div", { class: "run-pictures" });
+  const draw = (finished) => {
+    charts.forEach((chart, n) => chart.update(Object.entries(CURVES[n][2]).map(([label, where]) => ({ name: label, points: lines.map((line) => [line.epoch, at(line, where)]) }))));
+    status.textContent = finished ? `${many(lines.length, "epoch")}, finished.` : lines.length ? `${many(lines.length, "epoch")} so far; new ones appear here by themselves.` : "No epoch is done yet; the curves begin with the first.";
+    status.classList.toggle("live", !finished);
+    pictures.replaceChildren(...plots(run, path, lines.at(-1)?.epoch ?? 0));
+  };
+  draw(first.finished);
+  const live = !first.finished;
+  const result = make("article", { class: "run" }, make("header", { class: "row" }, make("h2", {}, name), status),
+    make("div", { class: "charts" }, charts.map((chart) => chart.element)), byEpoch(run, library, signal), similarity(run, path), pictures, settings(run));
+  if (live) watch(path, lines, run, draw, signal);
+  return result;
+}
+
+const at = (line, where) => where.split(".").reduce((value, name) => value?.[name], line);
+
+async function watch(path, lines, run, draw, signal) {
+  try {
+    for (;;) {
+      await pause(document.hidden ? 5 * EVERY_MS : EVERY_MS, signal);
+      const news = await get(`${path}/metrics`, { after_epoch: lines.at(-1)?.epoch ?? 0 }, signal).catch((error) => {
+        if (error.name === "AbortError") throw error;
+        return { lines: [], finished: false };  // the server may come back
+      });
+      if (!news.lines.length && !news.finished) continue;
+      lines.push(...news.lines);
+      Object.assign(run, await get(path, {}, signal));
+      draw(news.finished);
+      if (news.finished) return;
+    }
+  } catch (error) {
+    if (error.name !== "AbortError") throw error;
+  }
+}
+
+const FIRST = ["reconstructions", "samples"];
+
+function plots(run, path, epoch) {
+  const order = (file) => { const place = FIRST.findIndex((name) => file.startsWith(name)); return place < 0 ? FIRST.length : place; };
+  const files = run.pictures.filter((file) => !file.startsWith("similarity")).sort((a, b) => order(a) - order(b) || a.localeCompare(b));
+  return files.map((file) => figure(path, file, epoch));
+}
+
+function figure(path, file, epoch) {
+  const address = url(`${path}/pictures/${encodeURIComponent(file)}`, { v: epoch });
+  const label = words(file.replace(/\.\w+$/, "").replaceAll(/[-.]/g, " "));
+  return make("figure", { class: "panel" }, make("figcaption", {}, label),
+    make("a", { href: address, target: "_blank", rel: "noopener" }, make("img", { src: address, alt: `${label} after epoch ${epoch}`, loading: "lazy" })));
+}
+
+function similarity(run, path) {
+  const files = run.pictures.filter((file) => file.startsWith("similarity"));
+  const kinds = Object.values(run.similarity?.representations ?? {});
+  if (!files.length && !kinds.length) return null;
+  const columns = [["AUC", "auc", 3], ["d′", "d_prime", 2], ["EER", "eer", 3], ["recall at 1", "recall_at_1", 3]];
+  const figures = kinds.length ? make("div", { class: "wide-table", tabindex: 0, role: "region", "aria-label": "Similarity figures" }, make("table", {},
+    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Representation"), columns.map(([label]) => make("th", { scope: "col" }, label)))),
+    make("tbody", {}, kinds.map((kind) => make("tr", {}, make("th", { scope: "row" }, kind.title), columns.map(([, name, digits]) => make("td", {}, kind[name]?.toFixed(digits) ?? "–"))))))) : null;
+  return make("section", { class: "similarity" }, make("h3", {}, "Crops of one surface, and of two: similarity"), figures,
+    make("div", { class: "run-pictures" }, files.map((file) => figure(path, file, run.epochs))));
+}
+
+function settings(run) {
+  const flat = Object.entries(run.config ?? {}).flatMap(([name, value]) => (value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value) : [[name, value]]));
+  const list = (pairs) => make("dl", { class: "facts" }, pairs.map(([name, value]) => make("div", {}, make("dt", {}, words(name)), make("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value)))));
+  return make("details", {}, make("summary", {}, "Settings and facts"), make("div", { class: "two" }, list(flat), list(Object.entries(run.facts ?? {}))));
+}
