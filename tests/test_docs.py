@@ -37,6 +37,7 @@ from vaeneer.config import (
     OutliersSettings,
     PrepareSettings,
     SearchSettings,
+    ServeSettings,
     SimilaritySettings,
     TrainSettings,
 )
@@ -163,6 +164,7 @@ def test_each_command_is_in_the_quick_start_or_the_readme(command: str) -> None:
         ("map", MapSettings),
         ("cluster", ClusterSettings),
         ("outliers", OutliersSettings),
+        ("serve", ServeSettings),
     ],
 )
 def test_each_setting_is_in_the_reference(command: str, settings: type) -> None:

@@ -193,6 +193,8 @@ def test_stats_count_what_is_there(place: Path, capsys: pytest.CaptureFixture[st
     assert facts["categories"]["planted"] == 3
     assert facts["maps"]["normal"] == len(list((place / "raw").rglob("*_Normal.png")))
     assert "surface-base" in shown(capsys, "stats", place / "lib")
+    told = answer(capsys, "info", place / "lib")
+    assert (told["kind"], told["facts"]["images"]) == ("library", 13)
 
 
 def test_vectors_in_shards_are_those_of_one_run(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vaeneer.config import PrepareSettings as PrepareSettings
     from vaeneer.config import ReadoutSettings as ReadoutSettings
     from vaeneer.config import SearchSettings as SearchSettings
+    from vaeneer.config import ServeSettings as ServeSettings
     from vaeneer.config import SimilaritySettings as SimilaritySettings
     from vaeneer.config import TrainSettings as TrainSettings
     from vaeneer.data.preparation import prepare as prepare
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from vaeneer.model.embedder import Embedder as Embedder
     from vaeneer.model.importing import import_weights as import_weights
     from vaeneer.model.vae import VAE as VAE
+    from vaeneer.serving.running import serve as serve
     from vaeneer.training.loop import train as train
 
 _HOMES = {
@@ -71,6 +73,7 @@ _HOMES = {
     "PrepareSettings": "config",
     "ReadoutSettings": "config",
     "SearchSettings": "config",
+    "ServeSettings": "config",
     "SimilaritySettings": "config",
     "TrainSettings": "config",
     "VAE": "model.vae",
@@ -94,6 +97,7 @@ _HOMES = {
     "sample": "generating.drawing",
     "save": "model.checkpoint",
     "search": "library.searching",
+    "serve": "serving.running",
     "similarity": "measuring.similarity",
     "stats": "library.census",
     "synthesize": "data.synthetic",

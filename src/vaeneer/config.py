@@ -26,6 +26,7 @@ from vaeneer.library_config import SearchSettings as SearchSettings
 from vaeneer.measuring_config import BenchSettings as BenchSettings
 from vaeneer.measuring_config import EvaluateSettings as EvaluateSettings
 from vaeneer.measuring_config import SimilaritySettings as SimilaritySettings
+from vaeneer.serving_config import ServeSettings as ServeSettings
 
 SURFACES = 192
 """How many surfaces `synthesize` makes."""

@@ -1,4 +1,4 @@
-"""info(): what a folder is (data set, run or model) and what there is to know of it."""
+"""info(): what a folder is (library, data set, run, model), and what there is to know of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from vaeneer.data.folder import open_data_set, open_folder
 from vaeneer.errors import DataError
+from vaeneer.library.catalog import NAME as CATALOG
+from vaeneer.library.census import stats
 from vaeneer.measuring.collapse import diagnose
 from vaeneer.model.box import box_model, box_names
 from vaeneer.model.checkpoint import read_card
@@ -24,7 +26,7 @@ class InfoReport:
 
     path: str
     kind: str
-    """model, run, data set or images."""
+    """model, run, library, data set or images."""
     facts: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -33,7 +35,7 @@ class InfoReport:
 
 
 def info(path: Path | str) -> InfoReport:
-    """Tell what a folder is: a model, a run, a data set (prepared or not) or plain images.
+    """Tell what a folder is: a model, a run, a library, a data set (prepared or not), or images.
 
     path: a folder, or the name of a model in the box.
     Raises DataError when it is none of these, ModelFileError when a model is damaged.
@@ -41,11 +43,13 @@ def info(path: Path | str) -> InfoReport:
     folder = box_model(path) or Path(path)
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is not a folder; name a data set, a run or a model, or one in the box"
-            f" ({', '.join(box_names()) or 'none'})."
+            f"{folder} is not a folder; name a library, a data set, a run or a model, or one in the"
+            f" box ({', '.join(box_names()) or 'none'})."
         )
     if RunFolder(folder).config.is_file():
         return InfoReport(str(folder), "run", _run_facts(RunFolder(folder)))
+    if (folder / CATALOG).is_file():
+        return InfoReport(str(folder), "library", stats(folder).to_dict())
     if (folder / "config.json").is_file():
         return InfoReport(str(folder), "model", _model_facts(folder))
     if (folder / "train").is_dir() and (folder / "valid").is_dir():

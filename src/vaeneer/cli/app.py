@@ -29,6 +29,7 @@ from vaeneer.cli import (
     model,
     overview,
     searching,
+    serving,
     training,
     vectors,
 )
@@ -50,6 +51,7 @@ COMMANDS = (
     exploring.cluster,
     exploring.outliers,
     library.stats,
+    serving.serve,
     vectors.embed,
     vectors.merge_vectors,
     generating.sample,

@@ -19,10 +19,10 @@ _STDIN = "-"
 
 def search(
     library: Path,
-    image: Annotated[list[str], Parameter(allow_leading_hyphen=True)],
+    image: Annotated[list[str], Parameter(allow_leading_hyphen=True, negative="")],
     *,
     box: str | None = None,
-    without: list[str] | None = None,
+    without: Annotated[list[str] | None, Parameter(negative="")] = None,
     settings: Annotated[SearchSettings, Flat] = SearchSettings(),
     sheet: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     paths: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,

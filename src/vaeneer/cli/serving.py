@@ -1,0 +1,34 @@
+"""A library in the browser and behind HTTP: serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+import vaeneer
+from vaeneer.cli.options import Flat
+from vaeneer.config import ServeSettings
+from vaeneer.console import ConsoleProgress
+
+
+def serve(
+    library: Annotated[list[Path], Parameter(negative="")],
+    *,
+    settings: Annotated[ServeSettings, Flat] = ServeSettings(),
+    open: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Open libraries and runs as a page in the browser, and put them behind HTTP.
+
+    Works offline and listens on this machine alone, unless --host says otherwise; then it asks for
+    a token. Ctrl-C ends it.
+
+    Parameters
+    ----------
+    library
+        Libraries, runs, or folders of runs; several at once.
+    open
+        Show the page in the browser.
+    """
+    vaeneer.serve(library, settings=settings, open_page=open, progress=ConsoleProgress())
