@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-import vaeneer
 from vaeneer.errors import VaeneerError
 from vaeneer.serving import asking, browsing, playing, probes, reports, runs
 from vaeneer.serving.addresses import API
@@ -59,7 +59,7 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
     house = House(served, settings, token)
     app = FastAPI(
         title="vaeneer",
-        version=str(vaeneer.__version__),
+        version=version("vaeneer"),
         description=_DESCRIPTION,
         openapi_url=f"{API}/openapi.json",
         docs_url=None,

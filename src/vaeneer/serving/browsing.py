@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -9,7 +10,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-import vaeneer
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Item
 from vaeneer.library.thumbnails import thumbnail_path
@@ -34,7 +34,7 @@ def start(house: TheHouse) -> dict[str, Any]:
     """Names of the libraries and runs, and of the models that can draw."""
     return {
         "name": "vaeneer",
-        "version": vaeneer.__version__,
+        "version": version("vaeneer"),
         "libraries": list(house.libraries),
         "runs": list(house.served.runs()),
         "models": box_names(),
