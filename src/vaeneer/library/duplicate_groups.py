@@ -254,5 +254,6 @@ class _Telling:
             much = 1 / proof.likeness.gain
             words.append(f"{'brighter' if much > 1 else 'darker'} by {much:.2f}")
         if proof.kind == "recoloured":
-            words.append(f"colours off by {proof.likeness.colour_levels:.0f} levels")
+            levels = max(proof.likeness.colour_levels, proof.likeness.tone_levels)
+            words.append(f"colours off by {levels:.0f} levels")
         return ", ".join(words) or f"saved as {small.format}"

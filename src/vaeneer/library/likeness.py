@@ -60,6 +60,9 @@ class Likeness:
     colour_share: float
     """The same as a share of the colour that there is: 0.1 is a tint, 1 and more another hue."""
 
+    tone_levels: float
+    """Mean difference of their light and dark after that gain, in levels of 255."""
+
 
 def thumb(picture: NDArray[np.uint8] | Floats) -> Floats:
     """A picture (H, W, 3), in levels, squeezed to (64, 64, 3) float32, not rounded."""
@@ -115,10 +118,10 @@ def compare(one: Floats, other: Floats) -> Likeness:
     most = float(np.median(products / np.sqrt(powers[0] * powers[1])))
     value = float(products.sum() / np.sqrt(powers[0].sum() * powers[1].sum()))
     value = min(value, _BLOCKS_BEHIND * most)  # a mark printed on two pictures is not enough
-    gain, distance, share = _colours(one, other)
+    gain, distance, share, tone = _colours(one, other)
     if min(_rms(ours), _rms(theirs)) < _PLAIN_LEVELS:
         value = max(value, _plain_likeness(one, other, left, right, gain))
-    return Likeness(max(0.0, min(1.0, value)), gain, distance, share)
+    return Likeness(max(0.0, min(1.0, value)), gain, distance, share, tone)
 
 
 def _odd(one: Floats, other: Floats) -> tuple[Floats, Floats]:
@@ -145,8 +148,8 @@ def _plain_likeness(one: Floats, other: Floats, left: Floats, right: Floats, gai
     return 1 - difference / (2 * _MAX_PLAIN_DIFFERENCE) if alike else 0.0
 
 
-def _colours(one: Floats, other: Floats) -> tuple[float, float, float]:
-    """Gain, distance of the colours and its share, as in `Likeness`; by 16 x 16 patches."""
+def _colours(one: Floats, other: Floats) -> tuple[float, float, float, float]:
+    """Gain, distance of the colours, its share and that of tone; by 16 x 16 patches."""
     side = THUMB_PX // _PATCHES
     left, right = (
         picture.reshape(_PATCHES, side, _PATCHES, side, 3).mean((1, 3)).reshape(-1, 3)
@@ -156,7 +159,8 @@ def _colours(one: Floats, other: Floats) -> tuple[float, float, float]:
     ours, theirs = gain * left @ _CHROMA, right @ _CHROMA
     distance = _mean_length(ours - theirs)
     there_is = max(_mean_length(ours), _mean_length(theirs))
-    return gain, distance, distance / (there_is + _LEAST_CHROMA_LEVELS)
+    tone = float(np.abs((gain * left - right).mean(1)).mean())
+    return gain, distance, distance / (there_is + _LEAST_CHROMA_LEVELS), tone
 
 
 def _mean_length(vectors: Floats) -> float:

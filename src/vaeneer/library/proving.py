@@ -32,6 +32,9 @@ MAX_COLOUR_LEVELS = 6.0
 MAX_HUE_SHARE = 0.95
 """So are those of another hue, however pale, if their colours differ by `LEAST_COLOUR_LEVELS`."""
 
+MAX_TONE_LEVELS = 8.0
+"""Copies whose light and dark differ by more, but for a gain, were graded anew: recoloured."""
+
 LEAST_COLOUR_LEVELS = 2.0
 """What compression may do to the colours; JPEG of quality 40 stays below 1.3."""
 
@@ -90,10 +93,11 @@ class PartProof:
 
 
 def kind_by_colour(likeness: Likeness) -> Kind:
-    """near, or recoloured where more than a gain tells the colours apart."""
+    """near, or recoloured where more than a gain tells the colours or the light and dark apart."""
     steady = 1 / MAX_GAIN <= likeness.gain <= MAX_GAIN
     levels = likeness.colour_levels
     turned = likeness.colour_share > MAX_HUE_SHARE and levels > LEAST_COLOUR_LEVELS
+    steady &= likeness.tone_levels <= MAX_TONE_LEVELS
     return "near" if steady and levels <= MAX_COLOUR_LEVELS and not turned else "recoloured"
 
 
