@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vaeneer.bounds import SEED
-
 
 @dataclass(frozen=True, kw_only=True)
 class IndexSettings:
@@ -70,16 +68,13 @@ class DuplicatesSettings:
     """Which pictures count as copies of each other."""
 
     threshold: float | Literal["auto"] = "auto"
-    """Least confidence of a pair, 0 to 1; auto takes what was measured best (docs/library.md)."""
+    """Least likeness of a pair, 0 to 1; auto takes what was measured best (docs/library.md)."""
 
     page: int = 1
     """Which page of groups to answer, from 1."""
 
-    page_size: int = 100
+    page_size: int = 0
     """Groups on a page; 0 answers all."""
-
-    seed: int = SEED
-    """Seed of what is drawn at random on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)

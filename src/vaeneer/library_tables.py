@@ -9,6 +9,7 @@ from rich.table import Table
 from vaeneer.tables import Values, plain
 
 _SHOWN = 10  # names of a list
+_MOST_GROUPS = 100
 
 
 def indexing(values: Values) -> RenderableType:
@@ -61,7 +62,8 @@ def copies(values: Values) -> RenderableType:
     table = Table(title=f"duplicates: {values['library']}", title_justify="left")
     for head in ("", "kind", "sure", "file", "what it is"):
         table.add_column(head, justify="right" if head in ("", "sure") else "left", overflow="fold")
-    for group in values["groups"]:
+    groups = values["groups"]
+    for group in groups[:_MOST_GROUPS]:
         for number, item in enumerate(group["items"]):
             first = number == 0
             place = f" at {','.join(map(str, item['box']))}" if item["box"] else ""
@@ -73,8 +75,11 @@ def copies(values: Values) -> RenderableType:
                 escape("keep" if item["path"] == group["keep"] else f"{item['change']}{place}"),
             )
     counts = _listed(values["groups_by_kind"]) or "nothing twice"
+    left = len(groups) - _MOST_GROUPS
+    more = [f"... and {left:,} more groups: --json, --csv and --html have them"] if left > 0 else []
     return Group(
         table,
+        *more,
         f"{values['total_groups']:,} groups in {values['images']:,} images ({counts}), page"
         f" {values['page']} of {values['pages']}; {values['spare_files']:,} files"
         f" ({values['spare_bytes'] / 2**20:,.1f} MiB) have a better equal; nothing is deleted."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -169,6 +170,11 @@ def _least(settings: DuplicatesSettings) -> float:
 
 def _search(library: Library, least: float, progress: Progress) -> _Found:
     """Search, and keep what was found for the next time."""
+    if not os.access(library.folder, os.W_OK):
+        raise LibraryError(
+            f"{library.folder} cannot be written to, and what is compared is kept there; run"
+            " vaeneer duplicates once where it can be, or copy the library."
+        )
     generation = library.catalog.generation
     copies, sketches = find_copies(library, least, progress)
     groups = groups_of(copies, sketches, library, least)
