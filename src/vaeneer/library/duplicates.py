@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.config import DuplicatesSettings, require
-from vaeneer.errors import SettingsError
+from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.files import replacing, write_text
 from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.duplicate_groups import KINDS, Group, Member, groups_of
