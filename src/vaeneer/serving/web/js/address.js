@@ -36,13 +36,27 @@ export function changed(changes) {
 export function go(state, { replace = false } = {}) {
   const address = addressOf(state);
   if (address === location.pathname + location.search) return;
-  history[replace ? "replaceState" : "pushState"](null, "", address);
+  history[replace ? "replaceState" : "pushState"](replace ? history.state : null, "", address);
   for (const follow of followers) follow();
+}
+
+/** Open something over the view that a name says, such as item=12. */
+export function goOver(name, value) {
+  if (read()[name]) return go(changed({ [name]: value }), { replace: true });
+  history.pushState({ over: name }, "", addressOf(changed({ [name]: value })));
+  for (const follow of followers) follow();
+}
+
+/** Close it again: a step back where it was opened here, else as if it had not been asked for. */
+export function leave(name) {
+  if (!read()[name]) return;
+  if (history.state?.over === name) history.back();
+  else go(changed({ [name]: null }), { replace: true });
 }
 
 /** Note a state in the address without showing anything anew. */
 export function note(changes) {
-  history.replaceState(null, "", addressOf(changed(changes)));
+  history.replaceState(history.state, "", addressOf(changed(changes)));
 }
 
 export function follow(act) {

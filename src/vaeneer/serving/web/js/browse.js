@@ -1,6 +1,6 @@
 // Browse: all items in a grid that scrolls through any number, with filters; one opens beside it.
 
-import { changed, go, read } from "./address.js";
+import { changed, go, goOver, leave, read } from "./address.js";
 import { button, choice, field, later, make, select } from "./dom.js";
 import { fillCell } from "./cells.js";
 import { Grid } from "./grid.js";
@@ -32,7 +32,7 @@ export function show(place, state, library) {
   };
   const open = (number) => {
     const item = items.at(number);
-    if (item) go(changed({ item: item.id }));
+    if (item) goOver("item", item.id);
   };
 
   async function list(asked) {
@@ -66,7 +66,6 @@ export function show(place, state, library) {
       seen: later((first, last) => items.need(first, last), 40),
       keys: { s: (number) => items.at(number) && go({ view: "search", library: read().library, item: items.at(number).id }) },
     });
-    grid.element.focus({ preventScroll: true });
   }
 
   function update(now) {
@@ -85,10 +84,10 @@ export function show(place, state, library) {
       const item = next >= 0 && next < items.total ? items.at(next) : null;
       if (!item) return say(by > 0 ? "That was the last one in sight." : "That was the first.");
       grid.focus(next);
-      go(changed({ item: item.id }), { replace: true });
+      goOver("item", item.id);
     };
     dialog = openItem(now.item, { step, closed: () => {
-      if (read().item) go(changed({ item: null }));
+      leave("item");
       grid?.element.focus({ preventScroll: true });
     } });
   }

@@ -1,6 +1,6 @@
 // Duplicates: groups side by side, what differs, which to keep; the list as CSV. Nothing is deleted.
 
-import { changed, go, read } from "./address.js";
+import { changed, go, goOver, leave, read } from "./address.js";
 import { job, thumbnail } from "./api.js";
 import { button, choice, icon, make } from "./dom.js";
 import { placed } from "./cells.js";
@@ -48,7 +48,7 @@ export function show(place, state, library) {
     }
     if (!now.item) return dialog?.close("Back");
     if (dialog?.id === now.item) return;
-    dialog = openItem(now.item, { closed: () => { if (read().item) go(changed({ item: null })); } });
+    dialog = openItem(now.item, { closed: () => { leave("item"); } });
   }
 
   function list(page, kind, key) {
@@ -112,7 +112,7 @@ function member(item, group, kept, marks, place) {
   const picture = make("span", { class: "square" }, placed(thumbnail(item.id), "", item === kept || !item.box ? item : { ...item, box: null }));
   const facts = [pixels(item.width_px, item.height_px), bytes(item.size_bytes), item === kept ? "proposed to keep" : item.change || words(item.relation ?? "")];
   line.append(
-    button(picture, () => go(changed({ item: item.id })), { class: "open", "aria-label": `Open ${fileOf(item.path)}` }),
+    button(picture, () => goOver("item", item.id), { class: "open", "aria-label": `Open ${fileOf(item.path)}` }),
     make("b", { title: item.path }, fileOf(item.path)), make("span", { class: "dim" }, facts.filter(Boolean).join(" · ")),
     make("div", { class: "row" }, make("label", { class: "check" }, box, "keep"),
       item === kept ? null : button("Compare", (event) => compare(event.currentTarget, place, kept, item), { class: "small", "aria-expanded": "false" })));

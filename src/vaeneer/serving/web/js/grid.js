@@ -6,6 +6,9 @@ import { make } from "./dom.js";
 const MOST_HIGH = 12_000_000;  // px; browsers cut off taller elements
 const SPARE = 2;               // rows above and below
 
+/** Larger letters on large screens mean larger pictures too. */
+const letters = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
+
 export class Grid {
   #cells = new Map();   // number -> element
   #free = [];
@@ -71,7 +74,7 @@ export class Grid {
 
   #measure() {
     const gap = 8, width = this.element.clientWidth - gap;
-    const { side, words, count } = this.#options;
+    const { words, count } = this.#options, side = this.#options.side * letters() / 15;
     this.columns = Math.max(width < 500 ? 2 : 1, Math.floor(width / (side + gap)));
     this.wide = width / this.columns;
     this.high = this.wide + words;

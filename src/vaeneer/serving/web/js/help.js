@@ -12,11 +12,10 @@ const KEYS = [
 
 export function help(opener) {
   const dialog = make("dialog", { class: "keys", "aria-label": "Keys and hints" },
-    make("h2", {}, "Keys and hints"),
+    make("header", { class: "row" }, make("h2", {}, "Keys and hints"), button("Close", () => dialog.close())),
     KEYS.map(([title, keys]) => make("section", {}, make("h3", {}, title),
       make("dl", {}, keys.map(([key, what]) => make("div", {}, make("dt", {}, make("kbd", {}, key)), make("dd", {}, what)))))),
-    make("p", {}, "Drop a picture anywhere to search by it. Every view is a link: copy the address to share it."),
-    button("Close", () => dialog.close(), { class: "strong" }));
+    make("p", {}, "Drop a picture anywhere to search by it. Every view is a link: copy the address to share it."));
   document.body.append(dialog);
   opener.addEventListener("click", () => dialog.showModal());
   addEventListener("keydown", (event) => {

@@ -14,6 +14,7 @@ const VIEWS = { browse: "Browse", search: "Search", map: "Map", duplicates: "Dup
 const place = byId("view");
 let libraries = [];
 let open = null;   // {view, library, shown}
+let moved = false; // whether the person went from one view to another
 
 function library(state) {
   return libraries.find((one) => one.name === state.library) ?? libraries[0] ?? null;
@@ -39,7 +40,7 @@ async function show() {
   const state = read();
   if (!(state.view in VIEWS)) return go({ view: "browse" }, { replace: true });
   const own = library(state);
-  use(libraries.length > 1 ? own?.name : null);
+  use(own?.name ?? null);
   links(state);
   choose(state);
   if (open?.view === state.view && open.library === own?.name && open.shown) return open.shown.update(state);
@@ -52,6 +53,8 @@ async function show() {
   const module = await import(`./${state.view}.js`);
   if (mine !== open) return;
   place.replaceChildren();
+  if (moved) place.focus({ preventScroll: true });
+  moved = true;
   mine.shown = module.show(place, read(), own);
 }
 
@@ -71,6 +74,7 @@ async function wait(own, mine) {
 }
 
 async function start() {
+  use(null);
   try {
     ({ libraries } = await get("libraries"));
   } catch (error) {
@@ -85,10 +89,13 @@ theme(byId("theme"));
 help(byId("help"));
 acceptPictures();
 follow(show);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();  // no #view in the address: Back would go through it
+  place.focus();
+});
 byId("home").addEventListener("click", (event) => {
   event.preventDefault();
   go({ library: read().library });
 });
 addEventListener("vaeneer:again", () => { open = null; start(); });
-use(null);
 start();

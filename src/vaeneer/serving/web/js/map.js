@@ -1,6 +1,6 @@
 // Map: every surface as a point, thumbnails when zoomed in, a lasso to select.
 
-import { changed, go, note, read } from "./address.js";
+import { changed, go, goOver, leave, note, read } from "./address.js";
 import { get, job } from "./api.js";
 import { button, choice, field, later, make } from "./dom.js";
 import { writing } from "./help.js";
@@ -77,7 +77,6 @@ class Chart {
     }
     if (state.selected) this.#select(state.selected.split(",").map((id) => this.rows.get(Number(id))).filter((n) => n !== undefined));
     this.update(read());
-    this.canvas.focus({ preventScroll: true });
   }
 
   update(state) {
@@ -95,7 +94,7 @@ class Chart {
     if (this.#dialog?.id === state.item) return;
     this.#dialog?.close("Back");
     this.#dialog = openItem(state.item, { closed: () => {
-      if (read().item) go(changed({ item: null }));
+      leave("item");
       this.canvas.focus();
     } });
   }
@@ -169,7 +168,7 @@ class Chart {
 
   #tap(px, py) {
     const n = this.#at(px, py);
-    if (n >= 0) go(changed({ item: this.map.ids[n] }));
+    if (n >= 0) goOver("item", this.map.ids[n]);
   }
 
   #enclose(points, adding) {
@@ -186,7 +185,7 @@ class Chart {
     const ids = [...this.selected].map((n) => this.map.ids[n]);
     this.panel.hidden = !ids.length;
     this.panel.replaceChildren(...selectionPanel(ids, {
-      clear: () => { this.#select([]); this.canvas.focus(); }, open: (id) => go(changed({ item: id })),
+      clear: () => { this.#select([]); this.canvas.focus(); }, open: (id) => goOver("item", id),
     }));
     note({ selected: ids.length && ids.length <= 60 ? ids.join(",") : null });
     say(ids.length ? `${many(ids.length, "surface")} selected.` : "Nothing is selected.");
@@ -198,7 +197,7 @@ class Chart {
     const middle = () => this.places.nearest(...this.camera.centre(), Math.max(this.camera.width, this.camera.height) / this.camera.scale, this.#shown);
     if (event.key === "Enter" || event.key === " ") {
       const n = middle();
-      if (n >= 0 && event.key === "Enter") go(changed({ item: this.map.ids[n] }));
+      if (n >= 0 && event.key === "Enter") goOver("item", this.map.ids[n]);
       else if (n >= 0) this.#select(this.selected.has(n) ? [...this.selected].filter((one) => one !== n) : [...this.selected, n]);
     } else if (event.key === "Escape") {
       this.outline.cancel();

@@ -55,7 +55,7 @@ function section(title, names, controls, work) {
 function samples(signal) {
   const seed = () => Number(read().seed) || 0;
   const heat = make("input", { type: "range", min: 0, max: 2, step: 0.05, value: read().temperature ?? 1 });
-  const says = make("output", {}, String(read().temperature ?? 1));
+  const says = make("b", {}, String(read().temperature ?? 1));
   const put = later(() => go(changed({ temperature: heat.value === "1" ? null : heat.value }), { replace: true }), 300);
   heat.addEventListener("input", () => { says.textContent = heat.value; put(); });
   const controls = [make("label", { class: "field heat" }, make("span", {}, "Temperature ", says), heat),

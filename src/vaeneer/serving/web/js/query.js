@@ -1,6 +1,6 @@
 // What a search asks by: examples (items and pictures), counter-examples, a box on the one example.
 
-import { changed, go } from "./address.js";
+import { changed, go, read } from "./address.js";
 import { get, picture, thumbnail } from "./api.js";
 import { BoxDrawing, parsed } from "./box.js";
 import { thumb, nameOf } from "./cells.js";
@@ -50,15 +50,16 @@ export function chooser(label, look = "") {
 
 /** The panel of the query. Answers {element, box(text)}. */
 export function queryPanel(found, state) {
-  const one = found.length === 1 && state.all("without").length === 0 ? found[0] : found.length === 1 ? found[0] : null;
+  const one = found.length === 1 ? found[0] : null;
   const put = (box) => go(changed({ box: box ? box.join(",") : null, hit: null }));
   const part = one ? single(one, parsed(state.box), put) : null;
   const element = make("section", { class: "query", "aria-label": "What is asked by" },
     part?.element,
-    tray("Examples", found, (which) => drop(state, which), one ? null : "The search looks for what they have in common."),
+    one ? null : tray("Examples", found, (which) => drop(state, which), "The search looks for what they have in common."),
     tray("Counter-examples", state.all("without").map((id) => ({ without: id, name: `item ${id}`, small: thumbnail(id) })),
       (which) => drop(state, which), null),
     make("div", { class: "row" }, chooser("Another picture"),
+      button("Start anew", () => go({ view: "search", library: read().library }), { class: "quiet" }),
       button("Copy the link", () => copy(location.href, "The link"), { class: "quiet" })));
   return { element, box: (text) => part?.set(parsed(text)) };
 }

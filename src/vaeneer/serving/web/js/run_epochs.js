@@ -12,7 +12,7 @@ export function byEpoch(run, library, signal) {
   if (!epochs.length) return null;
   const known = new Map(), place = make("div", { class: "epoch-pictures" });
   const slider = make("input", { type: "range", min: 0, max: epochs.length - 1, step: 1, value: epochs.length - 1 });
-  const says = make("output", {});
+  const says = make("b", {});
   let wanted = -1;
 
   async function made(epoch) {

@@ -17,7 +17,7 @@ const CURVES = [
   ["Active latents", "of the network's", { "active units": "valid.active_units" }],
   ["Alike under another crop", "consistency terms", { training: "train.consistency", validation: "valid.consistency" }],
   ["Learning rate", "", { rate: "train.learning_rate" }],
-  ["Speed", "images per second", { training: "images_per_second" }],
+  ["Speed", "images per second", { speed: "images_per_second" }],
 ];
 
 export function show(place, state, library) {

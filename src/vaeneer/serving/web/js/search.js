@@ -1,6 +1,6 @@
 // Search: by a picture, an item, several, a box on one; everything asked is in the address.
 
-import { changed, go, note, read } from "./address.js";
+import { changed, go, goOver, leave, note, read } from "./address.js";
 import { get, post } from "./api.js";
 import { field, make, select } from "./dom.js";
 import { hitList } from "./hits.js";
@@ -62,10 +62,10 @@ export function show(place, state, library) {
     const at = report?.hits.findIndex((hit) => String(hit.id) === now.hit) ?? -1;
     const step = (by) => {
       const next = report?.hits[at + by];
-      if (next) go(changed({ hit: next.id }), { replace: true });
+      if (next) goOver("hit", next.id);
     };
     dialog = openItem(now.hit, { step, box: report?.hits[at]?.box, closed: () => {
-      if (read().hit) go(changed({ hit: null }));
+      leave("hit");
       results.querySelector(`[data-id="${CSS.escape(now.hit)}"] .open`)?.focus();
     } });
   }
@@ -105,7 +105,7 @@ function settings(library) {
   const put = (name) => (value) => go(changed({ [name]: value || null, hit: null }));
   const named = (table) => [["", "all"], ...Object.entries(table ?? {}).sort(([, a], [, b]) => b - a).map(([name, many]) => [name, `${name} (${count(many)})`])];
   const least = make("input", { type: "range", min: 0, max: 1, step: 0.01, disabled: !library.calibrated });
-  const says = make("output", {});
+  const says = make("b", {});
   const tell = () => { says.textContent = library.calibrated ? `from ${percent(Number(least.value))}` : "the model is not calibrated"; };
   least.addEventListener("input", () => {
     tell();

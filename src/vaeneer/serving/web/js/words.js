@@ -15,6 +15,7 @@ export function bytes(number) {
 }
 
 export function percent(share) {
+  if (share > 0 && share < 0.01) return "< 1 %";
   if (share > 0.99 && share < 1) return `${(share * 100).toFixed(1)} %`;
   return `${Math.round(share * 100)} %`;
 }

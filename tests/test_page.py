@@ -1,0 +1,633 @@
+"""The page in Debian's Chromium: every view, by mouse, touch and keys; nothing leaves the host."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import vaeneer
+from vaeneer.library.indexing import index
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+live_server = pytest.importorskip("live_server", reason="the server is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium; apt-get install chromium"
+)
+VIEWS = ("browse", "search", "map", "duplicates", "runs", "play")
+CELL = ".cell:not([hidden])"
+DESKTOP, PHONE = (1280, 800), (360, 740)
+MARKUP = "<img src=x onerror=window.bitten=1>.png"
+HOSTILE = (
+    MARKUP,
+    '"><script>window.bitten=1<!--.png',
+    "javascript:window.bitten=1&#x27;{{7*7}}${7}.png",
+    "%2e%2e%2fetc%2fpasswd?library=x&v=1#top.png",
+    "\u202egnp.ecilbup \u05d0\u0301\U0001f9f1 'quo\"te'.png",
+)
+Open = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server with two libraries and a run."""
+
+    url: str
+    surfaces: Path
+    run: Path
+
+
+@pytest.fixture(scope="module")
+def site(
+    small_library: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(small_library, folder / "surfaces")  # the server keeps its map in there
+    run = _run(folder / "run-1", model)
+    hostile = _hostile(folder)
+    with live_server.live([folder / "surfaces", hostile, run]) as url:
+        yield Site(url, small_library.parent / "raw", run)
+
+
+def _hostile(folder: Path) -> Path:
+    """A library of files with hostile names, one of them there twice."""
+    vaeneer.synthesize(folder / "tame", count=len(HOSTILE), side_px=160, seed=9)
+    files = sorted((folder / "tame").rglob("*_Albedo.jpg"))
+    (folder / "raw" / "<b>bold").mkdir(parents=True)
+    for file, name in zip(files, HOSTILE, strict=False):
+        Image.open(file).save(folder / "raw" / "<b>bold" / name)
+    shutil.copy(folder / "raw" / "<b>bold" / MARKUP, folder / "raw" / "copy.png")
+    index(folder / "raw", library=folder / "hostile <i>")
+    return folder / "hostile <i>"
+
+
+def _run(folder: Path, model: Path) -> Path:
+    """A run that has done two epochs of three."""
+    (folder / "plots").mkdir(parents=True)
+    (folder / "config.toml").write_text('[train]\ndata = "data"\nepochs = 3\n')
+    (folder / "run.json").write_text(json.dumps({"started": "2026-01-01T00:00:00+00:00"}))
+    (folder / "metrics.jsonl").write_text("".join(_line(epoch) for epoch in (1, 2)))
+    for epoch in (1, 2):
+        shutil.copytree(model, folder / "checkpoints" / f"epoch-{epoch:04d}")
+    Image.new("RGB", (64, 32), "teal").save(folder / "plots" / "samples.png")
+    return folder
+
+
+def _line(epoch: int) -> str:
+    part = {"nats_per_image": 9e4 / epoch, "reconstruction_nats": 8e4 / epoch, "kl_nats": 100.0}
+    line = {"epoch": epoch, "images_per_second": 30.0, "train": part, "valid": part}
+    return json.dumps(line) + "\n"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as tools:
+        flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = tools.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any, site: Site) -> Iterator[Open]:
+    """Open an address in a browser of its own; afterwards nothing may have gone wrong or out."""
+    contexts: list[Any] = []
+    wrong: list[str] = []
+
+    def open_page(
+        address: str = "/?library=surfaces",
+        *,
+        size: tuple[int, int] = DESKTOP,
+        url: str | None = None,
+        allowed: str = r"(?!)",
+        **options: Any,
+    ) -> Any:
+        """allowed: of messages of the console that a test wants to see."""
+        root = url or site.url
+        viewport = {"width": size[0], "height": size[1]}
+        options = {"has_touch": size[0] < 500, "color_scheme": "dark", **options}
+        context = browser.new_context(viewport=viewport, **options)
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        page = context.new_page()
+
+        def heard(message: Any) -> None:
+            bad = message.type in ("error", "warning")
+            if bad and not re.search(allowed, message.text):
+                wrong.append(f"{message.type}: {message.text}")
+
+        def asked(request: Any) -> None:
+            if not request.url.startswith((root + "/", "data:", f"blob:{root}")):
+                wrong.append(f"left the host: {request.url}")
+
+        page.on("console", heard)
+        page.on("pageerror", lambda error: wrong.append(f"page: {error}"))
+        page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+        page.on("request", asked)
+        page.goto(root + address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any, str], None]:
+    """Keep a screenshot, in the folder that VAENEER_SCREENSHOTS names where it is set."""
+    given = os.environ.get("VAENEER_SCREENSHOTS")
+    folder = Path(given) if given else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def keep(page: Any, name: str) -> None:
+        page.wait_for_timeout(200)
+        page.screenshot(path=folder / f"page-{name}.png")
+
+    return keep
+
+
+def _wait(page: Any, what: str) -> None:
+    """Until an expression is true; wait_for_function would need eval, which the page forbids."""
+    until = time.monotonic() + 20
+    while not page.evaluate(what):
+        assert time.monotonic() < until, what
+        page.wait_for_timeout(50)
+
+
+def _drawn(page: Any) -> None:
+    """Wait until no picture is under way."""
+    _wait(page, "[...document.images].every(i => i.complete)")
+
+
+def _draw_box(page: Any) -> None:
+    area = page.locator(".drawing").bounding_box()
+    page.mouse.move(area["x"] + area["width"] * 0.25, area["y"] + area["height"] * 0.25)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] * 0.8, area["y"] + area["height"] * 0.7, steps=4)
+    page.mouse.up()
+
+
+def _box(page: Any) -> list[int]:
+    page.wait_for_url(re.compile("box="))
+    found = re.search(r"box=([\d,]+)", page.url)
+    assert found
+    return [int(one) for one in found[1].split(",")]
+
+
+def test_browse_filters_opens_and_tiles(visit: Open, picture: Any) -> None:
+    page = visit()
+    page.locator(f"{CELL} img").nth(5).wait_for()
+    assert page.locator(".total").text_content() == "24 surfaces"
+    _drawn(page)
+    picture(page, "browse")
+    box = page.get_by_label("Category")
+    name = box.locator("option").nth(1).get_attribute("value")
+    box.select_option(name)
+    _wait(page, "document.querySelector('.total').textContent.includes(' of ')")
+    assert f"category={name}" in page.url
+    page.locator(f"{CELL} img").first.click()
+    page.locator("dialog .facts").wait_for()
+    assert page.locator("dialog .facts").text_content().count(name) >= 1
+    page.keyboard.press("t")
+    assert page.locator("dialog .tiles .placed").count() == 4
+    picture(page, "item")
+    page.go_back()
+    page.locator("dialog.beside").wait_for(state="detached")
+
+
+@pytest.mark.parametrize("what", ["where", "none"])
+def test_browse_says_what_to_do(visit: Open, what: str) -> None:
+    address = {"where": "where=wdith > 3", "none": "q=there is none"}[what]
+    page = visit(f"/?library=surfaces&{address}", allowed="status of 4")
+    notice = page.locator(".browse-body .notice")
+    notice.wait_for()
+    assert "width" in notice.text_content() if what == "where" else notice.get_by_role("button")
+    if what == "none":
+        notice.get_by_role("button", name="Show all").click()
+        page.locator(f"{CELL} img").first.wait_for()
+
+
+def test_a_hundred_thousand_items_scroll(visit: Open, site: Site) -> None:
+    page = visit("/static/icon.svg")
+    template = page.request.get(f"{site.url}/api/v1/items?library=surfaces&limit=1").json()
+
+    def many(route: Any) -> None:
+        offset = int(re.search(r"offset=(\d+)", route.request.url)[1])  # type: ignore[index]
+        ids = range(offset, min(100_000, offset + 200))
+        items = [{**template["items"][0], "file": f"{n + 1}.png", "name": None} for n in ids]
+        route.fulfill(json={"total": 100_000, "offset": offset, "limit": 200, "items": items})
+
+    page.route("**/api/v1/items?*", many)
+    page.goto(f"{site.url}/?library=surfaces")
+    page.locator(f"{CELL} img").first.wait_for()
+    assert page.locator(".cell").count() < 150
+    page.locator(".grid").focus()
+    page.keyboard.press("End")
+    page.get_by_role("option", name="100000.png").locator("img").wait_for()
+    page.evaluate("document.querySelector('.grid').scrollTop /= 2")
+    page.wait_for_timeout(300)
+    cells = "[...document.querySelectorAll('.cell:not([hidden])')]"
+    _wait(page, f"{cells}.every(cell => cell.querySelector('img'))")
+    assert page.locator(".cell").count() < 150
+
+
+def test_search_by_a_box_on_a_picture_of_ones_own(visit: Open, site: Site, picture: Any) -> None:
+    page = visit("/?view=search&library=surfaces")
+    file = sorted(site.surfaces.rglob("*_Albedo.jpg"))[3]
+    page.locator(".picks img").first.wait_for()
+    picture(page, "search-empty")
+    page.locator("input[type=file]").set_input_files(file)
+    page.locator(".hit").first.wait_for()
+    whole = page.url
+    assert "by whole images" in page.locator(".found .lead").text_content()
+    with page.expect_response("**/api/v1/search") as answered:
+        _draw_box(page)
+    x, y, width, height = _box(page)
+    assert answered.value.json()["query"]["box"] == [x, y, width, height]
+    assert abs(x - 40) <= 2
+    assert abs(width - 88) <= 3
+    _wait(page, "document.querySelector('.found .lead')?.textContent.includes('by the box')")
+    best = page.locator(".hit").first
+    assert best.locator(".name").get_attribute("title").endswith(file.name)
+    assert best.locator(".mark").count() == 1
+    assert re.search(r"\d", best.locator(".chance").text_content())
+    _drawn(page)
+    picture(page, "search")
+    best.locator(".open").click()
+    page.locator("dialog .mark").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("dialog.beside").wait_for(state="detached")
+    page.go_back()
+    _wait(page, "document.querySelector('.found .lead')?.textContent.includes('by whole images')")
+    assert page.url == whole
+    page.reload()
+    page.locator(".hit").first.wait_for()  # the picture is kept in this browser
+
+
+def test_the_least_probability_hides_hits_at_once(visit: Open) -> None:
+    page = visit("/?view=search&library=surfaces&item=3&min=1")
+    page.locator(".found .notice").wait_for()
+    page.get_by_role("button", name="Show all").click()
+    page.locator(".hit").first.wait_for()
+    shown = page.locator(".hit").count()
+    slider = page.get_by_label("Least probability")
+    slider.focus()
+    slider.press("End")
+    assert page.locator(".hit").count() < shown
+    assert "min=1" in page.url
+
+
+def test_examples_and_counter_examples(visit: Open) -> None:
+    page = visit("/?view=search&library=surfaces&item=3")
+    page.locator(".hit").first.wait_for()
+    page.get_by_role("button", name=re.compile("^More like this")).first.click()
+    page.get_by_role("heading", name="Examples", exact=True).wait_for()
+    page.get_by_role("button", name=re.compile("^Less like this")).nth(2).click()
+    page.get_by_role("heading", name="Counter-examples").wait_for()
+    assert page.url.count("item=") == 2
+    assert "without=" in page.url
+    page.get_by_role("button", name=re.compile("^Remove item")).click()
+    page.get_by_role("heading", name="Counter-examples").wait_for(state="detached")
+
+
+def test_a_link_shows_the_same_elsewhere(visit: Open) -> None:
+    address = "/?view=search&library=surfaces&item=5&box=20,20,100,90&k=10"
+    names = []
+    for _ in range(2):
+        page = visit(address)
+        page.locator(".hit").first.wait_for()
+        assert page.get_by_label("Box width in pixels").input_value() == "100"
+        names.append(page.locator(".hit .name").all_text_contents())
+    assert names[0] == names[1]
+    assert len(names[0]) == 10
+    page = visit("/?view=search&library=surfaces&upload=elsewhere")
+    page.get_by_text("Drop that picture here again").wait_for()
+
+
+def test_a_picture_is_dropped_and_pasted(visit: Open, site: Site) -> None:
+    page = visit()
+    page.locator(f"{CELL} img").first.wait_for()
+    data = base64.b64encode(sorted(site.surfaces.rglob("*_Albedo.jpg"))[0].read_bytes()).decode()
+    for kind in ("drop", "paste"):
+        page.evaluate(
+            """([kind, data]) => {
+              const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0));
+              const carried = new DataTransfer();
+              carried.items.add(new File([bytes], kind + ".jpg", {type: "image/jpeg"}));
+              const options = {bubbles: true, cancelable: true};
+              document.body.dispatchEvent(kind === "drop"
+                ? new DragEvent("drop", {...options, dataTransfer: carried})
+                : new ClipboardEvent("paste", {...options, clipboardData: carried}));
+            }""",
+            [kind, data],
+        )
+        page.locator(".hit").first.wait_for()
+        assert "upload=" in page.url
+        page.goto(f"{site.url}/?library=surfaces")
+        page.locator(f"{CELL} img").first.wait_for()
+
+
+def test_by_keys_alone(visit: Open) -> None:
+    page = visit()
+    page.locator(f"{CELL} img").first.wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the view"
+    page.keyboard.press("Enter")
+    for _ in range(15):
+        if page.evaluate("document.activeElement.classList.contains('grid')"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    chosen = page.locator(".cell[aria-selected=true]").get_attribute("aria-label")
+    page.keyboard.press("Enter")
+    page.locator("dialog .facts").wait_for()
+    assert page.locator("dialog.beside h2").text_content() == chosen.split(",")[0]
+    page.keyboard.press("Escape")
+    page.locator("dialog.beside").wait_for(state="detached")
+    assert page.evaluate("document.activeElement.classList.contains('grid')")
+    page.keyboard.press("s")
+    page.locator(".hit").first.wait_for()
+    for _ in range(15):
+        if page.evaluate("document.activeElement.classList.contains('drawing')"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert _box(page) == [40, 40, 80, 80]
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+ArrowDown")
+    page.wait_for_url(re.compile("box=36,40,80,84"))
+    assert page.evaluate("document.activeElement.classList.contains('drawing')")
+    page.keyboard.press("Delete")
+    page.wait_for_url(lambda url: "box=" not in url)
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="Keys and hints").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("3")
+    page.wait_for_url(re.compile("view=map"))
+
+
+def test_the_map_zooms_and_selects(visit: Open, picture: Any) -> None:
+    page = visit("/?view=map&library=surfaces")
+    page.locator(".map-canvas").wait_for()
+    page.get_by_role("button", name="Cluster").click()
+    page.locator(".map-legend summary", has_text="Clusters").wait_for()
+    page.get_by_role("button", name="Category").click()
+    page.get_by_role("button", name="Lasso").click()
+    area = page.locator(".map-canvas").bounding_box()
+    corners = [(0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98)]
+    places = [(area["x"] + area["width"] * x, area["y"] + area["height"] * y) for x, y in corners]
+    places = [(max(x, 10), max(y, 140)) for x, y in places]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=3)
+    page.mouse.up()
+    page.get_by_role("heading", name=re.compile("surfaces selected")).wait_for()
+    _drawn(page)
+    page.wait_for_timeout(600)
+    picture(page, "map")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download CSV").click()
+    rows = Path(saved.value.path()).read_text().splitlines()
+    selected = int(page.get_by_role("heading", name="surfaces selected").text_content().split()[0])
+    assert len(rows) == selected + 1 > 10
+    page.locator(".map-canvas").focus()
+    page.keyboard.press("Escape")
+    page.locator(".map-selection").wait_for(state="hidden")
+    page.keyboard.press("+")
+    page.keyboard.press("Space")
+    page.get_by_role("heading", name="1 surface selected").wait_for()
+    page.wait_for_url(re.compile("at=.*selected=|selected=.*at="))
+    page.keyboard.press("Enter")
+    page.locator("dialog .facts").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Search by them").click()
+    page.locator(".hit").first.wait_for()
+
+
+def test_duplicates_side_by_side(visit: Open, picture: Any) -> None:
+    page = visit("/?view=duplicates&library=hostile <i>")
+    page.locator(".group").wait_for(timeout=60_000)
+    assert page.locator(".member").count() == 2
+    page.get_by_role("button", name="Compare").click()
+    page.locator(".apart canvas").nth(2).wait_for()
+    assert "0.0 of 255" in page.locator(".apart").text_content()
+    picture(page, "duplicates")
+    kept, spare = page.get_by_role("checkbox").all()
+    assert kept.is_checked()
+    assert not spare.is_checked()
+    spare.check()
+    kept.uncheck()
+    spare.click()  # one of a group is always kept
+    assert spare.is_checked()
+    page.reload()
+    page.locator(".group").wait_for()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download the list").click()
+    text = Path(saved.value.path()).read_text()
+    assert text.count(",keep,") >= 1
+    assert text.count(",spare,") == 1
+
+
+def test_runs_grow_while_one_looks(visit: Open, site: Site, picture: Any) -> None:
+    page = visit("/?view=runs&library=surfaces")
+    page.get_by_text("2 epochs so far").wait_for()
+    page.locator(".epoch-row img").nth(8).wait_for()
+    page.get_by_label("By epoch").press("Home")
+    page.get_by_text("epoch 1", exact=True).wait_for()
+    page.get_by_role("img", name="Sample 1 after epoch 1").wait_for()
+    with (site.run / "metrics.jsonl").open("a") as stream:
+        stream.write(_line(3))
+    page.get_by_text("3 epochs, finished").wait_for()
+    chart = page.get_by_role("img", name=re.compile("^Loss"))
+    chart.focus()
+    chart.press("ArrowLeft")
+    assert "epoch 3: training 30,000" in page.locator(".told").first.text_content()
+    picture(page, "runs")
+
+
+def test_play_draws_and_tiles(visit: Open, picture: Any) -> None:
+    page = visit("/?view=play&library=surfaces")
+    page.locator(".samples img").nth(11).wait_for()
+    page.locator(".pair img").nth(1).wait_for()
+    slider = page.get_by_label("From the first to the second")
+    slider.wait_for()
+    page.get_by_role("button", name="2×2").click()
+    assert page.locator(".samples .tiles").first.locator("img").count() == 4
+    picture(page, "play")
+    middle = page.locator(".way .tiles img").nth(4)
+    before = middle.get_attribute("src")
+    slider.press("End")
+    assert middle.get_attribute("src") != before
+    assert slider.get_attribute("aria-valuetext") == "100 % of the way"
+    first = page.locator(".samples img").first.get_attribute("src")
+    page.get_by_role("button", name="Another 12").click()
+    page.wait_for_url(re.compile("seed=1"))
+    _wait(page, f"document.querySelector('.samples img')?.src.slice(-99) !== {first[-99:]!r}")
+    page.get_by_role("button", name="Choose a surface").click()
+    page.locator("dialog.picker .cell img").nth(2).click()
+    page.wait_for_url(re.compile("item="))
+    page.get_by_text("PSNR").wait_for()
+
+
+def test_names_are_data(visit: Open, site: Site) -> None:
+    library = "library=hostile <i>"
+    page = visit(f"/?{library}")
+    page.locator(f"{CELL} img").nth(5).wait_for()
+    names = page.locator(f"{CELL} .caption").all_text_contents()
+    assert set(HOSTILE) <= set(names)
+    for name in HOSTILE:
+        page.get_by_role("option", name=name).click()
+        page.locator("dialog.beside h2").get_by_text(name, exact=True).wait_for()
+        page.locator("dialog .facts").wait_for()
+        page.locator("dialog .tiles img").evaluate("image => image.decode()")
+        page.keyboard.press("Escape")
+        page.locator("dialog.beside").wait_for(state="detached")
+    for view in VIEWS[1:]:
+        page.goto(f"{site.url}/?view={view}&{library}&item=1")
+        page.locator("#view :not(.notice)").first.wait_for()
+        page.wait_for_timeout(300)
+        assert page.evaluate("window.bitten") is None
+        assert page.locator("#view b b, #view i img, #view script, [onerror]").count() == 0
+
+
+def test_a_box_by_touch_on_a_phone(visit: Open, picture: Any) -> None:
+    page = visit("/?view=search&library=surfaces&item=7", size=PHONE)
+    page.locator(".hit").first.wait_for()
+    area = page.locator(".drawing").bounding_box()
+    tools = page.context.new_cdp_session(page)
+
+    def touch(kind: str, share: float | None) -> None:
+        point = {} if share is None else {
+            "x": area["x"] + area["width"] * share, "y": area["y"] + area["height"] * share
+        }  # fmt: skip
+        points = [point] if point else []
+        tools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 0.2)
+    for share in (0.3, 0.5, 0.7):
+        touch("touchMove", share)
+    touch("touchEnd", None)
+    x, _, width, _ = _box(page)
+    assert abs(x - 32) <= 2
+    assert abs(width - 80) <= 3
+    _wait(page, "document.querySelector('.found .lead')?.textContent.includes('by the box')")
+    picture(page, "phone")
+
+
+UNNAMED = """() => [...document.querySelectorAll('button, a[href], input, select, [tabindex="0"]')]
+  .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.closest('[hidden]'))
+  .filter(one => !(one.getAttribute('aria-label') || one.textContent.trim() || one.title
+    || one.labels?.length || one.querySelector?.('svg, img[alt]')))
+  .map(one => one.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.parametrize("size", [PHONE, (3840, 2160)], ids=["phone", "4K"])
+def test_every_view_fits(visit: Open, size: tuple[int, int], picture: Any) -> None:
+    page = visit("/?view=search&library=surfaces", size=size, color_scheme="light")
+    for view in VIEWS:
+        page.locator("#views a", has_text=view.capitalize()).click()
+        page.locator(f"#view[data-view={view}] h1").wait_for(state="attached", timeout=60_000)
+        page.locator("#view progress").wait_for(state="detached")
+        _drawn(page)
+        wide = "Math.max(...['html', '#view'].map(s => { const e = document.querySelector(s);"
+        assert page.evaluate(f"{wide} return e.scrollWidth - e.clientWidth }}))") <= 0
+        assert page.evaluate(UNNAMED) == []
+        for link in page.locator("#views a").all():
+            area = link.bounding_box()
+            assert 0 <= area["x"] <= area["x"] + area["width"] <= size[0]
+            assert area["y"] + area["height"] <= size[1]
+        picture(page, f"{view}-{size[0]}")
+
+
+def test_dark_and_light(visit: Open) -> None:
+    page = visit()
+    page.locator(f"{CELL} img").first.wait_for()
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(ground)
+    assert dark != light
+    page.get_by_role("button", name=re.compile("^Colours: system")).click()
+    assert page.evaluate(ground) == dark
+    page.reload()
+    assert page.evaluate(ground) == dark
+
+
+def test_a_token_is_asked_for_once(visit: Open, small_library: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("a secret of the house")
+    with live_server.live([small_library], token_file=secret) as url:
+        page = visit("/?q=a", url=url, allowed="status of 401")
+        page.get_by_label("Token").fill("another one altogether")
+        page.keyboard.press("Enter")
+        page.get_by_text("That is not the token").wait_for()
+        page.get_by_label("Token").fill(secret.read_text())
+        page.keyboard.press("Enter")
+        page.locator(f"{CELL} img").first.wait_for()
+        page.reload()
+        page.locator(f"{CELL} img").first.wait_for()
+        assert "q=a" in page.url
+
+
+def test_a_server_that_is_gone_or_busy(visit: Open, site: Site) -> None:
+    page = visit(allowed="ERR_FAILED|status of 503")
+    page.locator(f"{CELL} img").first.wait_for()
+    page.route("**/api/v1/search", lambda route: route.abort())
+    page.goto(f"{site.url}/?view=search&library=surfaces&item=2")
+    page.get_by_text("Is vaeneer serve still running?").wait_for()
+    page.unroute("**/api/v1/search")
+    problem = {"title": "Busy", "status": 503, "detail": "The queue is full."}
+    headers = {"Retry-After": "2", "Content-Type": "application/problem+json"}
+    body = json.dumps(problem)
+    page.route(
+        "**/api/v1/search", lambda route: route.fulfill(status=503, headers=headers, body=body)
+    )
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_text("The queue is full. Try again in 2 s.").wait_for()
+    page.unroute("**/api/v1/search")
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".hit").first.wait_for()
+
+
+@pytest.mark.parametrize("state", ["loading", "failed", "empty", "none"])
+def test_a_library_that_cannot_be_shown(visit: Open, site: Site, state: str) -> None:
+    page = visit("/static/icon.svg")
+    asked: list[str] = []
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.url)
+        known = route.fetch().json()["libraries"][:1]
+        if state == "none":
+            known = []
+        elif state == "empty":
+            known[0] |= {"items": 0}
+        elif state == "failed" or len(asked) == 1:
+            known[0] |= {"state": state, "reason": "The index is torn."}
+        route.fulfill(json={"libraries": known})
+
+    page.route("**/api/v1/libraries", answer)
+    nothing = {"total": 0, "offset": 0, "limit": 200, "items": []}
+    if state == "empty":
+        page.route("**/api/v1/items?*", lambda route: route.fulfill(json=nothing))
+    page.goto(f"{site.url}/")
+    said = {
+        "failed": "The index is torn.", "empty": "The library is empty",
+        "none": "No library is open", "loading": "24 surfaces",
+    }  # fmt: skip
+    page.get_by_text(said[state]).first.wait_for()
+    assert len(asked) == (2 if state == "loading" else 1)
