@@ -62,7 +62,7 @@ export async function job(path, query, { signal, progress }) {
     const answer = await ask(url(path, query), { signal });
     if (answer.status !== 202) return answer.json();
     const said = await answer.json();
-    progress(said.progress ?? null);
+    progress(said.progress ?? null, said.stage ?? "");
     await pause((Number(answer.headers.get("Retry-After")) || 1) * 1000, signal);
   }
 }

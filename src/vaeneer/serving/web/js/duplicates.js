@@ -110,7 +110,7 @@ function member(item, group, kept, marks, place) {
     show();
   });
   const picture = make("span", { class: "square" }, placed(thumbnail(item.id), "", item === kept || !item.box ? item : { ...item, box: null }));
-  const facts = [pixels(item.width_px, item.height_px), bytes(item.size_bytes), item === kept ? "proposed to keep" : item.change || words(item.relation ?? "")];
+  const facts = [pixels(item.width_px, item.height_px), bytes(item.size_bytes), item === kept ? "proposed to keep" : item.change || KINDS[item.relation]];
   line.append(
     button(picture, () => goOver("item", item.id), { class: "open", "aria-label": `Open ${fileOf(item.path)}` }),
     make("b", { title: item.path }, fileOf(item.path)), make("span", { class: "dim" }, facts.filter(Boolean).join(" · ")),

@@ -39,12 +39,12 @@ function nothing(report, least) {
 function card(hit, rank, state) {
   const picture = make("span", { class: "square" }, placed(hit.thumbnail, "", hit));
   const where = hit.placed === "pixels" ? make("span", { class: "chip", title: "The very pixels of the box are here" }, "same pixels") : null;
-  const open = button(picture, () => goOver("hit", hit.id), { class: "open", "aria-label": `${rank}. ${title(hit)}${hit.probability == null ? "" : `, ${percent(hit.probability)}`}${hit.box ? ", place drawn" : ""}; open` });
+  const open = button(make("span", {}, picture, where), () => goOver("hit", hit.id), { class: "open", "aria-label": `${rank}. ${title(hit)}${hit.probability == null ? "" : `, ${percent(hit.probability)}`}${hit.box ? ", place drawn" : ""}; open` });
   const more = (label, words, act) => button(label, act, { class: "quiet small", title: words, "aria-label": `${words}: ${title(hit)}` });
   const add = (name) => go(changed({ [name]: [...state.all(name), String(hit.id)], box: null, hit: null }));
   return make("li", { class: "hit", "data-id": hit.id }, open,
     make("div", { class: "line" }, make("span", { class: "name", title: hit.path }, title(hit)), chance(hit)),
-    make("div", { class: "line" }, make("span", { class: "dim", title: `cosine ${hit.score}` }, [hit.category, hit.probability == null ? null : hit.score.toFixed(3)].filter(Boolean).join(" · ")), where,
+    make("div", { class: "line" }, make("span", { class: "dim", title: `cosine ${hit.score}` }, [hit.probability == null ? null : hit.score.toFixed(3), hit.category].filter(Boolean).join(" · ")),
       make("span", { class: "acts" },
         more("+", "More like this", () => add("item")),
         more("−", "Less like this", () => add("without")),

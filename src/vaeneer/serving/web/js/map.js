@@ -14,6 +14,8 @@ import { HoverCard, selectionPanel } from "./map_selection.js";
 import { empty, say, shown, toast } from "./notices.js";
 import { count, many } from "./words.js";
 
+const NAMED = 3;  // members that a group needs for its name to be written
+
 export function show(place, state, library) {
   const stop = new AbortController();
   let chart = null;
@@ -135,7 +137,7 @@ class Chart {
     const size = Math.max(2.5, Math.min(9, this.camera.scale * this.places.spacing * 0.7));
     this.points.draw(this.camera, size);
     const paint = (n) => `rgb(${this.groups[this.#group[n]].colour.join(" ")})`;
-    const names = this.#only >= 0 ? [this.groups[this.#only]] : this.groups.filter((group) => !group.apart);
+    const names = this.#only >= 0 ? [this.groups[this.#only]] : this.groups.filter((group) => !group.apart && group.size >= NAMED);
     drawOver(this.canvas.getContext("2d"), this.camera, {
       places: this.places, ids: this.map.ids, shown: this.#shown, paint, selected: this.selected, over: this.over, centre: this.centre,
       pictures: this.pictures, outline: this.outline, names: names.slice(0, 60).map(({ name, x, y, size: members }) => ({ word: name, x, y, size: members })),

@@ -59,7 +59,7 @@ export function drawOver(brush, camera, scene) {
 }
 
 /** How large thumbnails are at this zoom, px. */
-const sideAt = (camera, places) => Math.min(MOST, camera.scale * places.spacing * 1.7);
+const sideAt = (camera, places) => Math.min(MOST, camera.scale * places.spacing * 1.25);
 
 function thumbs(brush, camera, { places, ids, paint, shown, pictures }) {
   const side = sideAt(camera, places), put = new Map();

@@ -17,8 +17,10 @@ export function toast(words) {
 
 export function loading(words) {
   const bar = make("progress", { "aria-label": words });
-  const made = make("div", { class: "notice", role: "status" }, make("p", {}, words), bar);
-  made.progress = (share) => {
+  const stage = make("p", { "aria-live": "off" });
+  const made = make("div", { class: "notice", role: "status" }, make("p", {}, words), bar, stage);
+  made.progress = (share, what = "") => {
+    stage.textContent = what;
     if (share === null) bar.removeAttribute("value");
     else bar.value = share;
   };

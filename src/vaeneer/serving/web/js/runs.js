@@ -33,9 +33,9 @@ export function show(place, state, library) {
       if (!runs.length) return empty("No run is served", "Train with `vaeneer train DATA`, then start `vaeneer serve LIBRARY runs/001`, or give the folder of all runs.");
       const newest = [...runs].sort((a, b) => (b.updated ?? 0) - (a.updated ?? 0))[0];
       const chosen = runs.find((run) => run.name === now.run) ?? newest;
-      const page = make("div", { class: "page runs" }, make("header", {}, make("h1", {}, "Runs")), table(runs, chosen));
-      page.append(await one(chosen.name, library, mine.signal));
-      return page;
+      const list = make("div", {}, table(runs, chosen));
+      const told = (news) => list.replaceChildren(table(runs, Object.assign(chosen, news)));
+      return make("div", { class: "page runs" }, make("header", {}, make("h1", {}, "Runs")), list, await one(chosen.name, library, told, mine.signal));
     });
   }
 
@@ -56,7 +56,7 @@ function table(runs, chosen) {
     make("table", {}, make("thead", {}, make("tr", {}, head.map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, rows)));
 }
 
-async function one(name, library, signal) {
+async function one(name, library, told, signal) {
   const path = `runs/${encodeURIComponent(name)}`;
   const [run, first] = await Promise.all([get(path, {}, signal), get(`${path}/metrics`, {}, signal)]);
   const lines = [...first.lines], charts = CURVES.map(([title, unit]) => new Chart(title, unit));
@@ -72,7 +72,7 @@ async function one(name, library, signal) {
   const live = !first.finished;
   const result = make("article", { class: "run" }, make("header", { class: "row" }, make("h2", {}, name), status),
     make("div", { class: "charts" }, charts.map((chart) => chart.element)), byEpoch(run, library, signal), similarity(run, path), pictures, settings(run));
-  if (live) watch(path, lines, run, draw, signal);
+  if (live) watch(path, lines, run, (finished) => { draw(finished); told(run); }, signal);
   return result;
 }
 
