@@ -1,17 +1,20 @@
-"""One thread that runs every network: crops of requests that wait together are embedded together.
+"""The threads that run networks: crops of requests that wait together are embedded together.
 
-Requests come in threads of their own (workroom.py), which decode and then wait here. While a batch
-is under way the next ones gather, so that the network is never idle and never run twice at once.
+Requests come in threads of their own (workroom.py), which decode and then wait here; while batches
+are under way the next ones gather. A GPU has one thread. A CPU has one for each core: a batch that
+is alone takes all cores, and batches beside each other take one each, since teams of threads that
+share cores spend their time waiting for each other (benchmarks/serving.py).
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +25,7 @@ from torch import Tensor
 
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.readout import Vectors
+from vaeneer.runtime import choose_device
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.problems import busy
 from vaeneer.serving_config import ServeSettings
@@ -53,30 +57,77 @@ class _Work:
     answer: Future[Any]
 
 
+class _Line:
+    """What waits, in order; of several threads each takes what it can use at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._jobs: deque[_Crops | _Work | None] = deque()
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def put(self, job: _Crops | _Work | None) -> bool:
+        """Whether there was room; None, which ends a thread, always has."""
+        with self._changed:
+            if job is not None and len(self._jobs) >= self._most:
+                return False
+            self._jobs.append(job)
+            self._changed.notify_all()
+            return True
+
+    def take(self) -> _Crops | _Work | None:
+        """The first; waits for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs)
+            return self._jobs.popleft()
+
+    def take_fitting(self, first: _Crops, room: int, until: float) -> _Crops | None:
+        """The next, where it goes with `first` and has up to `room` crops; waits for one."""
+        with self._changed:
+            while not self._jobs:
+                if not self._changed.wait(max(0.0, until - time.monotonic())):
+                    return None
+            job = self._jobs[0]
+            if isinstance(job, _Crops) and job.goes_with(first) and len(job.images) <= room:
+                self._jobs.popleft()
+                return job
+            return None
+
+
 class Network:
-    """The thread and its queue."""
+    """The threads and their queue."""
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         """Nothing runs before `start`."""
         self._settings = settings
         self._metrics = metrics
-        self._waiting: queue.Queue[_Crops | _Work | None] = queue.Queue(4 * settings.queue_length)
-        self._kept: _Crops | _Work | None = None  # taken from the queue, but not for this batch
-        self._thread = threading.Thread(target=self._run, name="network", daemon=True)
+        self._waiting = _Line(4 * settings.queue_length)
+        self._cores = torch.get_num_threads()
+        count = 1 if choose_device(settings.device).type == "cuda" else self._cores
+        self._threads = [
+            threading.Thread(target=self._run, name=f"network {number}", daemon=True)
+            for number in range(count)
+        ]
+        self._lock = threading.Lock()
+        self._busy = 0
 
     def start(self) -> None:
         """Begin to work."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End after what is waiting."""
-        if self._thread.is_alive():
-            self._waiting.put(None)
+        for thread in self._threads:
+            if thread.is_alive():
+                self._waiting.put(None)
 
     @property
     def depth(self) -> int:
         """How much is waiting."""
-        return self._waiting.qsize()
+        return len(self._waiting)
 
     def embed(self, embedder: GatheringEmbedder, images: Tensor) -> Vectors:
         """Vectors (n, D) of crops (n, 3, H, W); blocks until the batch with them is done."""
@@ -91,11 +142,9 @@ class Network:
         return self._result(answer)
 
     def _put(self, job: _Crops | _Work) -> None:
-        try:
-            self._waiting.put_nowait(job)
-        except queue.Full:
+        if not self._waiting.put(job):
             self._metrics.rejected("network_queue_full")
-            raise busy("The network has too much to do; ask again in a second.") from None
+            raise busy("The network has too much to do; ask again in a second.")
 
     def _result(self, answer: Future[T]) -> T:
         try:
@@ -105,37 +154,40 @@ class Network:
             raise busy("The network was too busy to answer in time; ask again.", 5) from None
 
     def _run(self) -> None:
-        while True:
-            job = self._kept or self._waiting.get()
-            self._kept = None
-            if job is None:
-                return
+        torch.get_num_threads()  # settles it, whatever other threads are told
+        while (job := self._waiting.take()) is not None:
             if isinstance(job, _Work):
-                _answer(job.answer, job.do)
+                with self._cores_for_it():
+                    _answer(job.answer, job.do)
             else:
-                self._embed(self._gathered(job))
+                batch = self._gathered(job)
+                with self._cores_for_it():
+                    self._embed(batch)
+
+    @contextmanager
+    def _cores_for_it(self) -> Iterator[None]:
+        """All cores where nothing else is under way or waiting, else one."""
+        with self._lock:
+            self._busy += 1
+            alone = self._busy == 1 and not len(self._waiting)
+        if len(self._threads) > 1:
+            torch.set_num_threads(self._cores if alone else 1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
 
     def _gathered(self, first: _Crops) -> list[_Crops]:
         """`first` and what comes within a few milliseconds, up to a batch."""
-        batch, count = [first], len(first.images)
+        batch, room = [first], self._settings.batch_crops - len(first.images)
         until = time.monotonic() + self._settings.batch_wait_ms / 1000
-        while count < self._settings.batch_crops:
-            try:
-                job = self._waiting.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                break
+        while room > 0:
+            job = self._waiting.take_fitting(first, room, until)
             if job is None:
-                self._waiting.put(None)
-                break
-            fits = isinstance(job, _Crops) and job.goes_with(first)
-            if not isinstance(job, _Crops) or not fits:
-                self._kept = job
-                break
-            count += len(job.images)
-            if count > self._settings.batch_crops:
-                self._kept = job
                 break
             batch.append(job)
+            room -= len(job.images)
         return batch
 
     def _embed(self, batch: list[_Crops]) -> None:

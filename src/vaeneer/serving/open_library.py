@@ -39,7 +39,8 @@ class Networks:
                 loaded = Embedder.load(
                     folder / MODEL, device=settings.device, precision=settings.precision
                 )
-                self._known[key] = GatheringEmbedder(loaded, self._network, settings.batch_crops)
+                size = max(settings.batch_crops, loaded.batch_size)
+                self._known[key] = GatheringEmbedder(loaded, self._network, size)
             return self._known[key]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def serve(
     LibraryError, or SettingsError for a folder that is neither, a port that is taken, or a host
     that others can reach without a token.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads would starve decoding
     from vaeneer.serving.app import create_app
     from vaeneer.serving.served import served
 
@@ -111,10 +113,13 @@ def url_of(settings: ServeSettings, bound: socket.socket) -> str:
 
 def uvicorn_server(app: ASGIApp, settings: ServeSettings) -> uvicorn.Server:
     """The HTTP server: HTTP/1.1 alone, nothing logged but mistakes, slow clients cut off."""
+    import logging
+
     import uvicorn
 
     from vaeneer.serving.connections import PunctualProtocol
 
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it logs each broken form
     config = uvicorn.Config(
         app,
         http=PunctualProtocol,

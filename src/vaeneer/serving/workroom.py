@@ -24,7 +24,7 @@ class Workroom:
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="work")
+        self._pool = ThreadPoolExecutor(_THREADS, "work", initializer=_alone)
         self._lock = threading.Lock()
         self._inside = 0
 
@@ -59,6 +59,19 @@ class Workroom:
     def _left(self, _: Future[Any]) -> None:
         with self._lock:
             self._inside -= 1
+
+
+def _alone() -> None:
+    """Let a thread of the room compute on one core: a team of threads for each would only wait."""
+    import faiss
+    import torch
+
+    usual = torch.get_num_threads()  # settles this thread before it is told otherwise
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    other = threading.Thread(target=torch.set_num_threads, args=(usual,))
+    other.start()  # PyTorch keeps the last number for threads to come: the usual one again
+    other.join()
 
 
 class PixelBudget:

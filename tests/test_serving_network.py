@@ -1,0 +1,163 @@
+"""The network's threads: what waits together is embedded together, and everyone gets their own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from starlette.exceptions import HTTPException
+from torch import Tensor
+
+import vaeneer
+from vaeneer.model.readout import Vectors
+from vaeneer.serving.jobs import Jobs
+from vaeneer.serving.metrics import Metrics
+from vaeneer.serving.network import GatheringEmbedder, Network
+from vaeneer.serving.workroom import PixelBudget
+from vaeneer.serving_config import ServeSettings
+
+SETTINGS = ServeSettings(device="cpu", batch_crops=8, batch_wait_ms=50, timeout_seconds=10)
+
+
+class Noting(GatheringEmbedder):
+    """Writes down the batches that it is given."""
+
+    def embed_now(self, images: Tensor) -> Vectors:
+        """As it is, and noted."""
+        self.seen = [*getattr(self, "seen", []), len(images)]
+        if int(images.sum()) == 0:
+            raise ValueError("a crop that is all black")
+        return super().embed_now(images)
+
+
+@pytest.fixture(scope="module")
+def plain() -> vaeneer.Embedder:
+    return vaeneer.Embedder.load("surface-base", device="cpu", precision="float32")
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    made = Network(SETTINGS, Metrics())
+    made.start()
+    yield made
+    made.stop()
+
+
+def crops(count: int, seed: int) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(1, 255, (count, 3, 254, 254), generator=random, dtype=torch.uint8)
+
+
+def held(network: Network, work: threading.Event) -> list[threading.Thread]:
+    """Keep every thread of the network busy until an event."""
+    threads = [
+        threading.Thread(target=lambda: network.do(lambda: work.wait(10))) for _ in network._threads
+    ]
+    for thread in threads:
+        thread.start()
+    while network._busy < len(threads):
+        time.sleep(0.01)
+    return threads
+
+
+def test_what_waits_together_goes_together(plain: vaeneer.Embedder, network: Network) -> None:
+    embedder, free = Noting(plain, network, 8), threading.Event()
+    asked = [crops(count, count) for count in (2, 3, 1, 4, 2)]
+    holders = held(network, free)
+    with ThreadPoolExecutor(5) as pool:
+        answers = []
+        for number, images in enumerate(asked):  # in this order
+            answers.append(pool.submit(embedder.embed, images))
+            while network.depth <= number:
+                time.sleep(0.01)
+        free.set()
+        for images, answer in zip(asked, answers, strict=True):
+            assert np.abs(answer.result(20) - plain.embed(images)).max() < 1e-4
+    assert sorted(embedder.seen) == [6, 6]  # 2 + 3 + 1, and 4 + 2: up to 8 each, in order
+    for holder in holders:
+        holder.join(5)
+
+
+def test_a_mistake_ends_no_thread(plain: vaeneer.Embedder, network: Network) -> None:
+    embedder = Noting(plain, network, 8)
+    for _ in range(2 * len(network._threads)):
+        with pytest.raises(ValueError, match="black"):
+            embedder.embed(0 * crops(1, 1))
+        with pytest.raises(ZeroDivisionError):
+            network.do(lambda: 1 // 0)
+    assert np.array_equal(embedder.embed(crops(2, 3)), plain.embed(crops(2, 3)))
+
+
+def test_too_much_in_front_of_the_network_is_refused(plain: vaeneer.Embedder) -> None:
+    metrics = Metrics()
+    network = Network(ServeSettings(device="cpu", queue_length=1, timeout_seconds=5), metrics)
+    network.start()
+    free = threading.Event()
+    holders = held(network, free)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(network.do, lambda: 1) for _ in range(4)]
+        while network.depth < 4:
+            time.sleep(0.01)
+        with pytest.raises(HTTPException) as refused:
+            network.do(lambda: 1)
+        assert refused.value.status_code == 503
+        assert refused.value.headers == {"Retry-After": "1"}
+        free.set()
+        assert [one.result(5) for one in waiting] == [1] * 4
+    assert 'vaeneer_rejected_total{reason="network_queue_full"} 1' in metrics.text()
+    for holder in holders:
+        holder.join(5)
+    network.stop()
+
+
+def test_large_pictures_wait_for_each_other() -> None:
+    budget, most, inside = PixelBudget(10), [0], [0]
+    lock = threading.Lock()
+
+    def decode(megapixels: float) -> None:
+        with budget.taking(megapixels, 10):
+            with lock:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+            time.sleep(0.02)
+            with lock:
+                inside[0] -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decode, [6.0] * 6))
+        assert most[0] == 1
+        list(pool.map(decode, [5.0] * 6))
+        assert most[0] == 2
+    with budget.taking(99, 1), pytest.raises(HTTPException), budget.taking(1, 0.05):
+        pass
+    with budget.taking(10, 0.05):
+        pass
+
+
+def test_a_job_is_done_once_and_a_failed_one_again() -> None:
+    jobs: Jobs[int] = Jobs()
+    calls: list[int] = []
+
+    def work(_: object) -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("the first time")
+        return 7
+
+    def settled() -> str:
+        for _ in range(200):
+            job = jobs.ask("a", work)
+            if job.state != "computing":
+                return f"{job.state} {job.reason}{job.value}"
+            time.sleep(0.01)
+        raise AssertionError("never done")
+
+    assert settled() == "failed ValueError: the first timeNone"
+    assert settled() == "ready 7"
+    assert settled() == "ready 7"
+    assert len(calls) == 2
