@@ -132,7 +132,7 @@ async function compare(opener, place, kept, item) {
     const figure = (canvas, text) => make("figure", {}, canvas, make("figcaption", {}, text));
     place.replaceChildren(
       figure(found.keep, item.box ? `The place in ${fileOf(kept.path)}` : fileOf(kept.path)), figure(found.other, `${fileOf(item.path)}, placed like it`),
-      figure(found.apart, `What differs, ${found.stronger}× stronger: ${found.mean.toFixed(1)} of 255 on average`),
+      figure(found.apart, `They differ by ${found.mean.toFixed(1)} of 255, by ${found.left.toFixed(1)} with brightness and colours matched: that, ${found.stronger}× stronger`),
       button(icon("close"), () => { place.hidden = true; opener.setAttribute("aria-expanded", "false"); opener.focus(); }, { class: "quiet shut", "aria-label": "Close the comparison" }));
     say(`They differ by ${found.mean.toFixed(1)} of 255 on average.`);
   } catch {

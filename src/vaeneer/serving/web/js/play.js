@@ -101,7 +101,7 @@ function between(signal) {
     const middle = way.images.length >> 1;
     const slider = make("input", { type: "range", min: 0, max: way.images.length - 1, step: 1, value: middle, "aria-label": "From the first to the second" });
     const shown = new Tiles(way.images[middle], "Between the two");
-    const says = make("figcaption", { role: "status" });
+    const says = make("p", { class: "lead", role: "status" });
     const tell = () => {
       shown.picture(way.images[slider.value]);
       says.textContent = `${Math.round(way.t[slider.value] * 100)} % of the way`;
@@ -110,6 +110,6 @@ function between(signal) {
     slider.addEventListener("input", tell);
     tell();
     const end = (item) => make("figure", {}, tiles(new Tiles(picture(item.id, 512), nameOf(item), { size: [1, 1] })), make("figcaption", {}, nameOf(item)));
-    return make("div", { class: "way" }, end(one), make("figure", {}, tiles(shown), slider, says), end(two));
+    return make("div", { class: "way" }, end(one), make("figure", {}, tiles(shown), slider, make("figcaption", {}, says)), end(two));
   });
 }

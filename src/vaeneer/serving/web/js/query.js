@@ -74,7 +74,7 @@ function drop(state, which) {
 
 function tray(title, list, remove, advice) {
   if (!list.length) return null;
-  return make("div", { class: "tray" }, make("h3", {}, title), advice ? make("p", { class: "lead" }, advice) : null,
+  return make("div", { class: "tray" }, make("h2", {}, title), advice ? make("p", { class: "lead" }, advice) : null,
     make("ul", {}, list.map((one) => make("li", { title: one.name }, thumb(one.small, one.name),
       button(icon("close"), () => remove(one), { class: "remove", "aria-label": `Remove ${one.name}` })))));
 }
