@@ -15,6 +15,7 @@ from torch import Tensor
 
 import vaeneer
 from vaeneer.model.readout import Vectors
+from vaeneer.progress import Progress
 from vaeneer.serving.jobs import Jobs
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.network import GatheringEmbedder, Network
@@ -161,3 +162,22 @@ def test_a_job_is_done_once_and_a_failed_one_again() -> None:
     assert settled() == "ready 7"
     assert settled() == "ready 7"
     assert len(calls) == 2
+
+
+def test_jobs_end_with_the_server() -> None:
+    jobs: Jobs[int] = Jobs()
+    begun = threading.Event()
+
+    def endless(progress: Progress) -> int:
+        with progress.bar("for ever", total=10**9, unit="steps") as bar:
+            while True:
+                bar.advance()
+                begun.set()
+                time.sleep(0.01)
+
+    running = jobs.ask("endless", endless)
+    waiting = jobs.ask("next", endless)
+    assert begun.wait(5)
+    jobs.stop()
+    assert running.state == waiting.state == "failed"
+    assert not [thread for thread in threading.enumerate() if thread.name == "job"]

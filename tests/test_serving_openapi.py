@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +42,8 @@ def _png() -> bytes:
 
 
 ITEMS = 24
+DOCS = (Path(__file__).parents[1] / "docs" / "http-api.md").read_text(encoding="utf-8")
+NAMES = {"item": "ID", "name": "NAME", "file": "FILE"}
 KNOWN = {"name": "first", "file": "samples.png"}
 PICTURE = _png()
 CHECKS = [
@@ -140,5 +149,65 @@ def test_the_description_has_every_route_and_examples(url: str) -> None:
             assert operation["description"], path
             problems = operation["responses"]["422"]["content"]
             assert list(problems) == ["application/problem+json"]
+    text = json.dumps(schema)
+    assert text.count('"examples"') >= 5
     assert httpx.get(f"{url}/docs").status_code == 404
     assert httpx.get(f"{url}/redoc").status_code == 404
+
+
+def test_the_documentation_names_every_address(url: str) -> None:
+    known = httpx.get(f"{url}/api/v1/openapi.json").json()["paths"]
+    for path in known:
+        short = path.removeprefix("/api/v1") or "/"
+        told = re.sub(r"\{(\w+)\}", lambda name: NAMES[name[1]], short)
+        assert f"`{told}`" in DOCS or f" {told}`" in DOCS, told
+
+
+def test_the_examples_of_the_documentation_work(url: str, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(PICTURE)
+    blocks = re.findall(r"```(bash|python)\n(.*?)```", DOCS, re.DOTALL)
+    here = "http://127.0.0.1:8765"
+    shell = next(text for kind, text in blocks if kind == "bash" and "photo.jpg" in text)
+    script = next(text for kind, text in blocks if kind == "python" and "photo.jpg" in text)
+    ids = {"item=12&item=40&without=7&category=wood": "item=1&item=2&without=3", "/12/": "/1/"}
+    ids["100,80,300,300"] = "10,8,200,200"
+    for old, new in {here: url, "$API": f"{url}/api/v1", **ids}.items():
+        assert old in DOCS
+        shell, script = shell.replace(old, new), script.replace(old, new)
+    assert len(shell.splitlines()) > 5
+    for line in shell.splitlines()[1:]:
+        command = [*shlex.split(line), "--fail-with-body", "--silent"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        assert done.stdout.startswith("{") or "-o" in command
+    assert (tmp_path / "thumbnail.webp").stat().st_size > 100
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 5
+
+
+def test_the_command_serves_until_it_is_stopped(small_library: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_library, tmp_path / "small")
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef0123456789abcdef")
+    code = (
+        "import sys\nfrom vaeneer.cli.app import run\n"
+        "sys.exit(run(['serve', sys.argv[1], '--port', '0', '--token-file', sys.argv[2]]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "small"), str(token)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline().decode()
+        found = re.search(r"http://127\.0\.0\.1:\d+", said)
+        assert found, said
+        for _ in range(100):
+            try:
+                assert httpx.get(f"{found[0]}/healthz").json() == {"state": "alive"}
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        assert httpx.get(f"{found[0]}/api/v1").status_code == 401
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, 130)

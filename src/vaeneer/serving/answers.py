@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Problem(BaseModel):
     """An error, as RFC 9457 has it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Not Found",
+                    "status": 404,
+                    "detail": "The library oak has no item 7.",
+                    "instance": "/api/v1/items/7",
+                }
+            ]
+        }
+    )
 
     type: str
     title: str
@@ -103,6 +117,27 @@ class ItemDetails(ItemAnswer):
 
 class HitAnswer(BaseModel):
     """One item that a search found."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 12,
+                    "path": "/scans/wood/oak_floor.jpg",
+                    "asset": "wood/oak_floor",
+                    "score": 0.913,
+                    "probability": 0.98,
+                    "box": [128, 0, 256, 256],
+                    "placed": "part",
+                    "name": "Oak floor",
+                    "category": "wood",
+                    "width_px": 1024,
+                    "height_px": 1024,
+                    "thumbnail": "/api/v1/items/12/thumbnail?library=oak&v=8a34e997",
+                }
+            ]
+        }
+    )
 
     id: int
     path: str
@@ -239,7 +274,9 @@ class LoginRequest(BaseModel):
 class SampleRequest(BaseModel):
     """Pictures to draw from the prior."""
 
-    model_config = {"extra": "forbid"}
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"count": 4, "model": "surface-base"}]}
+    )
 
     count: int = Field(16, ge=1, le=64)
     seed: int = Field(0, ge=0, le=2**63 - 1)

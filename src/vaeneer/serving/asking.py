@@ -46,7 +46,12 @@ class SearchFields(BaseModel):
         examples=["0,0,128,128"],
     )
     k: int = Field(10, ge=1, le=200, description="Hits at most.")
-    where: str | None = Field(None, max_length=4000)
+    where: str | None = Field(
+        None,
+        max_length=4000,
+        description="A condition on the items, as --where of the command line.",
+        examples=["width >= 1024"],
+    )
     category: str | None = Field(None, max_length=255)
     tag: str | None = Field(None, max_length=255)
     min_probability: float = Field(0.0, ge=0, le=1)

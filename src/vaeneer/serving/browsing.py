@@ -52,7 +52,9 @@ def items(
     library: TheLibrary,
     q: Annotated[
         str | None,
-        Query(max_length=200, description="Words in path, name, category or tags."),
+        Query(
+            max_length=200, description="Words in path, name, category or tags.", examples=["wood"]
+        ),
     ] = None,
     category: Text = None,
     tag: Text = None,

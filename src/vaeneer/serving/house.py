@@ -48,6 +48,7 @@ class House:
     def stop(self) -> None:
         """End the threads and close the catalogs."""
         self.workroom.close()
+        self.jobs.stop()
         self.network.stop()
         for library in self.libraries.values():
             library.close()

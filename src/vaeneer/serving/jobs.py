@@ -15,6 +15,11 @@ from vaeneer.progress import Bar, Progress
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _MOST_KEPT = 16
+_END_SECONDS = 10.0
+
+
+class _Stopped(Exception):
+    """The server ends; raised inside a job, at its next step."""
 
 
 class JobProgress:
@@ -24,13 +29,20 @@ class JobProgress:
         self.stage = "waiting"
         self.fraction = 0.0
         """Of the stage, 0 to 1."""
+        self.stopped = False
 
     def bar(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Bar]:
         """The next stage."""
+        self.go_on()
         return self._bar(title, max(1, total))
 
     def say(self, line: str) -> None:
         """Lines are for people at a terminal."""
+
+    def go_on(self) -> None:
+        """Raise where the work is wanted no more."""
+        if self.stopped:
+            raise _Stopped
 
     @contextmanager
     def _bar(self, title: str, total: int) -> Iterator[Bar]:
@@ -44,6 +56,7 @@ class _JobBar:
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self._done += count
+        self._progress.go_on()
         self._progress.fraction = min(1.0, self._done / self._total)
 
 
@@ -64,6 +77,7 @@ class Jobs(Generic[T]):
         self._jobs: dict[Hashable, Job[T]] = {}
         self._lock = threading.Lock()
         self._turn = threading.Lock()
+        self._threads: list[threading.Thread] = []
 
     def ask(self, key: Hashable, work: Callable[[Progress], T]) -> Job[T]:
         """The job of a key; started by whoever asks first, again when it had failed."""
@@ -75,14 +89,27 @@ class Jobs(Generic[T]):
             self._jobs[key] = job
             if len(self._jobs) > _MOST_KEPT:
                 self._jobs.pop(next(iter(self._jobs)))
-            threading.Thread(target=self._run, args=(job, work), name="job", daemon=True).start()
+            thread = threading.Thread(target=self._run, args=(job, work), name="job", daemon=True)
+            self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+            thread.start()
             return known or job  # of a failed one: its reason, once
+
+    def stop(self) -> None:
+        """End what is under way at its next step: a thread that is cut off in C++ aborts Python."""
+        with self._lock:
+            for job in self._jobs.values():
+                job.progress.stopped = True
+        for thread in self._threads:
+            thread.join(_END_SECONDS)
 
     def _run(self, job: Job[T], work: Callable[[Progress], T]) -> None:
         with self._turn:
             try:
+                job.progress.go_on()
                 job.value = work(job.progress)
                 job.state = "ready"
+            except _Stopped:
+                job.reason, job.state = "The server has ended.", "failed"
             except VaeneerError as error:
                 job.reason, job.state = str(error), "failed"
             except Exception as error:  # told to whoever asks

@@ -120,9 +120,11 @@ class Network:
 
     def stop(self) -> None:
         """End after what is waiting."""
-        for thread in self._threads:
-            if thread.is_alive():
-                self._waiting.put(None)
+        alive = [thread for thread in self._threads if thread.is_alive()]
+        for _ in alive:
+            self._waiting.put(None)
+        for thread in alive:
+            thread.join(self._settings.timeout_seconds)
 
     @property
     def depth(self) -> int:

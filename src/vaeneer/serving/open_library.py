@@ -18,6 +18,7 @@ from vaeneer.serving.problems import Problem, busy
 from vaeneer.serving_config import ServeSettings
 
 State = Literal["loading", "ready", "failed"]
+_LOAD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -59,6 +60,7 @@ class OpenLibrary:
         self._library: Library | None = None
         self._generation = -1
         self._loading = threading.Lock()
+        self._loader: threading.Thread | None = None
 
     def load(self) -> None:
         """Load the network and the vectors, and swap them in when they are there."""
@@ -82,7 +84,8 @@ class OpenLibrary:
 
     def load_behind(self) -> None:
         """As `load`, in a thread of its own."""
-        threading.Thread(target=self.load, name=f"load {self.name}", daemon=True).start()
+        self._loader = threading.Thread(target=self.load, name=f"load {self.name}", daemon=True)
+        self._loader.start()
 
     def ready(self) -> Library:
         """The library for searching; new vectors are fetched behind the scenes.
@@ -119,5 +122,7 @@ class OpenLibrary:
         return self.catalog.root / item.path
 
     def close(self) -> None:
-        """Let go of the catalog's file."""
+        """Let go of the catalog's file, after what is being loaded."""
+        if self._loader is not None:
+            self._loader.join(_LOAD_SECONDS)
         self.catalog.close()
