@@ -42,11 +42,14 @@ function section(title, names, controls, work) {
       const next = JSON.stringify(names.map((name) => now[name]));
       if (next === key) return;
       key = next;
-      shown(place, "Drawing …", () => work(now, (tiles) => {
-        tiles.element.tiles = tiles;
-        part.made(tiles);
-        return tiles.element;
-      }));
+      shown(place, "Drawing …", async () => {
+        const made = await work(now, (tiles) => {
+          tiles.element.tiles = tiles;
+          part.made(tiles);
+          return tiles.element;
+        });
+        return key === next ? made : null;  // another was asked for meanwhile
+      });
     },
   };
   return part;
