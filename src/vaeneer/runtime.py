@@ -84,6 +84,12 @@ def _keep_freed_memory() -> None:
         process.mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
+def give_back_freed_memory() -> None:
+    """Let glibc give back to the system what was freed; some 40 ms. Elsewhere nothing happens."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def describe_device(device: torch.device, precision: str = "float32") -> str:
     """One line for reports: what computes, with how many threads, in what, under which PyTorch."""
     if device.type == "cuda":

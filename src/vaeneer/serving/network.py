@@ -25,12 +25,13 @@ from torch import Tensor
 
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.readout import Vectors
-from vaeneer.runtime import choose_device
+from vaeneer.runtime import choose_device, give_back_freed_memory
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.problems import busy
 from vaeneer.serving_config import ServeSettings
 
 T = TypeVar("T")
+_TIDY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Network:
         ]
         self._lock = threading.Lock()
         self._busy = 0
+        self._tidied = time.monotonic()
 
     def start(self) -> None:
         """Begin to work."""
@@ -165,6 +167,15 @@ class Network:
                 batch = self._gathered(job)
                 with self._cores_for_it():
                     self._embed(batch)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Now and then, let go of what batches have freed, so that memory does not grow."""
+        with self._lock:
+            due = time.monotonic() > self._tidied + _TIDY_SECONDS
+            self._tidied = time.monotonic() if due else self._tidied
+        if due:
+            give_back_freed_memory()
 
     @contextmanager
     def _cores_for_it(self) -> Iterator[None]:
