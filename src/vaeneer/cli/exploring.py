@@ -19,7 +19,7 @@ def duplicates(
     *,
     settings: Annotated[DuplicatesSettings, Flat] = DuplicatesSettings(),
     html: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
-    csv: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    csv: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,
     json: Json = False,
 ) -> None:
     """Find what a library has twice, and propose which to keep. Nothing is deleted.
@@ -35,11 +35,16 @@ def duplicates(
     html
         Also write a page with the groups side by side: report.html.
     csv
-        Also write one line for each file of the groups.
+        Print one line for each file of the groups instead of a table.
     """
     report = vaeneer.duplicates(
-        library, settings=settings, out_html=html, out_csv=csv, progress=ConsoleProgress()
+        library, settings=settings, out_html=html, progress=ConsoleProgress()
     )
+    if csv and not json:
+        from vaeneer.library.duplicates import csv_text
+
+        print(csv_text(report.groups), end="")
+        return
     show(report.to_dict(), tables.copies, json)
 
 

@@ -7,6 +7,7 @@ change, so that pages of groups cost nothing.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import time
@@ -143,20 +144,27 @@ def duplicates(
 
 
 def write_csv(path: Path, groups: Sequence[DuplicateGroup]) -> None:
-    """Write one line for each file of each group; a box has x, y, width, height in pixels."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(_COLUMNS)
-        for group in groups:
-            for item in group.items:
-                writer.writerow(
-                    (
-                        *(group.id, group.kind, group.confidence, group.keep, item.path),
-                        *(item.relation or "keep", item.confidence, item.change),
-                        *(item.box or ("", "", "", "")),
-                        *(item.width_px, item.height_px, item.size_bytes),
-                    )
+    """Write `csv_text` to a file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(csv_text(groups), encoding="utf-8", newline="")
+
+
+def csv_text(groups: Sequence[DuplicateGroup]) -> str:
+    """One line for each file of each group; a box has x, y, width, height in pixels."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for group in groups:
+        for item in group.items:
+            writer.writerow(
+                (
+                    *(group.id, group.kind, group.confidence, group.keep, item.path),
+                    *(item.relation or "keep", item.confidence, item.change),
+                    *(item.box or ("", "", "", "")),
+                    *(item.width_px, item.height_px, item.size_bytes),
                 )
+            )
+    return stream.getvalue()
 
 
 def _least(settings: DuplicatesSettings) -> float:
