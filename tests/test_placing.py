@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from vaeneer.config import SearchSettings
+from vaeneer.library import searching
 from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.library import Library
 from vaeneer.library.placing import PROVEN, Placer
@@ -104,3 +105,22 @@ def test_exact_places_can_be_left_out(library: Library) -> None:
     assert {hit.placed for hit in hits} == {"part"}
     whole = search(library, library.path(item), settings=SearchSettings(k=2)).hits
     assert [(hit.box, hit.placed) for hit in whole] == [(None, None)] * 2
+
+
+def test_a_proven_hit_comes_before_likelier_ones(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = item_of(library, "brick")
+    before = library.search(library.path(item), box=BOX, k=6)
+    last = before[-1].id
+
+    class LastAlone(Placer):
+        def place(self, item: Item) -> PixelBox | None:
+            return (1, 2, 30, 40) if item.id == last else None
+
+    monkeypatch.setattr(searching, "Placer", LastAlone)
+    monkeypatch.setattr(searching, "_WORTH_PLACING", 0.0)
+    after = library.search(library.path(item), box=BOX, k=6)
+    assert [hit.id for hit in after] == [last, *(hit.id for hit in before[:-1])]
+    assert (after[0].box, after[0].placed) == ((1, 2, 30, 40), "pixels")
+    assert (after[0].probability or 0) >= PROVEN
