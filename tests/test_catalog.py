@@ -57,10 +57,6 @@ def test_vectors_have_length_one_and_belong_to_their_items(catalog: Catalog) -> 
     shuffled = parts.crops[::-7]
     assert catalog.vectors(shuffled).crops.tolist() == shuffled.tolist()
     assert catalog.crop_ids(whole=False).tolist() == parts.crops.tolist()
-    some = wholes.items[3:5]
-    assert set(catalog.crop_ids_of(some, whole=False)) == set(
-        parts.crops[np.isin(parts.items, some)]
-    )
 
 
 def test_the_crops_of_an_item_begin_with_the_whole(catalog: Catalog) -> None:

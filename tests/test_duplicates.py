@@ -294,6 +294,8 @@ def test_a_torn_sketch_is_made_again(tmp_path: Path) -> None:
     (tmp_path / SKETCHES).write_bytes(whole[: len(whole) * 5 // 6])
     sketches = Sketches(tmp_path)
     assert [sha256 in sketches for sha256 in asked] == [True, True, False]
+    torn = (tmp_path / SKETCHES).stat().st_size
+    assert torn == len(whole) * 5 // 6  # whoever reads leaves it: another may be writing there
     assert sketches.complete(asked, workers=1, progress=Silent()) == []
     assert (tmp_path / SKETCHES).read_bytes() == whole
     for picture, sha256 in zip(pictures, asked, strict=True):

@@ -216,14 +216,6 @@ class Catalog:
         """Ids of all whole images, or of all parts, ascending."""
         return _ids(self.execute(f"SELECT id FROM crops WHERE {_scale(whole)} ORDER BY id"))
 
-    def crop_ids_of(self, items: Sequence[int] | Ids, *, whole: bool) -> Ids:
-        """Ids of the crops of some items, ascending."""
-        found: list[Ids] = []
-        for part, marks in _asked([int(one) for one in items]):
-            sql = f"SELECT id FROM crops WHERE item IN ({marks}) AND {_scale(whole)}"
-            found.append(_ids(self.execute(sql, part)))
-        return np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
-
     def wholes(self) -> Vectors:
         """The vector of each item, by crop id."""
         return self._vectors(f"{_scale(True)} ORDER BY id", ())

@@ -21,6 +21,7 @@ from vaeneer.library.vector_index import VectorIndex
 if TYPE_CHECKING:  # PyTorch is imported only where a picture is asked by
     from vaeneer.library.queries import Source
     from vaeneer.library.searching import Hit
+    from vaeneer.library.sketches import Sketches
     from vaeneer.model.embedder import Embedder
 
 
@@ -77,6 +78,13 @@ class Library:
     def parts(self) -> VectorIndex:
         """The vectors of parts of images, ready for search; ids are those of crops."""
         return synced_one(self.catalog, self.folder, whole=False)
+
+    @cached_property
+    def sketches(self) -> Sketches:
+        """What `duplicates` kept of pictures to compare them; empty where it never ran."""
+        from vaeneer.library.sketches import Sketches
+
+        return Sketches(self.folder)
 
     def items(self) -> list[Item]:
         """All items by path."""

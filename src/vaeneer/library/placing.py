@@ -15,7 +15,7 @@ from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.library import Library
 from vaeneer.library.proving import part_proof
-from vaeneer.library.sketches import WORKING_PX, Sketch, Sketches, sketch
+from vaeneer.library.sketches import WORKING_PX, Sketch, sketch
 
 LEAST_LIKENESS = 0.5
 """Of the pixels at a place, 0 to 1, before it is believed."""
@@ -33,7 +33,7 @@ class Placer:
         self._library = library
         self._picture = asked
         self._asked = sketch(asked)
-        self._sketches = Sketches(library.folder)
+        self._sketches = library.sketches
 
     def place(self, item: Item) -> PixelBox | None:
         """The box in an item's pixels; None where its pixels are not there, or its file is gone."""

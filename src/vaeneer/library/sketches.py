@@ -119,6 +119,7 @@ class Sketches:
         """
         if len(self._table) > _WASTE * max(1, len(pictures)):
             self._start_anew()
+        self._cut_short_row()
         missing = [sha256 for sha256 in pictures if sha256 not in self]
         failed: list[ImageFileError] = []
 
@@ -141,13 +142,17 @@ class Sketches:
         self._open()
         return failed
 
+    def _cut_short_row(self) -> None:
+        """Drop what a kill left of a row; a reader must not, since a writer may be at it."""
+        if self.file.is_file():
+            whole = self.file.stat().st_size // _ROW.itemsize
+            with self.file.open("r+b") as stream:
+                stream.truncate(whole * _ROW.itemsize)
+
     def _open(self) -> None:
         """Look at the rows that are whole."""
         size_bytes = self.file.stat().st_size if self.file.is_file() else 0
         count = size_bytes // _ROW.itemsize
-        if size_bytes % _ROW.itemsize:
-            with self.file.open("r+b") as stream:
-                stream.truncate(count * _ROW.itemsize)
         if not count:
             self._rows, self._table = {}, np.zeros(0, _ROW)
             return
