@@ -460,3 +460,37 @@ def test_ctrl_c_keeps_what_is_done(
         assert len(library) == 24
         assert len(library.wholes) == 24  # put right when it is opened, before the next run
     assert again(copied)["added"] == 2
+
+
+def test_what_is_left_out_is_listed_and_an_impossible_time_is_clamped(
+    tmp_path: Path, paint: Painter
+) -> None:
+    raw = tmp_path / "raw"
+    for number in range(3):
+        paint(raw / f"{number}.png", number)
+    (raw / "a.svg").write_bytes(b"<svg/>")
+    (raw / "b.svg").write_bytes(b"<svg/>")
+    (raw / "notes.txt").write_text("no picture")
+    Path(os.fsdecode(os.fsencode(raw) + b"/br\xfcck.png")).write_bytes((raw / "0.png").read_bytes())
+    (raw / "nowhere.png").symlink_to(raw / "gone.png")
+    os.utime(raw / "1.png", (10_413_792_000, 10_413_792_000))  # the year 2300
+    report = index(raw, library=tmp_path / "lib", settings=IndexSettings(parts="none"))
+    assert report.images == 3
+    assert report.left_out == {
+        "file name is not UTF-8": 1,
+        "format not supported (.svg)": 2,
+        "link to nothing": 1,
+        "not an image file (.txt)": 1,
+    }
+    with (tmp_path / "lib" / "errors.csv").open(encoding="utf-8", newline="") as stream:
+        listed = {row["path"]: (row["reason"], row["outcome"]) for row in csv.DictReader(stream)}
+    assert listed == {
+        "a.svg": ("format not supported (.svg)", "left out"),
+        "b.svg": ("format not supported (.svg)", "left out"),
+        r"br\xfcck.png": ("file name is not UTF-8", "left out"),
+        "nowhere.png": ("link to nothing", "left out"),
+    }
+    with Library.open(tmp_path / "lib") as library:
+        assert library.items()[1].mtime_ns == 2**63 - 1
+        assert library.catalog.left_out() == report.left_out
+    assert index(raw, library=tmp_path / "lib").unchanged == 3

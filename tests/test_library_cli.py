@@ -70,7 +70,7 @@ def test_index_says_what_it_did_and_lists_what_it_could_not_read(
     assert "indexed 13, skipped 1" in text
     assert "planted/broken.jpg: " in text
     errors = (place / "lib" / "errors.csv").read_text().splitlines()
-    assert errors[0] == "path,reason"
+    assert errors[0] == "path,reason,outcome"
     assert errors[1].startswith("planted/broken.jpg,")
 
 

@@ -651,10 +651,12 @@ def test_a_killed_process_is_a_clear_error() -> None:
 
 
 def test_the_manifest_keeps_every_field(tmp_path: Path) -> None:
-    row = kept("ä", categories=("a", "b"), tags=("t",), thumb=bytes(192), phashes=bytes(64))
+    row = kept(
+        "ä", categories=("a", "b"), tags=("t",), thumb=bytes(192), phashes=bytes(64), notes=("n",)
+    )
     write_manifest(tmp_path, [row, kept("b")], {"settings": {}})
     assert manifest(tmp_path).rows == (row, kept("b"))
-    assert manifest(tmp_path).info["format"] == 1
+    assert manifest(tmp_path).info["format"] == 2
 
 
 def test_no_manifest_is_none(tmp_path: Path) -> None:

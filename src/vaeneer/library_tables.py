@@ -15,18 +15,30 @@ _MOST_GROUPS = 100
 def indexing(values: Values) -> RenderableType:
     """What a run did, and the line that sums it up."""
     counts = {name: values[name] for name in ("added", "changed", "moved", "removed", "unchanged")}
-    skipped = values["skipped"]
+    skipped, left_out = values["skipped"], values["left_out"]
     lines = [f"skipped {path}: {reason}" for path, reason in list(skipped.items())[:_SHOWN]]
     if len(skipped) > _SHOWN:
         lines.append(f"... and {len(skipped) - _SHOWN:,} more, in {values['library']}/errors.csv")
+    if left_out:
+        total = sum(left_out.values())
+        lines.append(f"left out {total:,} files: {_listed(left_out)}; see errors.csv")
+    if values["noted"]:
+        lines.append(f"read {values['noted']:,} with a note, in {values['library']}/errors.csv")
     speed = values["images_per_second"]
     rate = f", {speed:,.1f} images/s" if speed else ""
     return Group(
         plain(f"index: {values['library']}", {"model": values["model"], **counts}),
         *lines,
-        f"indexed {values['images']:,}, skipped {len(skipped):,}: {values['vectors']:,} vectors of"
+        f"indexed {values['images']:,}{_not_indexed(len(skipped), left_out)}:"
+        f" {values['vectors']:,} vectors of"
         f" {values['dimensions']} numbers in {values['seconds']:,.1f} s{rate}",
     )
+
+
+def _not_indexed(skipped: int, left_out: Values) -> str:
+    """How many files are not in the library; "skipped 0" only where nothing was left out."""
+    counts = [f", skipped {skipped:,}"] if skipped or not left_out else []
+    return "".join([*counts, *([f", left out {sum(left_out.values()):,}"] if left_out else [])])
 
 
 def hits(values: Values) -> RenderableType:
@@ -128,11 +140,11 @@ def strange(values: Values) -> RenderableType:
 
 def census(values: Values) -> RenderableType:
     """What a library holds: its facts, and its categories."""
-    lists = ("categories", "tags", "formats", "maps", "sides_px")
+    lists = ("categories", "tags", "formats", "maps", "sides_px", "left_out")
     facts = {name: value for name, value in values.items() if name not in lists}
     for name in ("images_bytes", "library_bytes"):
         facts[name] = f"{values[name] / 2**20:,.1f} MiB"
-    for name in ("formats", "maps", "sides_px"):
+    for name in ("formats", "maps", "sides_px", "left_out"):
         facts[name.replace("_px", ", px")] = _listed(values[name])
     table = Table(title="images", title_justify="left")
     table.add_column("category")

@@ -40,14 +40,16 @@ def plain(title: str, values: Values) -> RenderableType:
 
 def preparation(values: Values) -> RenderableType:
     """What became of the files of a raw folder."""
-    lists = ("skipped_files", "straddling_pairs", "missing", "warnings")
+    lists = ("skipped_files", "notes", "straddling_pairs", "missing", "warnings")
     counts = {name: value for name, value in values.items() if name not in lists}
+    notes = values["notes"]
     skipped = [f"skipped {path}: {reason}" for path, reason in values["skipped_files"]]
     if len(skipped) > _MANY:
         skipped[_MANY:] = [f"... and {len(skipped) - _MANY:,} more, all in report.json"]
     return Group(
         plain("prepare", counts),
         *skipped,
+        *([f"read {len(notes):,} with a note, in report.json"] if notes else []),
         *(f"warning: {line}" for line in values["warnings"]),
     )
 

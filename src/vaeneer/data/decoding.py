@@ -49,6 +49,8 @@ class Look:
     mode: str | None = None
     format: str | None = None
     plain: bool | None = None
+    bits: int | None = None
+    notes: tuple[str, ...] = ()
     sha256: str | None = None
     prints: Fingerprint | None = None
 
@@ -78,6 +80,8 @@ def look(job: LookJob) -> Look:
         mode=picture.mode,
         format=picture.format,
         plain=picture.plain,
+        bits=picture.bits,
+        notes=picture.notes,
         sha256=sha256,
         prints=fingerprint(picture.rgb) if job.with_fingerprint else None,
     )

@@ -80,6 +80,12 @@ class Picture:
     plain: bool
     """Whether a browser and `Image.open(path).convert("RGB")` both show exactly `rgb`."""
 
+    bits: int = 8
+    """Bits of each channel in the file: 1 to 64."""
+
+    notes: tuple[str, ...] = ()
+    """What was ignored or mended to read the file, a short sentence each."""
+
 
 def read_rgb(
     path: Path | str, *, max_megapixels: float = 500.0, at_least_px: int | None = None

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST_NAME = "manifest.parquet"
-FORMAT = 1
-"""Raised when the meaning of a column changes; older manifests are then not reused."""
+FORMAT = 2
+"""Raised when the meaning of a column changes; files are then read again by `prepare`."""
+_READABLE = (1, FORMAT)
 
 Status = Literal["kept", "map", "duplicate", "skipped"]
 
@@ -63,6 +64,15 @@ class ManifestRow:
 
     plain: bool | None = None
     """Whether a browser and Pillow show this file as vaeneer reads it."""
+
+    bits: int | None = None
+    """Bits of each channel in the file: 1 to 64."""
+
+    notes: tuple[str, ...] = ()
+    """What was ignored or mended to read the file, a short sentence each."""
+
+    link: str | None = None
+    """Target of a symbolic link: below the raw folder, or absolute; null for other files."""
 
     size_bytes: int
     """Size of the source file."""
@@ -132,7 +142,7 @@ def read_manifest(folder: Path | str) -> Manifest | None:
     try:
         table = parquet.read_table(path)
         info = json.loads(table.schema.metadata[b"vaeneer"])
-        if info["format"] != FORMAT:
+        if info["format"] not in _READABLE:
             raise ValueError(f"format {info['format']}, expected {FORMAT}")
         rows = tuple(_row(values) for values in table.to_pylist())
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
@@ -157,7 +167,7 @@ def write_manifest(folder: Path, rows: Sequence[ManifestRow], info: dict[str, An
 
 
 def _row(values: dict[str, Any]) -> ManifestRow:
-    lists = {name: tuple(values[name] or ()) for name in ("categories", "tags")}
+    lists = {name: tuple(values.get(name) or ()) for name in ("categories", "tags", "notes")}
     return ManifestRow(**(values | lists))
 
 
@@ -179,6 +189,9 @@ def _schema() -> pyarrow.Schema:
         pa.field("mode", text),
         pa.field("format", text),
         pa.field("plain", pa.bool_()),
+        pa.field("bits", pa.int32()),
+        pa.field("notes", words),
+        pa.field("link", text),
         pa.field("size_bytes", pa.int64(), nullable=False),
         pa.field("mtime_ns", pa.int64(), nullable=False),
         pa.field("sha256", text),

@@ -59,7 +59,10 @@ class PrepareReport:
     """Side-car JSON files."""
 
     skipped_files: tuple[tuple[str, str], ...] = ()
-    """(path, reason) of each image file that was skipped."""
+    """(path, reason) of each file that was skipped and that a user may miss."""
+
+    notes: tuple[tuple[str, str], ...] = ()
+    """(path, note) of each image that was read without a damaged or unusual part of its file."""
 
     straddling_pairs: tuple[tuple[str, str], ...] = ()
     """(train, valid) paths that show one surface, in a given split."""
@@ -91,6 +94,7 @@ def make_report(
     skipped = [(row.path, row.reason) for row in rows if row.status == "skipped" and row.reason]
     skipped += [(row.path, NO_COLOUR_MAP) for row in rows if row.reason == NO_COLOUR_MAP]
     reasons = Counter(reason.split(":")[0] for _, reason in skipped) + Counter(scan.others)
+    skipped += scan.left_out
     pairs = straddling_pairs(rows)
     missing = sorted(set(given or ()) - {row.path for row in rows})
     sides = Counter(row.split for row in kept)
@@ -112,6 +116,7 @@ def make_report(
         skipped=dict(reasons.most_common()),
         sidecars=len(scan.sidecars),
         skipped_files=tuple(sorted(skipped)),
+        notes=tuple((row.path, note) for row in rows for note in row.notes),
         straddling_pairs=tuple(pairs),
         missing=tuple(missing),
         warnings=(*warnings, *_warnings(pairs, missing, sides)),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vaeneer.data.images import IMAGE_SUFFIXES
+from vaeneer.text import is_utf8, printable
 
 # Pictures that artists do keep beside colour maps, but that are no 8- or 16-bit RGB files.
 _UNSUPPORTED = frozenset({".exr", ".hdr", ".psd", ".psb", ".svg", ".raw", ".dng", ".heic", ".jxl"})
@@ -27,7 +28,15 @@ class FoundFile:
     """Relative to the raw folder."""
 
     size_bytes: int
+
     mtime_ns: int
+    """Clamped to 64 bits: years 1677 to 2262."""
+
+    link: str | None = None
+    """Target of a symbolic link: below the raw folder, or absolute; None for other files."""
+
+    file_id: str | None = None
+    """Equal for the names of one file (hard links); None for a file of one name."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +49,12 @@ class Scan:
     """JSON files, relative to the raw folder."""
 
     others: dict[str, int]
-    """Reason -> number of files that are no images."""
+    """Reason -> number of files that are left out without a look at their pixels."""
 
     warnings: tuple[str, ...]
+
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Path and reason of those that a user may miss; files that are no images are counted only."""
 
 
 def scan_folder(raw: Path, *, ignore: Path | None = None) -> Scan:
@@ -50,37 +62,79 @@ def scan_folder(raw: Path, *, ignore: Path | None = None) -> Scan:
 
     Folders behind symbolic links are followed, each real folder once, so loops end.
     """
-    images: list[FoundFile] = []
-    sidecars: list[PurePosixPath] = []
-    others: Counter[str] = Counter()
+    listing = _Listing(raw)
     warnings: list[str] = []
     for file in _walk(raw, ignore.resolve() if ignore else None, warnings):
-        relative = PurePosixPath(file.relative_to(raw).as_posix())
-        suffix = file.suffix.lower()
-        if suffix == ".json":
-            sidecars.append(relative)
-        elif suffix not in IMAGE_SUFFIXES:
-            kind = "format not supported" if suffix in _UNSUPPORTED else "not an image file"
-            others[f"{kind} ({suffix or 'no suffix'})"] += 1
-        elif _not_utf8(file.name) or _not_utf8(str(relative)):
-            others["file name is not UTF-8"] += 1
-        else:
-            _add(images, others, file, relative)
-    images.sort(key=lambda found: found.path.as_posix())
+        listing.add(file)
+    listing.images.sort(key=lambda found: found.path.as_posix())
     return Scan(
-        tuple(images), tuple(sorted(sidecars)), dict(sorted(others.items())), tuple(warnings)
+        images=tuple(listing.images),
+        sidecars=tuple(sorted(listing.sidecars)),
+        others=dict(sorted(listing.others.items())),
+        warnings=tuple(printable(line) for line in warnings),
+        left_out=tuple(sorted(listing.left_out)),
     )
 
 
-def _add(
-    images: list[FoundFile], others: Counter[str], file: Path, relative: PurePosixPath
-) -> None:
-    try:
-        status = file.stat()
-    except OSError:
-        others["link to nothing" if file.is_symlink() else "cannot be read"] += 1
-    else:
-        images.append(FoundFile(file, relative, status.st_size, status.st_mtime_ns))
+class _Listing:
+    """Files of a folder, sorted by what they are."""
+
+    def __init__(self, raw: Path) -> None:
+        self.raw = raw
+        self.real = raw.resolve()
+        self.images: list[FoundFile] = []
+        self.sidecars: list[PurePosixPath] = []
+        self.others: Counter[str] = Counter()
+        self.left_out: list[tuple[str, str]] = []
+
+    def add(self, file: Path) -> None:
+        """Count one file, and list it unless it is none that a library needs."""
+        path = PurePosixPath(file.relative_to(self.raw).as_posix())
+        suffix = printable(file.suffix.lower())
+        if suffix != ".json" and suffix not in IMAGE_SUFFIXES | _UNSUPPORTED:
+            self.others[f"not an image file ({suffix or 'no suffix'})"] += 1
+        elif not is_utf8(str(path)):
+            self.leave_out(path, "file name is not UTF-8")
+        elif suffix in _UNSUPPORTED:
+            self.leave_out(path, f"format not supported ({suffix})")
+        elif suffix == ".json":
+            self.sidecars.append(path)
+        else:
+            self._add_image(file, path)
+
+    def leave_out(self, path: PurePosixPath, reason: str) -> None:
+        """List a file that is left out; the words before a colon are those of all of its kind."""
+        self.others[reason.split(":")[0]] += 1
+        self.left_out.append((printable(str(path)), reason))
+
+    def _add_image(self, file: Path, path: PurePosixPath) -> None:
+        linked = file.is_symlink()
+        try:
+            status = file.stat()
+        except OSError:
+            self.leave_out(path, "link to nothing" if linked else "cannot be read")
+            return
+        shared = linked or status.st_nlink > 1
+        self.images.append(
+            FoundFile(
+                file,
+                path,
+                status.st_size,
+                _clamped(status.st_mtime_ns),
+                link=self._target(file) if linked else None,
+                file_id=f"{status.st_dev}:{status.st_ino}" if shared else None,
+            )
+        )
+
+    def _target(self, link: Path) -> str:
+        real = link.resolve()
+        below = real.relative_to(self.real) if real.is_relative_to(self.real) else real
+        return printable(below.as_posix())
+
+
+def _clamped(time_ns: int) -> int:
+    """A time that fits into the 64 bits of Parquet and SQLite: years 1677 to 2262."""
+    return max(-(2**63), min(time_ns, 2**63 - 1))
 
 
 def _walk(raw: Path, ignore: Path | None, warnings: list[str]) -> Iterator[Path]:
@@ -116,11 +170,3 @@ def _is_our_cache(tag: Path) -> bool:
             return b"vaeneer" in stream.read(200)
     except OSError:
         return False
-
-
-def _not_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # bytes that Python smuggles through as lone surrogates
-        return True
-    return False

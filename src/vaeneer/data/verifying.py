@@ -8,7 +8,7 @@ from typing import Any
 
 from vaeneer.config import PrepareSettings
 from vaeneer.data.decoding import Look, LookJob, in_processes, look
-from vaeneer.data.manifest import Manifest, ManifestRow
+from vaeneer.data.manifest import FORMAT, Manifest, ManifestRow
 from vaeneer.data.naming import group_names
 from vaeneer.data.near_duplicates import Fingerprint
 from vaeneer.data.scanning import FoundFile, Scan
@@ -49,6 +49,7 @@ def verified_rows(
             split=given.get(path) if given is not None else None,
             size_bytes=found.size_bytes,
             mtime_ns=found.mtime_ns,
+            link=found.link,
         )
         min_side_px = settings.min_side_px if found.path in colour else 1
         rows.append(_seen(row, looks.get(path, Look(reason=NOT_NAMED)), min_side_px))
@@ -70,6 +71,8 @@ def _seen(row: ManifestRow, seen: Look, min_side_px: int) -> ManifestRow:
         mode=seen.mode,
         format=seen.format,
         plain=seen.plain,
+        bits=seen.bits,
+        notes=seen.notes,
         sha256=seen.sha256,
         phashes=seen.prints.hashes if seen.prints else None,
         thumb=seen.prints.thumb if seen.prints else None,
@@ -83,7 +86,9 @@ def _known_looks(
     settings: PrepareSettings,
 ) -> dict[str, Look]:
     """What the run before learnt about files that did not change since, under the same limits."""
-    if earlier is None or earlier.info["settings"]["max_megapixels"] != settings.max_megapixels:
+    if earlier is None or earlier.info["format"] != FORMAT:
+        return {}
+    if earlier.info["settings"]["max_megapixels"] != settings.max_megapixels:
         return {}
     before = {(row.path, row.size_bytes, row.mtime_ns): row for row in earlier.rows}
     need_print = {path.as_posix() for path in colour}
@@ -111,6 +116,8 @@ def _remembered(row: ManifestRow, *, with_prints: bool) -> Look | None:
         mode=row.mode,
         format=row.format,
         plain=row.plain,
+        bits=row.bits,
+        notes=row.notes,
         sha256=row.sha256,
         prints=Fingerprint(row.phashes, row.thumb or b"") if row.phashes else None,
     )

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,16 @@ class Item:
     """Of the file, hexadecimal."""
     mean_rgb: tuple[float, float, float]
     """Each 0 to 1."""
+    bits: int | None = None
+    """Bits of each channel in the file; None where an older vaeneer read it."""
+    notes: tuple[str, ...] = ()
+    """What was ignored or mended to read the file, a short sentence each."""
+    link: str | None = None
+    """Target of a symbolic link, below the root or absolute; None for other files."""
+    file_id: str | None = None
+    """Equal for the names of one file (hard links); None for a file of one name."""
+    offline: bool = False
+    """Whether the folder of the file was not there when the library was last indexed."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +194,11 @@ class Catalog:
         """Remember a text under a name."""
         self.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
 
+    def left_out(self) -> dict[str, int]:
+        """Reason -> number of files of the folder that were not looked at in the last run."""
+        counts: dict[str, int] = json.loads(self.state("left_out") or "{}")
+        return counts
+
     def items(self, ids: Iterable[int] | None = None) -> list[Item]:
         """All items by path, or those asked for, in that order; unknown ids are left out."""
         if ids is None:
@@ -253,7 +268,8 @@ class Catalog:
         sql = f"""SELECT items.id, path, items.asset, name, category,
             (SELECT json_group_array(value) FROM metadata
              WHERE metadata.asset = items.asset AND key = 'tag'),
-            width_px, height_px, mode, format, size_bytes, mtime_ns, sha256, red, green, blue
+            width_px, height_px, mode, format, size_bytes, mtime_ns, sha256, red, green, blue,
+            bits, notes, link, file_id, offline
             FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE embedded AND {where}"""
         return [_item(row) for row in self.execute(sql, values)]
 
@@ -313,11 +329,25 @@ def _crop(row: tuple[Any, ...]) -> Crop:
     return Crop(row[0], row[1], row[2], tuple(row[3:7]))
 
 
-_KNOWN = tuple(field.name for field in fields(Item))
-
-
 def _item(row: tuple[Any, ...]) -> Item:
-    red, green, blue = row[13:16]
-    tags = tuple(json.loads(row[5]))
-    known = dict(zip(_KNOWN, row, strict=False))
-    return Item(**known | {"tags": tags, "sha256": row[12].hex(), "mean_rgb": (red, green, blue)})
+    return Item(
+        id=row[0],
+        path=row[1],
+        asset=row[2],
+        name=row[3],
+        category=row[4],
+        tags=tuple(json.loads(row[5])),
+        width_px=row[6],
+        height_px=row[7],
+        mode=row[8],
+        format=row[9],
+        size_bytes=row[10],
+        mtime_ns=row[11],
+        sha256=row[12].hex(),
+        mean_rgb=(row[13], row[14], row[15]),
+        bits=row[16],
+        notes=tuple(json.loads(row[17])),
+        link=row[18],
+        file_id=row[19],
+        offline=bool(row[20]),
+    )

@@ -58,7 +58,29 @@ CREATE VIEW item_facts AS SELECT
 FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE items.embedded;
 """
 
-STEPS = (_FIRST,)
+# Refused files are read again, and hashes of pixels are computed again: the rules are new.
+_WHOLE_CONTENT = """
+ALTER TABLE items ADD COLUMN bits INTEGER;
+ALTER TABLE items ADD COLUMN notes TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE items ADD COLUMN link TEXT;
+ALTER TABLE items ADD COLUMN file_id TEXT;
+ALTER TABLE items ADD COLUMN offline INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE left_out (path TEXT PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID;
+DELETE FROM failures;
+UPDATE items SET pixels = NULL;
+DROP VIEW item_facts;
+CREATE VIEW item_facts AS SELECT
+    items.id AS id, items.path AS path,
+    rtrim(rtrim(items.path, replace(items.path, '/', '')), '/') AS folder,
+    replace(items.path, rtrim(items.path, replace(items.path, '/', '')), '') AS file,
+    assets.name AS name, items.asset AS asset, assets.category AS category,
+    items.format AS format, items.mode AS mode, items.width_px AS width, items.height_px AS height,
+    items.size_bytes AS bytes, items.mtime_ns AS mtime_ns, lower(hex(items.sha256)) AS sha256,
+    items.offline AS offline
+FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE items.embedded;
+"""
+
+STEPS = (_FIRST, _WHOLE_CONTENT)
 VERSION = len(STEPS)
 
 

@@ -24,6 +24,8 @@ class StatsReport:
     """Other maps beside the colour images, by kind."""
     skipped: int
     """Files that could not be read; errors.csv has them."""
+    left_out: dict[str, int]
+    """Reason -> number of files that were not looked at; errors.csv has those that are pictures."""
     categories: dict[str, int]
     """Images of each, the most first, at most 50; the empty name is those without."""
     tags: dict[str, int]
@@ -62,6 +64,7 @@ def stats(library: Path | str) -> StatsReport:
             assets=_number(catalog, "count(DISTINCT asset) FROM items WHERE embedded"),
             maps=_counts(catalog, "kind, count(*) FROM maps"),
             skipped=_number(catalog, "count(*) FROM failures"),
+            left_out=catalog.left_out(),
             categories=_counts(catalog, "ifnull(category, ''), count(*) FROM item_facts"),
             tags=_counts(
                 catalog,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,11 +20,9 @@ FORMAT = 1
 FACTS, ERRORS = "library.json", "errors.csv"
 
 
-def finish(
-    catalog: Catalog, library: Path, failures: Mapping[str, str], progress: Progress
-) -> dict[str, Any]:
+def finish(catalog: Catalog, library: Path, progress: Progress) -> dict[str, Any]:
     """Write all that follows from the catalog; returns what library.json says."""
-    write_errors(library / ERRORS, failures)
+    write_errors(library / ERRORS, catalog)
     known = read_facts(library)
     there = all((library / name).is_file() for name in (WHOLES, PARTS))
     if known is None or not there or known["generation"] != catalog.generation:
@@ -48,7 +45,9 @@ def finish(
         "items": _count(catalog, "items WHERE embedded"),
         "assets": _count(catalog, "(SELECT DISTINCT asset FROM items WHERE embedded)"),
         "maps": _count(catalog, "maps"),
-        "failures": len(failures),
+        "failures": _count(catalog, "failures"),
+        "left_out": catalog.left_out(),
+        "noted": _count(catalog, "items WHERE embedded AND notes <> '[]'"),
         "generation": catalog.generation,
         "wholes": wholes,
         "parts": parts,
@@ -68,12 +67,18 @@ def read_facts(library: Path) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) and facts.get("format") == FORMAT else None
 
 
-def write_errors(path: Path, failures: Mapping[str, str]) -> None:
-    """List the files that could not be read: path, reason."""
+def write_errors(path: Path, catalog: Catalog) -> None:
+    """List by path what is not in the library, or was read in part: path, reason, outcome."""
+    rows = catalog.execute(
+        "SELECT path, reason, 'skipped' FROM failures"
+        " UNION ALL SELECT path, reason, 'left out' FROM left_out"
+        " UNION ALL SELECT path, (SELECT group_concat(value, '; ') FROM json_each(notes)), 'read'"
+        " FROM items WHERE embedded AND notes <> '[]' ORDER BY 3 DESC, 1"
+    )
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("path", "reason"))
-    writer.writerows(failures.items())
+    writer.writerow(("path", "reason", "outcome"))
+    writer.writerows(rows)
     write_text(path, stream.getvalue())
 
 

@@ -25,6 +25,10 @@ class IndexReport:
     unchanged: int
     skipped: dict[str, str]
     """Files that could not be read, with the reason; also in errors.csv."""
+    left_out: dict[str, int]
+    """Reason -> number of files that were not looked at; errors.csv has those that are pictures."""
+    noted: int
+    """Images that were read without a damaged or unusual part of their file; in errors.csv."""
     vectors: int
     """Of whole images and of their parts."""
     dimensions: int

@@ -85,7 +85,7 @@ def _indexed(
     _embed(catalog, library, listing, changes, settings, progress)
     spent = time.monotonic() - begun
     failures = dict(catalog.execute("SELECT path, reason FROM failures ORDER BY path").fetchall())
-    facts = finish(catalog, library, failures, progress)
+    facts = finish(catalog, library, progress)
     _refuse_nothing_indexed(root, listing, facts["items"], failures)
     done = [path for path in changes.fresh if path not in failures]
     return IndexReport(
@@ -100,6 +100,8 @@ def _indexed(
         removed=len(changes.gone),
         unchanged=changes.unchanged,
         skipped=failures,
+        left_out=listing.others,
+        noted=facts["noted"],
         vectors=facts["wholes"]["vectors"] + facts["parts"]["vectors"],
         dimensions=facts["dimensions"],
         index=facts["parts"]["kind"],

@@ -44,7 +44,9 @@ class Listing:
     """All images with their assets, and what side-cars and folders say of them."""
     warnings: tuple[str, ...]
     others: dict[str, int]
-    """Reason -> number of files that are no images."""
+    """Reason -> number of files that are left out without a look at their pixels."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Path and reason of those that a user may miss; files that are no images are counted only."""
 
 
 @dataclass
@@ -83,7 +85,7 @@ def list_folder(root: Path, library: Path) -> Listing:
     ]
     files = {f.path.as_posix(): f for f in scan.images if names[f.path].kind == _COLOUR}
     described, warnings = _described(root, rows, scan)
-    return Listing(files, tuple(described), (*scan.warnings, *warnings), scan.others)
+    return Listing(files, tuple(described), (*scan.warnings, *warnings), scan.others, scan.left_out)
 
 
 def changes_since(catalog: Catalog, listing: Listing) -> Changes:

@@ -43,6 +43,8 @@ class Seen:
     height_px: int = 0
     mode: str = ""
     format: str = ""
+    bits: int = 8
+    notes: tuple[str, ...] = ()
     mean_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
     prints: Fingerprint | None = None
     thumb: bytes = b""
@@ -91,6 +93,8 @@ def _seen(picture: Picture, sha256: bytes) -> Seen:
         height_px=picture.height_px,
         mode=picture.mode,
         format=picture.format,
+        bits=picture.bits,
+        notes=picture.notes,
         mean_rgb=(red, green, blue),
         prints=fingerprint(picture.rgb),
         thumb=_thumbnail(small),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from vaeneer.library.looking import Seen
 _GENERATION = """INSERT INTO state VALUES ('generation', '1')
     ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
 _ITEM = """INSERT INTO items
-    (path, asset, size_bytes, mtime_ns, sha256, width_px, height_px, mode, format,
+    (path, asset, size_bytes, mtime_ns, sha256, width_px, height_px, mode, format, bits, notes,
      red, green, blue, phashes, thumb)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (path) DO UPDATE SET asset = excluded.asset, size_bytes = excluded.size_bytes,
     mtime_ns = excluded.mtime_ns, sha256 = excluded.sha256, width_px = excluded.width_px,
     height_px = excluded.height_px, mode = excluded.mode, format = excluded.format,
+    bits = excluded.bits, notes = excluded.notes, offline = 0,
     red = excluded.red, green = excluded.green, blue = excluded.blue, phashes = excluded.phashes,
     thumb = excluded.thumb, pixels = NULL, embedded = 0"""
 
@@ -53,6 +55,8 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
             ],
         )
         _record_assets(connection, listing)
+        _record_left_out(connection, listing)
+        _record_links(connection, listing)
         listed = [(path,) for path in listing.files]
         connection.execute("CREATE TEMP TABLE listed (path TEXT PRIMARY KEY)")
         connection.executemany("INSERT INTO listed VALUES (?)", listed)
@@ -76,7 +80,10 @@ def record_seen(catalog: Catalog, seen: Sequence[tuple[FoundFile, str, Seen]]) -
             facts = (answer.sha256, answer.width_px, answer.height_px, answer.mode, answer.format)
             prints = (*answer.mean_rgb, answer.prints.hashes, answer.prints.thumb)
             file = (path, asset, found.size_bytes, found.mtime_ns)
-            connection.execute(_ITEM, (*file, *facts, *prints))
+            depth = (answer.bits, json.dumps(answer.notes))
+            connection.execute(_ITEM, (*file, *facts, *depth, *prints))
+            link = (found.link, found.file_id, path)
+            connection.execute("UPDATE items SET link = ?, file_id = ? WHERE path = ?", link)
 
 
 def record_embedded(catalog: Catalog, embedded: Iterable[Embedded]) -> None:
@@ -168,6 +175,29 @@ def _record_assets(connection: sqlite3.Connection, listing: Listing) -> None:
     connection.executemany(
         "UPDATE items SET asset = ? WHERE path = ? AND asset <> ?",
         [(row.asset, row.path, row.asset) for row in listing.rows if row.path in listing.files],
+    )
+
+
+def _record_left_out(connection: sqlite3.Connection, listing: Listing) -> None:
+    connection.execute("DELETE FROM left_out")
+    connection.executemany("INSERT OR REPLACE INTO left_out VALUES (?, ?)", listing.left_out)
+    counts = ("left_out", json.dumps(listing.others))
+    connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", counts)
+
+
+def _record_links(connection: sqlite3.Connection, listing: Listing) -> None:
+    """Which items are links, or names of one file, now."""
+    before = "SELECT path, link, file_id FROM items WHERE link NOT NULL OR file_id NOT NULL"
+    known = {path: (link, file_id) for path, link, file_id in connection.execute(before)}
+    now = {
+        path: (found.link, found.file_id)
+        for path, found in listing.files.items()
+        if found.link is not None or found.file_id is not None
+    }
+    changed = [path for path in known | now if known.get(path) != now.get(path)]
+    connection.executemany(
+        "UPDATE items SET link = ?, file_id = ? WHERE path = ?",
+        [(*now.get(path, (None, None)), path) for path in changed],
     )
 
 
