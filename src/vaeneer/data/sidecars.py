@@ -1,28 +1,67 @@
 """Side-car JSON: what a library says about an asset, beside its images.
 
-Read is the schema of Quixel Megascans (id, name, categories, tags, semanticTags, assetCategories).
-Any other JSON is linked by its path only; a broken one too, with a warning.
+Read are the habits of Quixel Megascans, Poly Haven, ambientCG, BlenderKit, Eagle, ExifTool and
+Google Takeout: fields by their names in any case, one asset or several, nested or not.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vaeneer.data.naming import name_parts
+from vaeneer.data.images import IMAGE_SUFFIXES
+from vaeneer.text import clean_text
 
+BROKEN, NOT_A_SIDECAR = "broken JSON", "not a side-car"
 _LIMIT_BYTES = 16 * 2**20
-# Quixel's first category says what kind of asset it is, not what it is made of.
-_ASSET_TYPES = frozenset({"surface", "surfaces", "3d", "3dplant", "atlas", "decal", "brush"})
+_MOST_CHARACTERS = 200  # of a name, tag, category or id
+_MOST_WORDS = 1000
+_MOST_DIGITS = 40
+_DEEPEST = 8
+# What kind of asset it is, not what it is made of; Quixel's first category is one of these.
+_ASSET_TYPES = frozenset(
+    "surface surfaces surface_scans 3d 3d_assets 3dplant 3d_plants atlas atlases decal decals brush"
+    " brushes texture textures material materials pbr image images photo photos".split()
+)
+# The names of our fields in files, without case and signs, the first that says something counts.
+_FIELDS = {
+    "asset_id": ("id", "assetid", "assetbaseid", "uid", "uuid", "slug"),
+    "name": ("name", "displayname", "assetname", "title"),
+    "categories": (
+        "categories", "assetcategories", "category", "displaycategory", "assetcategory",
+    ),
+    "tags": ("tags", "tag", "keywords", "keyword", "semantictags", "labels", "subject"),
+    "file": ("file", "filename", "sourcefile", "image", "imagefile", "path"),
+}  # fmt: skip
+_WRAPPERS = frozenset(
+    "asset data metadata meta info item material texture result attributes properties details"
+    " assets foundassets items results images textures materials entries photos mediaitems".split()
+)
+_WORD_KEYS = ("name", "tag", "title", "label", "value", "slug")
+_NAMES_OF_OTHERS = frozenset(
+    "package.json package-lock.json composer.json tsconfig.json jsconfig.json settings.json"
+    " launch.json tasks.json".split()
+)
+_KEYS_OF_OTHERS = frozenset(
+    "dependencies devdependencies lockfileversion compileroptions annotations geometries scenes"
+    " nodes bufferviews".split()
+)
+# What vaeneer itself writes.
+_OUR_KEYS = (
+    {"vaeneerversion"}, {"modelfingerprint"}, {"raw", "exactduplicates"}, {"library", "vectors"},
+    {"query", "hits"},
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """One JSON file beside images; everything but `path` may be missing."""
+    """What one JSON file says about one asset; everything but `path` may be missing."""
 
     path: PurePosixPath
     """Relative to the raw folder."""
@@ -34,104 +73,231 @@ class Sidecar:
 
     tags: tuple[str, ...] = ()
 
+    file: str | None = None
+    """The image that the entry names, as in the file."""
+
     warning: str | None = None
-    """Why the file could not be read."""
+    """Why the file was not understood; words before the colon are the same for all of a kind."""
 
     @property
     def category(self) -> str | None:
         """The widest category that names a material: brick, of (surface, brick, rough)."""
         for category in self.categories:
-            if category.lower() not in _ASSET_TYPES:
+            if category.lower().replace(" ", "_") not in _ASSET_TYPES:
                 return category
         return None
 
 
-def read_sidecar(raw: Path, relative_path: PurePosixPath) -> Sidecar:
-    """Read one side-car in UTF-8 (with or without BOM), UTF-16 or Latin-1. Never raises."""
+def read_sidecar(raw: Path, relative_path: PurePosixPath) -> tuple[Sidecar, ...]:
+    """Read the entries of one file, in UTF-8, UTF-16, Windows-1252 or Latin-1. Never raises.
+
+    A file that is not understood has one entry, with a `warning`.
+    """
     try:
-        if (raw / relative_path).stat().st_size > _LIMIT_BYTES:
-            return Sidecar(relative_path, warning="larger than 16 MiB, not read")
+        status = (raw / relative_path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            return (Sidecar(relative_path, warning="cannot be read: it is not a file"),)
+        size_bytes = status.st_size
+        if size_bytes > _LIMIT_BYTES:
+            reason = f"too large for a side-car: {size_bytes / 2**20:,.0f} MiB, at most 16 are read"
+            return (Sidecar(relative_path, warning=reason),)
         value = _decode((raw / relative_path).read_bytes())
     except OSError as error:
-        return Sidecar(relative_path, warning=f"cannot be read: {error.strerror}")
-    except (ValueError, RecursionError) as error:
-        return Sidecar(relative_path, warning=f"broken JSON: {error}")
-    return _megascans(relative_path, value)
-
-
-def match_sidecars(
-    sidecars: Iterable[Sidecar], asset_folders: Mapping[str, PurePosixPath]
-) -> dict[str, Sidecar]:
-    """Which side-car belongs to which asset: same name, same id, or alone with it in a folder.
-
-    `asset_folders`: asset key -> folder of its files, relative to the raw folder.
-    """
-    by_key: dict[str, Sidecar] = {}
-    by_id: dict[str, Sidecar] = {}
-    in_folder: dict[PurePosixPath, list[Sidecar]] = defaultdict(list)
-    for sidecar in sidecars:
-        by_key.setdefault(name_parts(sidecar.path)[0], sidecar)
-        if sidecar.asset_id:
-            by_id.setdefault(sidecar.asset_id.lower(), sidecar)
-        in_folder[sidecar.path.parent].append(sidecar)
-    assets_in = defaultdict(list)
-    for key, folder in asset_folders.items():
-        assets_in[folder].append(key)
-    matched: dict[str, Sidecar] = {}
-    for key, folder in asset_folders.items():
-        alone = len(in_folder[folder]) == 1 and len(assets_in[folder]) == 1
-        found = by_key.get(key) or _by_id(by_id, key) or (in_folder[folder][0] if alone else None)
-        if found is not None:
-            matched[key] = found
-    return matched
-
-
-def _by_id(by_id: Mapping[str, Sidecar], key: str) -> Sidecar | None:
-    """By the asset's own name, or a Quixel id at the start or end of it (Brick_Wall_vlklbci)."""
-    name = key.rsplit("/", 1)[-1].lower()
-    parts = name.split("_")
-    for candidate in (name, parts[0], parts[-1]):
-        if candidate in by_id:
-            return by_id[candidate]
-    return None
+        return (Sidecar(relative_path, warning=f"cannot be read: {error.strerror}"),)
+    except RecursionError:
+        return (Sidecar(relative_path, warning=f"{BROKEN}: nested too deeply"),)
+    except ValueError as error:
+        return (Sidecar(relative_path, warning=f"{BROKEN}: {clean_text(str(error))}"),)
+    reason = _foreign(relative_path, value)
+    entries = [] if reason else list(_entries(value))
+    described = [replace(entry, path=relative_path) for entry in entries if _says(entry)]
+    if not described:
+        reason = reason or "it has no name, category or tag"
+        return (Sidecar(relative_path, warning=f"{NOT_A_SIDECAR}: {reason}"),)
+    return tuple(described)
 
 
 def _decode(data: bytes) -> Any:
     try:
-        return json.loads(data)  # finds UTF-8, its BOM and UTF-16 by itself
+        return _parse(data)  # finds UTF-8, its BOM and UTF-16 by itself
     except UnicodeDecodeError:
-        return json.loads(data.decode("latin-1"))
+        try:
+            return _parse(data.decode("cp1252"))
+        except UnicodeDecodeError:
+            return _parse(data.decode("latin-1"))
 
 
-def _megascans(path: PurePosixPath, value: Any) -> Sidecar:
-    """The fields of the Megascans schema; only the path where the file has another schema."""
-    if not isinstance(value, dict) or not isinstance(value.get("id"), str):
-        return Sidecar(path)
-    semantic, nested = value.get("semanticTags"), value.get("assetCategories")
-    tags = _strings(value.get("tags")) or _flat(semantic)
-    categories = _strings(value.get("categories")) or _flat(nested)
-    if not tags and not categories:
-        return Sidecar(path)
-    name = value.get("name")
-    if not isinstance(name, str) and isinstance(semantic, dict):
-        name = semantic.get("name")
-    return Sidecar(path, value["id"], name if isinstance(name, str) else None, categories, tags)
+def _parse(data: bytes | str) -> Any:
+    return json.loads(data, parse_int=_whole_number, parse_constant=lambda _: None)
 
 
-def _strings(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        return ()
-    return tuple(item for item in value if isinstance(item, str))
+def _whole_number(digits: str) -> int | None:
+    """A number, or None for one of so many digits that it counts nothing."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
-def _flat(value: Any) -> tuple[str, ...]:
-    """The words of semanticTags (lists by topic) or the keys of assetCategories (nested)."""
+def _foreign(path: PurePosixPath, value: Any) -> str | None:
+    """Why a file is certainly no side-car, whatever its fields are called."""
+    keys = {_folded(key) for key in value} if isinstance(value, dict) else set()
+    if path.name.lower() in _NAMES_OF_OTHERS or keys & _KEYS_OF_OTHERS:
+        return "it belongs to other software"
+    if any(ours <= keys for ours in _OUR_KEYS):
+        return "vaeneer wrote it"
+    return None
+
+
+def _says(entry: Sidecar) -> bool:
+    return bool(entry.name or entry.categories or entry.tags)
+
+
+def _entries(value: Any, depth: int = 0) -> Iterator[Sidecar]:
+    """The assets that a JSON value describes: itself, those in a list, or those wrapped in it."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        for one in value:
+            if isinstance(one, dict | list):
+                yield from _entries(one, depth + 1)
+        return
     if not isinstance(value, dict):
-        return ()
-    words: list[str] = []
-    for key, below in value.items():
-        if isinstance(below, dict):
-            words += [key, *_flat(below)]
-        elif key != "name":
-            words += _strings(below)
-    return tuple(dict.fromkeys(words))
+        return
+    own = _entry(value)
+    if own.categories or own.tags:
+        yield own
+        return
+    wrapped = list(_wrapped(value, depth))
+    if len(wrapped) == 1:
+        yield _filled(wrapped[0], own)
+    elif wrapped:
+        yield from wrapped
+    else:
+        yield own
+
+
+def _wrapped(value: Mapping[str, Any], depth: int) -> Iterator[Sidecar]:
+    """Assets in `{"data": {...}}`, `{"assets": [...]}` and `{"id": {...}, "id": {...}}`."""
+    below = {key: one for key, one in value.items() if isinstance(one, dict | list)}
+    wrappers = {key: one for key, one in below.items() if _folded(key) in _WRAPPERS}
+    keyed = not wrappers and len(below) == len(value) > 1
+    for key, one in (wrappers or (below if len(below) == len(value) else {})).items():
+        for entry in _entries(one, depth + 1):
+            if entry.categories or entry.tags:
+                yield _filled(entry, Sidecar(entry.path, asset_id=_text(key))) if keyed else entry
+
+
+def _filled(entry: Sidecar, other: Sidecar) -> Sidecar:
+    """An entry with what only the other one says."""
+    return replace(
+        entry,
+        asset_id=entry.asset_id or other.asset_id,
+        name=entry.name or other.name,
+        categories=entry.categories or other.categories,
+        tags=entry.tags or other.tags,
+        file=entry.file or other.file,
+    )
+
+
+def merged(entries: Iterable[Sidecar]) -> Sidecar:
+    """The first entry, with what only later ones say."""
+    first, *others = entries
+    for other in others:
+        first = _filled(first, other)
+    return first
+
+
+def _entry(value: Mapping[str, Any]) -> Sidecar:
+    """The fields of one object."""
+    fields: dict[str, Any] = {}
+    for key, one in value.items():
+        fields.setdefault(_folded(key), one)
+    semantic = fields.get("semantictags")
+    name = _first_text(fields, "name")
+    if name is None and isinstance(semantic, dict):
+        name = _text(semantic.get("name"))
+    file = _first_text(fields, "file")
+    if name is not None and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
+        file = file or name  # Takeout's title: the name of the file, words are in the description
+        name = _first_line(fields.get("description")) or name
+    return Sidecar(
+        PurePosixPath(),
+        asset_id=_first_text(fields, "asset_id"),
+        name=name,
+        categories=_first_words(fields, "categories"),
+        tags=_first_words(fields, "tags"),
+        file=file,
+    )
+
+
+def _folded(key: str) -> str:
+    """A key without case, signs and the group that ExifTool puts before it (XMP:Subject)."""
+    return re.sub(r"[^a-z0-9]", "", key[-100:].rsplit(":", 1)[-1].lower())
+
+
+def _first_text(fields: Mapping[str, Any], field: str) -> str | None:
+    texts = (_text(fields.get(key)) for key in _FIELDS[field])
+    return next((text for text in texts if text), None)
+
+
+def _first_words(fields: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    """The words of the first field of that meaning which has some."""
+    separators = r"[,;|\n#]" if field == "tags" else r"[,;|\n/\\>›»]"
+    for key in _FIELDS[field]:
+        value = fields.get(key)
+        if key == "semantictags" and isinstance(value, dict):  # asset_type and others say no tag
+            value = {name: below for name, below in value.items() if isinstance(below, list | dict)}
+        if isinstance(value, str):
+            words: Iterable[str | None] = (
+                _text(part) for part in re.split(separators, value[: 100 * _MOST_CHARACTERS])
+            )
+        else:
+            words = _words(value, one=field == "categories")
+        found = dict.fromkeys(word for word in words if word)
+        if found:
+            return tuple(found)[:_MOST_WORDS]
+    return ()
+
+
+def _words(value: Any, depth: int = 0, *, one: bool = True) -> Iterator[str | None]:
+    """Words of a list, of objects with a name, of lists by topic or of nested keys.
+
+    one: whether an object with a name is one word, rather than words by topic.
+    """
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict | list):
+                yield from _words(item, depth + 1)
+            else:
+                yield _text(item)
+    elif isinstance(value, dict):
+        name = next((text for key in _WORD_KEYS if (text := _text(value.get(key)))), None)
+        if one and name:
+            yield name
+            return
+        for key, below in value.items():
+            if isinstance(below, dict):
+                yield _text(key)
+                yield from _words(below, depth + 1, one=False)
+            elif isinstance(below, list):
+                yield from _words(below, depth + 1)
+            elif isinstance(below, str):
+                yield _text(below)
+            elif isinstance(below, int | float) and below > 0:
+                yield _text(key)  # {"red": 0.9}, {"red": true}
+
+
+def _first_line(value: Any) -> str | None:
+    lines = value.strip().splitlines() if isinstance(value, str) else []
+    return _text(lines[0]) if lines else None
+
+
+def _text(value: Any) -> str | None:
+    """Clean text of at most 200 characters; whole numbers as text; None for anything else."""
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value) if abs(value) < 10**_MOST_DIGITS else ""
+    if not isinstance(value, str):
+        return None
+    return clean_text(clean_text(value[: 2 * _MOST_CHARACTERS])[:_MOST_CHARACTERS]) or None
