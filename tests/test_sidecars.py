@@ -99,7 +99,9 @@ def test_habits_of_libraries(tmp_path: Path, value: Any) -> None:
     assert sidecar.warning is None
 
 
-@pytest.mark.parametrize(("value", "asset_id"), [(17, "17"), (17.0, "17"), ("x", "x"), (True, None)])
+@pytest.mark.parametrize(
+    ("value", "asset_id"), [(17, "17"), (17.0, "17"), ("x", "x"), (True, None)]
+)
 def test_ids_may_be_numbers(tmp_path: Path, value: Any, asset_id: str | None) -> None:
     assert entry(tmp_path, RED_BRICK | {"id": value}).asset_id == asset_id
 
@@ -146,7 +148,9 @@ def test_odd_values_do_not_cost_the_others(tmp_path: Path, text: str) -> None:
     assert entries(tmp_path, text.encode())[0].name == "Brick"
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe{", b"[" * 100_000, b"\x80\x81", b'{"a":1}x'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"\xff\xfe{", b"[" * 100_000, b"\x80\x81", b'{"a":1}x']
+)
 def test_broken_json_is_a_warning(tmp_path: Path, data: bytes) -> None:
     (sidecar,) = entries(tmp_path, data)
     assert (sidecar.warning or "").startswith("broken JSON: ")
@@ -306,7 +310,12 @@ def test_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
     }
     assert set(found.of_asset) == {"a", "b"}  # linked by their paths
     assert all(any(path in line for line in found.warnings) for path in files)
-    assert [path for path, _ in found.missed()] == ["a.jpg.json", "b.json", "both.json", "other.json"]
+    assert [path for path, _ in found.missed()] == [
+        "a.jpg.json",
+        "b.json",
+        "both.json",
+        "other.json",
+    ]
 
 
 def test_many_files_of_a_kind_are_one_line(tmp_path: Path) -> None:

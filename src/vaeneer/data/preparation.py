@@ -23,13 +23,12 @@ from vaeneer.data.placing import name_outputs, place, remove_stale
 from vaeneer.data.prepare_report import PrepareReport, make_report
 from vaeneer.data.scanning import Scan, scan_folder
 from vaeneer.data.selecting import (
-    asset_folders,
     describe,
     drop_exact_duplicates,
     group_near_duplicates,
     keep_one_colour_map,
 )
-from vaeneer.data.sidecars import match_sidecars, read_sidecar
+from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.data.splitting import read_split, split_by_asset
 from vaeneer.data.verifying import verified_rows
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
@@ -75,11 +74,12 @@ def prepare(
     rows = group_near_duplicates(rows, settings.near_duplicate_bits)
     if given is None:
         rows = _split(rows, settings, earlier)
-    rows, warnings = _described(raw, rows, scan)
-    rows = name_outputs(rows)
+    sidecars = read_sidecars(raw, scan.sidecars, {row.path: row.asset for row in rows})
+    rows = name_outputs(describe(rows, sidecars.of_asset))
 
-    warnings = [*scan.warnings, *warnings]
+    warnings = [*scan.warnings, *sidecars.warnings]
     report = make_report(raw, out, rows, scan, given, warnings, dry_run=dry_run, decoded=decoded)
+    report = replace(report, unread_sidecars=sidecars.unread)
     for line in report.warnings:
         progress.say(line)
     if not dry_run:
@@ -112,15 +112,6 @@ def _earlier_sides(earlier: Manifest | None, settings: PrepareSettings) -> dict[
         return {}
     kept = [row for row in earlier.rows if row.split is not None]
     return {name: row.split or "" for row in kept for name in (row.asset, row.path)}
-
-
-def _described(
-    raw: Path, rows: Sequence[ManifestRow], scan: Scan
-) -> tuple[list[ManifestRow], list[str]]:
-    """The rows with what side-cars and folders say, and a line for each broken side-car."""
-    sidecars = [read_sidecar(raw, path) for path in scan.sidecars]
-    warnings = [f"{sidecar.path}: {sidecar.warning}" for sidecar in sidecars if sidecar.warning]
-    return describe(rows, match_sidecars(sidecars, asset_folders(rows))), warnings
 
 
 def _write(

@@ -56,7 +56,10 @@ class PrepareReport:
     """Reason -> number of files, of all types but side-car JSON."""
 
     sidecars: int
-    """Side-car JSON files."""
+    """JSON files."""
+
+    unread_sidecars: tuple[tuple[str, str], ...] = ()
+    """(path, reason) of each JSON file of which nothing is used."""
 
     skipped_files: tuple[tuple[str, str], ...] = ()
     """(path, reason) of each file that was skipped and that a user may miss."""

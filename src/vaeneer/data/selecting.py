@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.near_duplicates import Fingerprint, near_duplicate_groups
@@ -73,14 +72,6 @@ def describe(rows: Sequence[ManifestRow], sidecars: Mapping[str, Sidecar]) -> li
             )
         )
     return described
-
-
-def asset_folders(rows: Iterable[ManifestRow]) -> dict[str, PurePosixPath]:
-    """Asset -> the folder of its first file, relative to the raw folder."""
-    folders: dict[str, PurePosixPath] = {}
-    for row in rows:
-        folders.setdefault(row.asset, PurePosixPath(row.path).parent)
-    return folders
 
 
 def _rank(row: ManifestRow) -> tuple[int, str]:

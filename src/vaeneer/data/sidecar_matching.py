@@ -47,9 +47,7 @@ class Sidecars:
         return tuple(one for one in self.unread if _kind(one[1]) != NOT_A_SIDECAR)
 
 
-def read_sidecars(
-    raw: Path, paths: Iterable[PurePosixPath], images: Mapping[str, str]
-) -> Sidecars:
+def read_sidecars(raw: Path, paths: Iterable[PurePosixPath], images: Mapping[str, str]) -> Sidecars:
     """Read all JSON files of a folder and match them. `images`: path of each image -> asset."""
     return match_sidecars([read_sidecar(raw, path) for path in paths], images)
 

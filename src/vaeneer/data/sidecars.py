@@ -24,12 +24,14 @@ _MOST_CHARACTERS = 200  # of a name, tag, category or id
 _MOST_WORDS = 1000
 _MOST_DIGITS = 40
 _DEEPEST = 8
+# fmt: off
 # What kind of asset it is, not what it is made of; Quixel's first category is one of these.
-_ASSET_TYPES = frozenset(
-    "surface surfaces surface_scans 3d 3d_assets 3dplant 3d_plants atlas atlases decal decals brush"
-    " brushes texture textures material materials pbr image images photo photos".split()
-)
-# The names of our fields in files, without case and signs, the first that says something counts.
+_ASSET_TYPES = frozenset((
+    "surface", "surfaces", "surface_scans", "3d", "3d_assets", "3dplant", "3d_plants", "atlas",
+    "atlases", "decal", "decals", "brush", "brushes", "texture", "textures", "material",
+    "materials", "pbr", "image", "images", "photo", "photos",
+))
+# The names of our fields in files, without case and signs; the first that says something counts.
 _FIELDS = {
     "asset_id": ("id", "assetid", "assetbaseid", "uid", "uuid", "slug"),
     "name": ("name", "displayname", "assetname", "title"),
@@ -38,25 +40,27 @@ _FIELDS = {
     ),
     "tags": ("tags", "tag", "keywords", "keyword", "semantictags", "labels", "subject"),
     "file": ("file", "filename", "sourcefile", "image", "imagefile", "path"),
-}  # fmt: skip
-_WRAPPERS = frozenset(
-    "asset data metadata meta info item material texture result attributes properties details"
-    " assets foundassets items results images textures materials entries photos mediaitems".split()
-)
+}
+_WRAPPERS = frozenset((
+    "asset", "data", "metadata", "meta", "info", "item", "material", "texture", "result",
+    "attributes", "properties", "details", "assets", "foundassets", "items", "results", "images",
+    "textures", "materials", "entries", "photos", "mediaitems",
+))
 _WORD_KEYS = ("name", "tag", "title", "label", "value", "slug")
-_NAMES_OF_OTHERS = frozenset(
-    "package.json package-lock.json composer.json tsconfig.json jsconfig.json settings.json"
-    " launch.json tasks.json".split()
-)
-_KEYS_OF_OTHERS = frozenset(
-    "dependencies devdependencies lockfileversion compileroptions annotations geometries scenes"
-    " nodes bufferviews".split()
-)
+_NAMES_OF_OTHERS = frozenset((
+    "package.json", "package-lock.json", "composer.json", "tsconfig.json", "jsconfig.json",
+    "settings.json", "launch.json", "tasks.json",
+))
+_KEYS_OF_OTHERS = frozenset((
+    "dependencies", "devdependencies", "lockfileversion", "compileroptions", "annotations",
+    "geometries", "scenes", "nodes", "bufferviews",
+))
 # What vaeneer itself writes.
 _OUR_KEYS = (
     {"vaeneerversion"}, {"modelfingerprint"}, {"raw", "exactduplicates"}, {"library", "vectors"},
     {"query", "hits"},
-)  # fmt: skip
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,11 @@ def read_sidecar(raw: Path, relative_path: PurePosixPath) -> tuple[Sidecar, ...]
         return (Sidecar(relative_path, warning=f"{BROKEN}: nested too deeply"),)
     except ValueError as error:
         return (Sidecar(relative_path, warning=f"{BROKEN}: {clean_text(str(error))}"),)
-    reason = _foreign(relative_path, value)
-    entries = [] if reason else list(_entries(value))
+    foreign = _foreign(relative_path, value)
+    entries = [] if foreign else list(_entries(value))
     described = [replace(entry, path=relative_path) for entry in entries if _says(entry)]
     if not described:
-        reason = reason or "it has no name, category or tag"
+        reason = foreign or "it has no name, category or tag"
         return (Sidecar(relative_path, warning=f"{NOT_A_SIDECAR}: {reason}"),)
     return tuple(described)
 

@@ -7,16 +7,16 @@ hashed; a new path whose content a gone item had is that item, moved.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.naming import group_names
-from vaeneer.data.scanning import FoundFile, Scan, scan_folder
-from vaeneer.data.selecting import asset_folders, describe
+from vaeneer.data.scanning import FoundFile, scan_folder
+from vaeneer.data.selecting import describe
 from vaeneer.data.shrinking import sha256_of
-from vaeneer.data.sidecars import match_sidecars, read_sidecar
+from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.library.catalog import Catalog
 
@@ -84,8 +84,14 @@ def list_folder(root: Path, library: Path) -> Listing:
         for found in scan.images
     ]
     files = {f.path.as_posix(): f for f in scan.images if names[f.path].kind == _COLOUR}
-    described, warnings = _described(root, rows, scan)
-    return Listing(files, tuple(described), (*scan.warnings, *warnings), scan.others, scan.left_out)
+    sidecars = read_sidecars(root, scan.sidecars, {row.path: row.asset for row in rows})
+    return Listing(
+        files,
+        tuple(describe(rows, sidecars.of_asset)),
+        warnings=(*scan.warnings, *sidecars.warnings),
+        others=scan.others | sidecars.counts(),
+        left_out=tuple(sorted((*scan.left_out, *sidecars.missed()))),
+    )
 
 
 def changes_since(catalog: Catalog, listing: Listing) -> Changes:
@@ -156,11 +162,3 @@ def _hash(file: Path) -> bytes:
         return sha256_of(file)
     except (OSError, ImageFileError):  # it is listed with its reason when it is decoded
         return b""
-
-
-def _described(
-    root: Path, rows: Sequence[ManifestRow], scan: Scan
-) -> tuple[list[ManifestRow], list[str]]:
-    sidecars = [read_sidecar(root, path) for path in scan.sidecars]
-    warnings = [f"{one.path}: {one.warning}" for one in sidecars if one.warning]
-    return describe(rows, match_sidecars(sidecars, asset_folders(rows))), warnings
