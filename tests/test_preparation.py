@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,13 @@ from vaeneer.data import decoding, placing, verifying
 from vaeneer.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
 from vaeneer.data.placing import asset_folder_name
 from vaeneer.data.preparation import prepare
-from vaeneer.data.splitting import split_by_asset, straddling_pairs, units
+from vaeneer.data.splitting import (
+    match_split,
+    read_split,
+    split_by_asset,
+    straddling_pairs,
+    units,
+)
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
 
 
@@ -363,6 +370,50 @@ def test_a_wrong_split_file_says_so(
     with pytest.raises((SettingsError, DataError), match=words):
         prepare(raw, out=tmp_path / "data", settings=PrepareSettings(split=path))
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("disk", "listed"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_a_split_file_match_in_nfc_and_nfd(tmp_path: Path, disk: Any, listed: Any) -> None:
+    paths = [unicodedata.normalize(disk, name) for name in ("Grün/Käse.png", "Öl.png", "c.png")]
+    names = [unicodedata.normalize(listed, name) for name in (".\\Grün\\Käse.png", "./Öl.png")]
+    text = f"\ufeffFile,split\r\n{names[0]},train\r\n{names[1]},valid\r\n{names[1]},valid\r\n\r\n"
+    file = tmp_path / "split.csv"
+    file.write_text(text + "gone.png,train\n", encoding="utf-8", newline="")
+    sides, missing = match_split(read_split(file), paths)
+    assert sides == {paths[0]: "train", paths[1]: "valid"}
+    assert missing == ("gone.png",)
+    assert match_split({"a/b.png": "train"}, ["a\\b.png"]) == ({"a\\b.png": "train"}, ())
+
+
+def test_two_normalizations_of_one_name_are_told_apart_where_both_are_there() -> None:
+    nfc, nfd = "K\u00e4se.png", "Ka\u0308se.png"
+    split = {nfc: "train", nfd: "valid"}
+    assert match_split(split, [nfc, nfd]) == (split, ())
+    ring, angstrom = "\u00c5.png", "\u212b.png"
+    with pytest.raises(SettingsError, match=r"\.png is in train and in valid"):
+        match_split({ring: "train", angstrom: "valid"}, ["A\u030a.png"])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("file,split\nKäse.png,train".encode("latin-1"), "not UTF-8"),
+        ("file,split\na.png,train".encode("utf-16"), "not UTF-8"),
+        ("file,split\na.png,train".encode("utf-16-le"), "NUL characters"),
+        (b"file,split\na\0.png,train", "NUL characters"),
+        (b"file,split\n\xed\xa0\x80.png,train", "not UTF-8"),
+        (b"file,split\na,b.png,train", "line 2: 3 columns"),
+        (b"file,split\na.png", "line 2: 1 columns"),
+        (b'file,split\n"a.png,train\nb.png,valid', "line 3: 1 columns"),
+        (b"file,split\n" + b"a" * 200_000 + b",train", "cannot be read: field larger"),
+        (b"file,split\n\x1b[2J,train\n\x1b[2J,valid", r"line 3: \\x1b\[2J is in train and in"),
+        (b"", "file,split"),
+    ],
+)
+def test_a_split_file_that_cannot_be_read_says_why(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "split.csv").write_bytes(data)
+    with pytest.raises(SettingsError, match=words):
+        read_split(tmp_path / "split.csv")
 
 
 def test_a_missing_split_file(raw: Path, tmp_path: Path) -> None:

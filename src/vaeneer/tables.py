@@ -40,7 +40,7 @@ def plain(title: str, values: Values) -> RenderableType:
 
 def preparation(values: Values) -> RenderableType:
     """What became of the files of a raw folder."""
-    lists = ("skipped_files", "notes", "straddling_pairs", "missing", "warnings")
+    lists = ("skipped_files", "unread_sidecars", "notes", "straddling_pairs", "missing", "warnings")
     counts = {name: value for name, value in values.items() if name not in lists}
     notes = values["notes"]
     skipped = [f"skipped {path}: {reason}" for path, reason in values["skipped_files"]]

@@ -29,7 +29,7 @@ from vaeneer.data.selecting import (
     keep_one_colour_map,
 )
 from vaeneer.data.sidecar_matching import read_sidecars
-from vaeneer.data.splitting import read_split, split_by_asset
+from vaeneer.data.splitting import match_split, read_split, split_by_asset
 from vaeneer.data.verifying import verified_rows
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
 from vaeneer.files import claim_folder, write_json
@@ -65,8 +65,9 @@ def prepare(
     _check_settings(settings)
     raw, out = _checked_folders(Path(raw), Path(out))
     earlier = _earlier_run(raw, out, overwrite=overwrite)
-    given = read_split(settings.split) if settings.split else None
+    split = read_split(settings.split) if settings.split else None
     scan = scan_folder(raw, ignore=out)
+    given, missing = match_split(split, [found.path.as_posix() for found in scan.images])
 
     rows, decoded = verified_rows(scan, given, earlier, settings, progress)
     rows = drop_exact_duplicates(rows if given is not None else keep_one_colour_map(rows))
@@ -78,7 +79,7 @@ def prepare(
     rows = name_outputs(describe(rows, sidecars.of_asset))
 
     warnings = [*scan.warnings, *sidecars.warnings]
-    report = make_report(raw, out, rows, scan, given, warnings, dry_run=dry_run, decoded=decoded)
+    report = make_report(raw, out, rows, scan, missing, warnings, dry_run=dry_run, decoded=decoded)
     report = replace(report, unread_sidecars=sidecars.unread)
     for line in report.warnings:
         progress.say(line)

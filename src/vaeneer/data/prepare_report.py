@@ -12,6 +12,7 @@ from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.scanning import Scan
 from vaeneer.data.selecting import NO_COLOUR_MAP
 from vaeneer.data.splitting import straddling_pairs
+from vaeneer.text import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +87,19 @@ def make_report(
     out: Path,
     rows: Sequence[ManifestRow],
     scan: Scan,
-    given: Mapping[str, str] | None,
+    missing: Sequence[str],
     warnings: Sequence[str],
     *,
     dry_run: bool,
     decoded: int,
 ) -> PrepareReport:
-    """Count what became of every file. `given`: the split file; `warnings`: those so far."""
+    """Count what became of every file. `missing`: of the split file; `warnings`: those so far."""
     kept = [row for row in rows if row.status == "kept"]
     skipped = [(row.path, row.reason) for row in rows if row.status == "skipped" and row.reason]
     skipped += [(row.path, NO_COLOUR_MAP) for row in rows if row.reason == NO_COLOUR_MAP]
     reasons = Counter(reason.split(":")[0] for _, reason in skipped) + Counter(scan.others)
     skipped += scan.left_out
     pairs = straddling_pairs(rows)
-    missing = sorted(set(given or ()) - {row.path for row in rows})
     sides = Counter(row.split for row in kept)
     return PrepareReport(
         raw=raw,
@@ -136,7 +136,9 @@ def _warnings(
             f" {pairs[0][0]} (train) and {pairs[0][1]} (valid)."
         )
     if missing:
-        lines.append(f"{len(missing)} files of the split are not there, first: {missing[0]}")
+        lines.append(
+            f"{len(missing)} files of the split are not there, first: {printable(missing[0])}"
+        )
     for side in ("train", "valid"):
         if not sides.get(side):
             lines.append(f"No image is on the {side} side; training needs both.")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from unicodedata import normalize
 
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.errors import SettingsError
+from vaeneer.text import printable
 
 SIDES = ("train", "valid")
 
@@ -78,27 +81,79 @@ def straddling_pairs(rows: Sequence[ManifestRow]) -> list[tuple[str, str]]:
 
 
 def read_split(path: Path) -> dict[str, str]:
-    """Read a CSV file with the columns file and split: posix path below the raw folder -> side.
+    """Read a CSV file with the columns file and split: path below the raw folder -> side.
 
     Raises SettingsError for other columns or values, a file named twice, or an unreadable file.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            lines = list(reader)
-            columns = reader.fieldnames or []
-    except (OSError, ValueError, csv.Error) as error:
-        raise SettingsError(f"The split file {path} cannot be read: {error}.") from error
+    lines = _lines(path)
+    columns = [name.strip().lower() for name in lines[0][1]] if lines else []
     if sorted(columns) != ["file", "split"]:
         raise SettingsError(f"{path} has the columns {columns}; a split file has: file,split")
+    column = columns.index("file")
     sides: dict[str, str] = {}
-    for number, line in enumerate(lines, start=2):
-        name, side = (line["file"] or "").replace("\\", "/").removeprefix("./"), line["split"]
+    for number, values in lines[1:]:
+        if len(values) != 2:
+            raise SettingsError(
+                f"{path}, line {number}: {len(values)} columns; write file,split, a name with a"
+                " comma in quotes."
+            )
+        name = values[column].replace("\\", "/").removeprefix("./")
+        side = values[1 - column].strip()
         if side not in SIDES:
             raise SettingsError(f"{path}, line {number}: split is {side!r}; use train or valid.")
         if sides.setdefault(name, side) != side:
-            raise SettingsError(f"{path}, line {number}: {name} is in train and in valid.")
+            raise SettingsError(
+                f"{path}, line {number}: {printable(name)} is in train and in valid; name it once."
+            )
     return sides
+
+
+def match_split(
+    split: Mapping[str, str] | None, paths: Iterable[str]
+) -> tuple[dict[str, str] | None, tuple[str, ...]]:
+    """Sides of scanned paths (None without a split), and the names of the split that none has.
+
+    A name matches a path in the same or in the other Unicode normalization (NFC, NFD).
+    Raises SettingsError where two such names of one path have two sides.
+    """
+    if split is None:
+        return None, ()
+    names: dict[str, list[str]] = defaultdict(list)
+    for name in split:
+        names[normalize("NFC", name)].append(name)
+    sides: dict[str, str] = {}
+    used: set[str] = set()
+    for path in paths:
+        matching = (
+            [path] if path in split else names.get(normalize("NFC", path).replace("\\", "/"), [])
+        )
+        if len({split[name] for name in matching}) > 1:
+            raise SettingsError(f"{printable(path)} is in train and in valid; name it once.")
+        used.update(matching)
+        if matching:
+            sides[path] = split[matching[0]]
+    return sides, tuple(sorted(set(split) - used))
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Rows of a CSV file with the numbers of their lines, empty ones left out."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise SettingsError(f"The split file {path} cannot be read: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"The split file {path} is not UTF-8 (byte {error.start}); save it as CSV in UTF-8."
+        ) from error
+    if "\0" in text:
+        raise SettingsError(
+            f"The split file {path} holds NUL characters; save it as CSV in UTF-8, not UTF-16."
+        )
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        return [(reader.line_num, values) for values in reader if values]
+    except csv.Error as error:
+        raise SettingsError(f"The split file {path} cannot be read: {error}.") from error
 
 
 def _earlier_side(part: Sequence[ManifestRow], earlier: Mapping[str, str]) -> str | None:
