@@ -14,17 +14,28 @@ What becomes what:
 
 from __future__ import annotations
 
-import io
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
 
+from vaeneer.data.color import Color, convert_to_srgb
+from vaeneer.data.embedded_color import read_color
+from vaeneer.data.image_depth import stored_bits
+from vaeneer.data.image_files import (
+    PILLOW,
+    ImageSource,
+    check_pixels,
+    decode_file,
+    error_reason,
+    first_bytes,
+    known_formats,
+    load_whole,
+)
+from vaeneer.data.orientation import DAMAGED_EXIF, SIDEWAYS, orientation_of, upright
 from vaeneer.errors import ImageFileError
 
 # fmt: off
@@ -35,27 +46,9 @@ IMAGE_SUFFIXES = frozenset((
 # fmt: on
 """Lower-case suffixes of the files that are taken for images."""
 
-# An explicit list keeps Pillow from starting Ghostscript for an EPS file that is named .jpg.
-_FORMATS = (
-    "JPEG",
-    "PNG",
-    "TIFF",
-    "WEBP",
-    "BMP",
-    "DIB",
-    "GIF",
-    "PPM",
-    "JPEG2000",
-    "AVIF",
-    "DDS",
-    "TGA",
-)
 _BROWSER_FORMATS = frozenset({"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "AVIF"})
 _PLAIN_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"})
-_PROFILE_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-_SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap width and height
-_LFS_START = b"version https://git-lfs"
-_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+_HALVED_MODES = frozenset({"RGB", "RGBA", "RGBX"})  # in which Pillow keeps the high byte
 
 
 @dataclass(frozen=True)
@@ -81,10 +74,10 @@ class Picture:
     """Whether a browser and `Image.open(path).convert("RGB")` both show exactly `rgb`."""
 
     bits: int = 8
-    """Bits of each channel in the file: 1 to 64."""
+    """Bits per channel as the file stores them: 1 to 64; of a palette those of its colours."""
 
     notes: tuple[str, ...] = ()
-    """What was ignored or mended to read the file, a short sentence each."""
+    """What was not read as it stands, a short sentence each: "metadata dropped: ..."."""
 
 
 def read_rgb(
@@ -100,27 +93,26 @@ def read_rgb(
 def read_image(
     path: Path | str, *, max_megapixels: float = 500.0, at_least_px: int | None = None
 ) -> Picture:
-    """Read an image file and say what it was. Threads may call this at the same time.
+    """Read an image file and describe what it was. Threads may call this concurrently.
 
     at_least_px: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, which is quick, as long as
     its short side keeps this many pixels. Without it every pixel is decoded.
     The number of pixels is checked in the header, before anything is decoded.
     Raises ImageFileError with a short reason: empty, a Git LFS pointer, not an image, truncated,
-    corrupt, too many pixels, not readable.
+    corrupt, not supported, too many pixels, not readable.
     """
     path = Path(path)
-    start = _first_bytes(path)
-    with _PILLOW.ours():
-        try:
-            with Image.open(path, formats=_known_formats()) as image:
-                _check_pixels(path, image.size, max_megapixels)
-                full_size = _draft(image, at_least_px) if at_least_px else None
-                image.load()
-                return _picture(image, full_size)
-        except ImageFileError:
-            raise
-        except Exception as error:  # a damaged file makes Pillow raise nearly anything
-            raise ImageFileError(path, _reason(error, start)) from error
+
+    def decode(image: Image.Image, source: ImageSource) -> Picture:
+        check_pixels(path, image.size, max_megapixels)
+        full_size = _draft(image, at_least_px) if at_least_px else None
+        color, notes = read_color(image)
+        bits = stored_bits(image, source.start)
+        load_whole(image, source)
+        picture = _picture(image, full_size, color, bits, source.deep_colors, source.notes + notes)
+        return replace(picture, plain=False) if source.rebuilt else picture
+
+    return decode_file(path, decode)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -128,11 +120,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Raises ImageFileError for pixels that are no picture.
     """
-    with _PILLOW.ours():
+    with PILLOW.ours():
         try:
-            return _picture(image.copy(), None).rgb
+            color, _ = read_color(image)
+            return _picture(image.copy(), None, color, 8).rgb
         except Exception as error:  # as in read_image
-            raise ImageFileError("the picture given", _reason(error)) from error
+            raise ImageFileError("the picture given", error_reason(error)) from error
 
 
 def resize_rgb(image: Image.Image, side_px: int = 254) -> np.ndarray:
@@ -145,10 +138,10 @@ def resize_rgb(image: Image.Image, side_px: int = 254) -> np.ndarray:
 
 def header_size(path: Path) -> tuple[int, int] | None:
     """Width and height in pixels as the header says, not turned upright; None if unreadable."""
-    with _PILLOW.ours():
+    with PILLOW.ours():
         try:
-            _first_bytes(path)
-            with Image.open(path, formats=_known_formats()) as image:
+            first_bytes(path)
+            with Image.open(path, formats=known_formats()) as image:
                 return image.size
         except Exception:  # as in read_image
             return None
@@ -163,13 +156,23 @@ def _draft(image: Image.Image, at_least_px: int) -> tuple[int, int] | None:
     return full_size
 
 
-def _picture(image: Image.Image, full_size: tuple[int, int] | None) -> Picture:
+def _picture(
+    image: Image.Image,
+    full_size: tuple[int, int] | None,
+    color: Color | None,
+    bits: int,
+    deep: Callable[[], NDArray[np.uint16] | None] = lambda: None,
+    notes: tuple[str, ...] = (),
+) -> Picture:
+    """The picture of a loaded image. deep: its 16-bit colours, where `image` has only 8."""
     mode, kind = image.mode, str(image.format)
     still = kind == "MPO" or not getattr(image, "is_animated", False)
-    orientation = image.getexif().get(0x0112, 1)
-    upright = image if orientation == 1 else ImageOps.exif_transpose(image)  # it copies in any case
-    opaque_image, opaque = _without_alpha(upright)
-    rgb, exact = _to_rgb(opaque_image)
+    orientation, intact = orientation_of(image)
+    notes = notes if intact else (*notes, DAMAGED_EXIF)
+    opaque_image, opaque = _without_alpha(image)
+    levels = _deep_levels(color, deep()) if color and bits > 8 and mode in _HALVED_MODES else None
+    rgb, exact = (levels, False) if levels is not None else _to_rgb(opaque_image, color)
+    rgb = upright(rgb, orientation)
     plain = (
         kind in _BROWSER_FORMATS
         and mode in _PLAIN_MODES
@@ -179,9 +182,9 @@ def _picture(image: Image.Image, full_size: tuple[int, int] | None) -> Picture:
         and orientation == 1
     )
     width_px, height_px = full_size or rgb.size
-    if full_size and orientation in _SIDEWAYS:
+    if full_size and orientation in SIDEWAYS:
         width_px, height_px = height_px, width_px
-    return Picture(rgb, width_px, height_px, mode, kind, plain)
+    return Picture(rgb, width_px, height_px, mode, kind, plain, bits, notes)
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, bool]:
@@ -191,51 +194,31 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, bool]:
     grey = image.mode in ("LA", "La", "L", "1")
     rgba = image.convert("RGBA")
     opaque = rgba.getchannel("A").getextrema()[0] == 255
-    bare = rgba.getchannel("R") if grey else rgba.convert("RGB")
-    bare.info["icc_profile"] = image.info.get("icc_profile")
-    return bare, opaque
+    return rgba.getchannel("R") if grey else rgba.convert("RGB"), opaque
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+def _to_rgb(image: Image.Image, color: Color | None) -> tuple[Image.Image, bool]:
     """The image in mode RGB, and whether its stored values were taken as they are."""
     if image.mode == "LAB":
-        return _apply_profile(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), False
+        lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        return convert_to_srgb(image, lab), False
+    if color and image.mode.startswith("I;16"):
+        return color.grey_to_srgb(np.asarray(image).astype(np.uint16)).convert("RGB"), False
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_grey_levels(image)).convert("RGB"), False
-    if image.mode in ("P", "PA", "RGBX", "RGBA"):
-        profile = image.info.get("icc_profile")
-        image = image.convert("RGB")
-        image.info["icc_profile"] = profile
-    foreign = _foreign_profile(image)
-    if foreign is not None:
-        try:
-            return _apply_profile(image, foreign), False
-        except (ImageCms.PyCMSError, OSError, ValueError):  # a broken profile is ignored
-            pass
+    if image.mode not in ("L", "CMYK"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if color:
+        return color.image_to_srgb(image).convert("RGB"), False
     return image if image.mode == "RGB" else image.convert("RGB"), True
 
 
-def _apply_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    srgb = ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
-    assert converted is not None  # only in-place conversions answer None
-    return converted
-
-
-def _foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """The embedded profile where it fits the mode and says anything else than sRGB."""
-    data = image.info.get("icc_profile")
-    if not data or image.mode not in _PROFILE_SPACES:
+def _deep_levels(color: Color, values: NDArray[np.uint16] | None) -> Image.Image | None:
+    """8-bit sRGB of 16-bit colours in a space of curves and primaries; None for another."""
+    space = color.matrix_space
+    if values is None or space is None:
         return None
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        space = profile.profile.xcolor_space.strip()
-        name = ImageCms.getProfileDescription(profile)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return None
-    if space != _PROFILE_SPACES[image.mode]:
-        return None
-    return None if "sRGB" in name and "linear" not in name.lower() else profile
+    return Image.fromarray(space.to_srgb(values[..., :3]))
 
 
 def _grey_levels(image: Image.Image) -> np.ndarray:
@@ -262,83 +245,3 @@ def _float_levels(values: np.ndarray) -> np.ndarray:
         raise ValueError(f"float pixels up to {top:g}, which no picture has")
     white = 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0
     return np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8)
-
-
-def _first_bytes(path: Path) -> bytes:
-    """The first bytes of an image file; refuses what Pillow has no good words for."""
-    try:
-        if not path.is_file():  # a named pipe would block for ever
-            raise ImageFileError(path, "not a file" if path.exists() else "no such file")
-        with path.open("rb") as stream:
-            start = stream.read(len(_LFS_START))
-    except OSError as error:
-        raise ImageFileError(path, _reason(error)) from error
-    if not start:
-        raise ImageFileError(path, "empty file")
-    if start == _LFS_START:
-        raise ImageFileError(path, "a Git LFS pointer, not the image: run git lfs pull")
-    return start
-
-
-def _check_pixels(path: Path, size: tuple[int, int], max_megapixels: float) -> None:
-    width_px, height_px = size
-    if width_px * height_px > max_megapixels * 1e6:
-        reason = f"{width_px} x {height_px} px, over {max_megapixels:g} megapixels"
-        raise ImageFileError(path, f"too many pixels: {reason}")
-
-
-def _reason(error: Exception, start: bytes = b"") -> str:
-    """A short reason; the words before the colon are the same for all errors of a kind."""
-    text = " ".join(str(error).split())[:120]
-    if isinstance(error, UnidentifiedImageError):
-        damaged = start.startswith(_STARTS)
-        return "corrupt: damaged header" if damaged else "not an image"
-    if isinstance(error, MemoryError):
-        return "too large for the memory of this machine"
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}"
-    if isinstance(error, EOFError) or "truncated" in text.lower():
-        return "truncated: the file ends too early"
-    return f"corrupt: {text}" if text else f"corrupt: {type(error).__name__}"
-
-
-def _known_formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF is not in every Pillow
-
-
-class _PillowState:
-    """Pillow's pixel limit and warnings are global: ours while any thread reads, then restored."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._readers = 0
-        self._limit: int | None = None
-        self._warnings = warnings.catch_warnings()
-
-    @contextmanager
-    def ours(self) -> Iterator[None]:
-        self._enter()
-        try:
-            yield
-        finally:
-            self._leave()
-
-    def _enter(self) -> None:
-        with self._lock:
-            if self._readers == 0:
-                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-                self._warnings = warnings.catch_warnings()
-                self._warnings.__enter__()
-                warnings.simplefilter("ignore")
-            self._readers += 1
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._readers -= 1
-            if self._readers == 0:
-                self._warnings.__exit__(None, None, None)
-                Image.MAX_IMAGE_PIXELS = self._limit
-
-
-_PILLOW = _PillowState()

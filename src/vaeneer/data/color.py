@@ -1,0 +1,254 @@
+"""Colour spaces of picture files and their conversion to sRGB.
+
+ICC profiles are applied by LittleCMS; PNG's cICP, gAMA and cHRM, and the 16-bit colours of
+matrix profiles, by curves and a matrix. A space counts as sRGB by what it does to colours,
+whatever its name: where no probe colour moves by more than a level.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Linear light, 0 to 1, of stored values, 0 to 1."""
+
+_SAME_LEVELS = 1  # a larger difference on any probe colour is another colour space
+_BLOCK_PX = 2**20
+_XY_D65 = (0.3127, 0.3290)
+_XY_SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
+_BRADFORD = np.array(
+    [(0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296)]
+)
+
+
+@dataclass(frozen=True)
+class MatrixSpace:
+    """RGB colour space of three transfer curves and three primaries."""
+
+    curves: tuple[Curve, Curve, Curve]
+    matrix: NDArray[np.float64]
+    """(3, 3): linear light of this space to linear light of sRGB."""
+
+    def to_srgb(self, values: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """Convert (H, W, 3) colours or (H, W) greys of 8 or 16 bits; the same shape, uint8."""
+        white = int(np.iinfo(values.dtype).max)
+        levels = np.linspace(0, 1, white + 1)
+        tables = [curve(levels).astype(np.float32) for curve in self.curves]
+        encoded = _encoding_table()
+        if values.ndim == 2 or np.allclose(self.matrix, np.eye(3), atol=2e-3):
+            luts = [encoded[_indices(table)] for table in tables]
+            if values.ndim == 2:
+                return luts[1][values]
+            return np.stack([luts[c][values[..., c]] for c in range(3)], axis=-1)
+        out = np.empty(values.shape, np.uint8)
+        rows = max(1, _BLOCK_PX // max(1, values.shape[1]))
+        turned = self.matrix.T.astype(np.float32)
+        for top in range(0, values.shape[0], rows):
+            block = values[top : top + rows]
+            light = np.stack([tables[c][block[..., c]] for c in range(3)], axis=-1)
+            out[top : top + rows] = encoded[_indices(light @ turned)]
+        return out
+
+    @property
+    def is_srgb(self) -> bool:
+        """Whether no probe colour moves."""
+        probe = np.asarray(_probe("RGB"))
+        moved = np.abs(self.to_srgb(probe).astype(int) - probe)
+        return int(moved.max()) <= _SAME_LEVELS
+
+
+def _indices(light: NDArray[np.float32]) -> NDArray[np.uint16]:
+    return np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)
+
+
+@lru_cache(maxsize=1)
+def _encoding_table() -> NDArray[np.uint8]:
+    """sRGB level of linear light in steps of 1/65535."""
+    light = np.linspace(0, 1, 65536)
+    value = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    levels: NDArray[np.uint8] = np.rint(value * 255).astype(np.uint8)
+    return levels
+
+
+def srgb_curve(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear light of sRGB values (IEC 61966-2-1)."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def primaries_matrix(
+    primaries: tuple[tuple[float, float], ...], white: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Matrix from linear light of RGB primaries to that of sRGB, white to white (Bradford).
+
+    primaries: xy of red, green and blue. Raises ValueError for primaries that span no space.
+    """
+    if min(white) <= 0 or any(y <= 0 for _, y in primaries):
+        raise ValueError("chromaticities of zero")
+    adapted = _adaptation(white) @ _rgb_to_xyz(primaries, white)
+    matrix = np.linalg.inv(_rgb_to_xyz(_XY_SRGB, _XY_D65)) @ adapted
+    if not np.isfinite(matrix).all() or np.abs(matrix).max() > 20:
+        raise ValueError("primaries that span no space")
+    return np.asarray(matrix, np.float64)
+
+
+def _xyz(xy: tuple[float, float]) -> NDArray[np.float64]:
+    x, y = xy
+    return np.array([x / y, 1.0, (1 - x - y) / y])
+
+
+def _rgb_to_xyz(
+    primaries: tuple[tuple[float, float], ...], white: tuple[float, float]
+) -> NDArray[np.float64]:
+    columns = np.stack([_xyz(xy) for xy in primaries], axis=1)
+    try:
+        return columns * np.linalg.solve(columns, _xyz(white))
+    except np.linalg.LinAlgError as error:
+        raise ValueError("primaries on one line") from error
+
+
+def _adaptation(white: tuple[float, float]) -> NDArray[np.float64]:
+    """XYZ under a white to XYZ under D65."""
+    gains = (_BRADFORD @ _xyz(_XY_D65)) / (_BRADFORD @ _xyz(white))
+    return np.asarray(np.linalg.inv(_BRADFORD) @ (gains[:, None] * _BRADFORD), np.float64)
+
+
+@dataclass(frozen=True)
+class Color:
+    """What the stored values of a picture mean, where that is not sRGB."""
+
+    key: bytes
+    """Equal for equal spaces."""
+
+    matrix_space: MatrixSpace | None
+    """Its curves and primaries; None for a profile with anything else."""
+
+    profile: bytes | None = None
+    """ICC profile; None for a space that the file describes in another way."""
+
+    def image_to_srgb(self, image: Image.Image) -> Image.Image:
+        """Convert a picture of mode L, RGB or CMYK; mode L or RGB.
+
+        Raises PyCMSError where LittleCMS fails.
+        """
+        if self.profile is not None:
+            return convert_to_srgb(image, ImageCms.ImageCmsProfile(io.BytesIO(self.profile)))
+        assert self.matrix_space is not None
+        return Image.fromarray(self.matrix_space.to_srgb(np.asarray(image)))
+
+    def grey_to_srgb(self, values: NDArray[np.uint16]) -> Image.Image:
+        """Convert 16-bit greys (H, W); mode L or RGB. Raises PyCMSError as above."""
+        if self.profile is None:
+            assert self.matrix_space is not None
+            return Image.fromarray(self.matrix_space.to_srgb(values))
+        return self.image_to_srgb(Image.fromarray(values))
+
+
+def convert_to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    """Convert a picture with LittleCMS; mode RGB. Raises PyCMSError."""
+    srgb = ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+    assert converted is not None  # only in-place conversions answer None
+    return converted
+
+
+@lru_cache(maxsize=32)
+def icc_color(data: bytes, space: str) -> Color | None:
+    """Read an ICC profile; None where it is sRGB or made for other channels.
+
+    space: GRAY, RGB or CMYK. Raises ValueError for a profile that cannot be applied.
+    """
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        if profile.profile.xcolor_space.strip() != space:
+            return None
+        probe = _probe("L" if space == "GRAY" else space)
+        shown = np.asarray(convert_to_srgb(probe, profile)).astype(int)
+    except (ImageCms.PyCMSError, OSError, TypeError) as error:
+        raise ValueError("the ICC profile is damaged") from error
+    if space != "CMYK":
+        moved = np.abs(shown - np.asarray(probe.convert("RGB")))
+        if int(moved.max()) <= _SAME_LEVELS:
+            return None
+    key = hashlib.sha256(data).digest()
+    return Color(key, _matrix_profile(data) if space == "RGB" else None, data)
+
+
+@lru_cache(maxsize=3)
+def _probe(mode: str) -> Image.Image:
+    """All greys, ramps of each channel and a grid of colours."""
+    ramp = np.arange(256, dtype=np.uint8)
+    if mode == "L":
+        return Image.fromarray(ramp[None])
+    zero = np.zeros_like(ramp)
+    rows = [(ramp, ramp, ramp), (ramp, zero, zero), (zero, ramp, zero), (zero, zero, ramp)]
+    ramps = np.stack([np.stack(row, axis=-1) for row in rows]).reshape(-1, 3)
+    steps = np.arange(0, 256, 51, dtype=np.uint8)
+    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
+    return Image.fromarray(np.concatenate([ramps, grid])[None]).convert(mode)
+
+
+def _matrix_profile(data: bytes) -> MatrixSpace | None:
+    """Curves and primaries of a profile that has only these; None for one with tables."""
+    tags: dict[bytes, bytes] = {}
+    count = int.from_bytes(data[128:132], "big")
+    for at in range(132, 132 + 12 * min(count, 200), 12):
+        offset, size = (int.from_bytes(data[at + i : at + i + 4], "big") for i in (4, 8))
+        tags[data[at : at + 4]] = data[offset : offset + size]
+    if b"A2B0" in tags or data[20:24] != b"XYZ ":
+        return None
+    try:
+        red, green, blue = (_icc_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC"))
+        columns = [np.frombuffer(tags[name][8:20], ">i4") for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
+    except (KeyError, ValueError, IndexError):
+        return None
+    to_xyz = np.stack(columns, axis=1) / 65536  # under D50
+    x, y, z = 0.9642, 1.0, 0.8249
+    d50 = (x / (x + y + z), y / (x + y + z))
+    matrix = np.linalg.inv(_rgb_to_xyz(_XY_SRGB, _XY_D65)) @ _adaptation(d50) @ to_xyz
+    return MatrixSpace((red, green, blue), matrix)
+
+
+def _icc_curve(tag: bytes) -> Curve:
+    """Curve of a `curv` or `para` tag. Raises ValueError for any other."""
+    kind, body = tag[:4], tag[12:]
+    if kind == b"curv":
+        count = int.from_bytes(tag[8:12], "big")
+        if count == 0:
+            return lambda values: values
+        table = np.frombuffer(body[: 2 * count], ">u2").astype(np.float64)
+        if count == 1:
+            gamma = float(table[0]) / 256
+            return lambda values: values**gamma
+        steps = np.linspace(0, 1, len(table))
+        return lambda values: np.interp(values, steps, table / 65535)
+    if kind == b"para":
+        return _parametric(tag[9], (np.frombuffer(body[:28], ">i4") / 65536).tolist())
+    raise ValueError(f"curve of type {kind!r}")
+
+
+def _parametric(kind: int, numbers: list[float]) -> Curve:
+    """Parametric curve of ICC.1:2022, table 68."""
+    g, a, b, c, d, e, f = (*numbers, *[0.0] * 7)[:7]
+    if kind == 0:
+        a, b, c, d, e, f = 1.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    elif kind in (1, 2):
+        e = f = c if kind == 2 else 0.0
+        c, d = 0.0, -b / a
+    elif kind == 3:
+        e = f = 0.0
+    elif kind != 4:
+        raise ValueError(f"parametric curve of type {kind}")
+
+    def curve(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        power = np.maximum(a * values + b, 0) ** g + e
+        return np.clip(np.where(values >= d, power, c * values + f), 0, 1)
+
+    return curve

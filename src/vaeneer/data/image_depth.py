@@ -1,0 +1,118 @@
+"""Bits per channel of a picture as its file stores them, read from headers.
+
+Pillow calls 16-bit colour RGB, as it does 8-bit colour; only the header tells them apart.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+HEADER_BYTES = 4096
+"""How much of the start of a file `stored_bits` needs."""
+
+_MODE_BITS = {"1": 1, "I": 32, "F": 32}
+_PNG_COLOR_TYPES = {0, 2, 3, 4, 6}
+_PALETTE = 3
+_DDS_FLOAT = (b"BC6H", (95).to_bytes(4, "little"), (96).to_bytes(4, "little"))
+
+
+def stored_bits(image: Image.Image, start: bytes) -> int:
+    """Bits per channel in the file of an open image; of a palette those of its colours.
+
+    start: the first HEADER_BYTES of the file.
+    """
+    readers = {
+        "PNG": _png,
+        "TIFF": _tiff,
+        "PPM": _ppm,
+        "BMP": _bmp,
+        "DIB": _bmp,
+        "TGA": _tga,
+        "JPEG2000": _jpeg2000,
+        "AVIF": _avif,
+        "DDS": _dds,
+    }
+    reader = readers.get(str(image.format))
+    bits = reader(image, start) if reader is not None else None
+    return bits or _mode_bits(image)
+
+
+def deep_colors(data: bytes) -> NDArray[np.uint16] | None:
+    """16-bit colours of a PNG, PNM or JPEG 2000 file, of which Pillow keeps the high bytes.
+
+    Returns (H, W, 3) RGB or (H, W, 4) RGBA, not turned upright; None where OpenCV fails.
+    """
+    import cv2  # takes longer than most pictures
+
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] < 3:
+        return None
+    order = [2, 1, 0, 3][: values.shape[2]]  # OpenCV's is BGR
+    return values[..., order].astype(np.uint16, copy=False)
+
+
+def _mode_bits(image: Image.Image) -> int:
+    return 16 if image.mode.startswith("I;16") else _MODE_BITS.get(image.mode, 8)
+
+
+def _png(_image: Image.Image, start: bytes) -> int | None:
+    if start[12:16] != b"IHDR" or len(start) < 26 or start[25] not in _PNG_COLOR_TYPES:
+        return None
+    return 8 if start[25] == _PALETTE else start[24]
+
+
+def _tiff(image: Image.Image, _start: bytes) -> int | None:
+    if image.mode in ("P", "PA"):
+        return 8
+    bits = getattr(image, "tag_v2", {}).get(258)
+    values = bits if isinstance(bits, tuple) else (bits,)
+    whole = [value for value in values if isinstance(value, int) and 0 < value <= 64]
+    return max(whole, default=1 if bits is None else None)
+
+
+def _ppm(image: Image.Image, start: bytes) -> int | None:
+    """PNM has its largest value behind the size; PAM names it; PFM holds float."""
+    if start[:2] in (b"Pf", b"PF"):
+        return 32
+    if start[:2] in (b"P1", b"P4"):
+        return 1
+    bare = re.sub(rb"#[^\n\r]*", b" ", start)
+    found = re.match(rb"P[2356]\s+\d+\s+\d+\s+(\d+)", bare) or re.search(rb"MAXVAL\s+(\d+)", bare)
+    return int(found[1]).bit_length() if found else None
+
+
+def _bmp(_image: Image.Image, start: bytes) -> int | None:
+    header = start[14:] if start[:2] == b"BM" else start
+    pixel_bits = int.from_bytes(header[14:16], "little")  # of a BITMAPINFOHEADER
+    return 5 if pixel_bits == 16 else 8
+
+
+def _tga(_image: Image.Image, start: bytes) -> int | None:
+    pixel_bits = start[16] if len(start) > 16 else 0
+    return 5 if pixel_bits in (15, 16) and start[2] in (2, 10) else 8
+
+
+def _jpeg2000(_image: Image.Image, start: bytes) -> int | None:
+    siz = start.find(b"\xff\x4f\xff\x51")  # the markers SOC and SIZ, which begin the code stream
+    depth = start[siz + 42 : siz + 43]  # of the first component
+    return (depth[0] & 0x7F) + 1 if siz >= 0 and depth else None
+
+
+def _avif(_image: Image.Image, start: bytes) -> int | None:
+    box = start.find(b"av1C")
+    flags = start[box + 6 : box + 7]
+    if box < 0 or not flags:
+        return None
+    high, twelve = flags[0] & 0x40, flags[0] & 0x20
+    return 12 if high and twelve else 10 if high else 8
+
+
+def _dds(_image: Image.Image, start: bytes) -> int | None:
+    return 16 if start[84:88] == b"DX10" and start[128:132] in _DDS_FLOAT else 8

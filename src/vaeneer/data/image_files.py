@@ -1,0 +1,226 @@
+"""Image files opened with Pillow, and once more without their metadata where that fails."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from vaeneer.data.image_depth import HEADER_BYTES, deep_colors
+from vaeneer.data.image_repair import is_cut_png, rebuild
+from vaeneer.data.jpeg_repair import TruncatedError, is_cut_jpeg, looks_cut
+from vaeneer.errors import ImageFileError
+
+_T = TypeVar("_T")
+
+# An explicit list keeps Pillow from starting Ghostscript for an EPS file that is named .jpg.
+_FORMATS = (
+    "JPEG",
+    "PNG",
+    "TIFF",
+    "WEBP",
+    "BMP",
+    "DIB",
+    "GIF",
+    "PPM",
+    "JPEG2000",
+    "AVIF",
+    "DDS",
+    "TGA",
+)
+_TAIL_BYTES = 32
+_LFS_START = b"version https://git-lfs"
+_UNSUPPORTED = ("unsupported", "unimplemented", "cannot handle", "unknown compression")
+_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """File behind an open image."""
+
+    path: Path
+    start: bytes
+    """First HEADER_BYTES."""
+    rebuilt: bytes | None = None
+    """File without the metadata that stopped the decoder."""
+    notes: tuple[str, ...] = ()
+    """What that left out, as in `Picture.notes`."""
+
+    def read(self) -> bytes:
+        """All bytes of the file, as it was opened."""
+        return self.path.read_bytes() if self.rebuilt is None else self.rebuilt
+
+    def deep_colors(self) -> NDArray[np.uint16] | None:
+        """16-bit colours as in `image_depth.deep_colors`."""
+        return deep_colors(self.read())
+
+
+def decode_file(path: Path, decode: Callable[[Image.Image, ImageSource], _T]) -> _T:
+    """Open an image file and decode it; where that fails, again without its metadata.
+
+    decode: gets the open image, whose pixels are not loaded yet.
+    Raises ImageFileError with a short reason.
+    """
+    source = ImageSource(path, first_bytes(path))
+    with PILLOW.ours():
+        try:
+            with Image.open(path, formats=known_formats()) as image:
+                return decode(image, source)
+        except (ImageFileError, MemoryError):
+            raise
+        except Exception as error:  # a damaged file makes Pillow raise nearly anything
+            if isinstance(error, OSError) and error.strerror:
+                raise ImageFileError(path, error_reason(error)) from error
+            return _decode_rebuilt(source, decode, error)
+
+
+def _decode_rebuilt(
+    source: ImageSource, decode: Callable[[Image.Image, ImageSource], _T], error: Exception
+) -> _T:
+    path = source.path
+    try:
+        for one in rebuild(path.read_bytes()):
+            try:
+                with Image.open(io.BytesIO(one.data), formats=known_formats()) as image:
+                    if one.icc_profile is not None:
+                        image.info["icc_profile"] = one.icc_profile
+                    start = one.data[:HEADER_BYTES]
+                    return decode(image, ImageSource(path, start, one.data, one.notes))
+            except Exception as again:  # as in decode_file
+                error = again
+    except Exception as last:
+        error = last
+    if isinstance(error, ImageFileError):
+        raise error
+    raise ImageFileError(path, error_reason(error, source.start)) from error
+
+
+def load_whole(image: Image.Image, source: ImageSource) -> None:
+    """Decode the pixels of an open image; refuse those that Pillow fills up where they are cut.
+
+    Raises TruncatedError, and whatever Pillow raises.
+    """
+    if image.format in ("JPEG", "MPO"):
+        tail = _tail(image)
+        image.load()
+        cut = looks_cut(image, tail) and is_cut_jpeg(source.read())
+    else:
+        image.load()
+        cut = image.format == "PNG" and _ends_empty(image) and is_cut_png(source.read())
+    if cut:
+        raise TruncatedError("the pixels are cut")
+
+
+def _tail(image: Image.Image) -> bytes:
+    """The last bytes of the file of an image that is not loaded yet."""
+    stream: IO[bytes] | None = getattr(image, "fp", None)
+    if stream is None:
+        return b""
+    back = stream.tell()
+    stream.seek(-min(_TAIL_BYTES, stream.seek(0, io.SEEK_END)), io.SEEK_END)
+    tail = stream.read()
+    stream.seek(back)
+    return tail
+
+
+def _ends_empty(image: Image.Image) -> bool:
+    """Whether one of the last two rows is zero, as rows are that were never decoded."""
+    rows = np.asarray(image.crop((0, max(0, image.height - 2), image.width, image.height)))
+    return not all(row.any() for row in rows)
+
+
+def first_bytes(path: Path) -> bytes:
+    """The start of an image file; refuses what Pillow has no good words for.
+
+    Raises ImageFileError.
+    """
+    try:
+        if not path.is_file():  # a named pipe would block for ever
+            raise ImageFileError(path, "not a file" if path.exists() else "no such file")
+        with path.open("rb") as stream:
+            start = stream.read(HEADER_BYTES)
+    except OSError as error:
+        raise ImageFileError(path, error_reason(error)) from error
+    if not start:
+        raise ImageFileError(path, "empty file")
+    if start.startswith(_LFS_START):
+        raise ImageFileError(path, "a Git LFS pointer, not the image: run git lfs pull")
+    return start
+
+
+def check_pixels(path: Path, size: tuple[int, int], max_megapixels: float) -> None:
+    """Refuse a picture that is too large. Raises ImageFileError."""
+    width_px, height_px = size
+    if width_px * height_px > max_megapixels * 1e6:
+        reason = f"{width_px} x {height_px} px, over {max_megapixels:g} megapixels"
+        raise ImageFileError(path, f"too many pixels: {reason}")
+
+
+def error_reason(error: Exception, start: bytes = b"") -> str:
+    """A short reason; the words before the colon are the same for all errors of a kind."""
+    text = " ".join(str(error).split())[:120]
+    if isinstance(error, UnidentifiedImageError):
+        other_riff = start.startswith(b"RIFF") and start[8:12] != b"WEBP"  # sound, video
+        damaged = start.startswith(_STARTS) and not other_riff
+        return "corrupt: damaged header" if damaged else "not an image"
+    if isinstance(error, MemoryError):
+        return "too large for the memory of this machine"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    if isinstance(error, (EOFError, TruncatedError)) or "truncated" in text.lower():
+        return "truncated: the file ends too early"
+    if isinstance(error, NotImplementedError) or text.lower().startswith(_UNSUPPORTED):
+        return f"not supported: {text}"
+    return f"corrupt: {text}" if text else f"corrupt: {type(error).__name__}"
+
+
+def known_formats() -> tuple[str, ...]:
+    """Names of the formats that may be opened."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF is not in every Pillow
+
+
+class PillowState:
+    """Pillow's pixel limit and warnings are global: ours while any thread reads, then restored."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._limit: int | None = None
+        self._warnings = warnings.catch_warnings()
+
+    @contextmanager
+    def ours(self) -> Iterator[None]:
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._readers == 0:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.simplefilter("ignore")
+            self._readers += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                self._warnings.__exit__(None, None, None)
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+PILLOW = PillowState()

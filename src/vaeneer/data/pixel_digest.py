@@ -1,0 +1,102 @@
+"""One hash over everything that a picture file holds: depth, alpha, every page and frame."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vaeneer.data.embedded_color import read_color
+from vaeneer.data.image_depth import stored_bits
+from vaeneer.data.image_files import ImageSource, check_pixels, decode_file, load_whole
+from vaeneer.data.orientation import orientation_of, upright_values
+
+_BLOCK_BYTES = 2**24  # hashed at a time
+_DEEP_FORMATS = frozenset({"PNG", "PPM", "JPEG2000"})  # with 16-bit colours that OpenCV reads
+_BARE_MODES = frozenset({"CMYK", "LAB", "HSV", "I", "F"})
+
+
+def pixel_digest(path: Path, *, max_megapixels: float = 500.0) -> bytes:
+    """Hash everything that a picture file holds. Returns 32 bytes, SHA-256.
+
+    Equal for the same pixels in another container, compressed in another way or with other
+    metadata. Different where the size, the depth, the alpha channel (opaque counts as none), the
+    colour space, a further page or a frame differs. EXIF orientation is applied. Where the full
+    depth of a file cannot be decoded, its bytes are hashed: only copies of the file are equal.
+    Raises ImageFileError as `read_image` does.
+    """
+
+    def decode(image: Image.Image, source: ImageSource) -> bytes:
+        check_pixels(path, image.size, max_megapixels)
+        digest = hashlib.sha256()
+        color, _ = read_color(image)
+        digest.update(color.key if color else b"sRGB")
+        bits = stored_bits(image, source.start)
+        if bits > 8 and not image.mode.startswith(("I", "F")):
+            values = _deep_frame(image, source)
+            if values is None:
+                return hashlib.sha256(b"file " + source.read()).digest()
+            _add(digest, "RGB", upright_values(values, orientation_of(image)[0]))
+            return digest.digest()
+        load_whole(image, source)
+        orientation, _ = orientation_of(image)
+        for name, values in _frames(image):
+            _add(digest, name, upright_values(values, orientation))
+        return digest.digest()
+
+    return decode_file(path, decode)
+
+
+def _deep_frame(image: Image.Image, source: ImageSource) -> NDArray[Any] | None:
+    """The colours of a still picture at their full depth, None where they are not decoded."""
+    still = getattr(image, "n_frames", 1) == 1
+    return source.deep_colors() if still and image.format in _DEEP_FORMATS else None
+
+
+def _frames(image: Image.Image) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Every page or frame: the name of its channels and their values, (H, W) or (H, W, C)."""
+    count = 0
+    while True:
+        try:
+            image.seek(count)
+        except EOFError:
+            return
+        yield _values(image)
+        count += 1
+
+
+def _values(image: Image.Image) -> tuple[str, NDArray[Any]]:
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint16)
+        clear = image.info.get("transparency")
+        if not isinstance(clear, int):
+            return "RGB", grey
+        alpha = np.where(grey == clear, 0, 65535).astype(np.uint16)
+        return "RGB", np.stack([grey, grey, grey, alpha], axis=-1)
+    if image.mode in _BARE_MODES:
+        return image.mode, np.asarray(image)
+    return "RGB", np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+
+
+def _add(digest: Any, name: str, values: NDArray[Any]) -> None:
+    """Add one frame, a block of rows at a time; grey counts as a colour."""
+    if name == "RGB" and values.ndim == 3 and values.shape[2] == 4:
+        opaque = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+        if bool((values[..., 3] == opaque).all()):
+            values = values[..., :3]
+    grey = name == "RGB" and values.ndim == 2
+    height, width = values.shape[:2]
+    channels = 3 if grey else values.shape[2] if values.ndim == 3 else 1
+    digest.update(f"{name} {width} {height} {channels} {values.dtype.str[1:]} ".encode())
+    rows = max(1, _BLOCK_BYTES // max(1, width * channels * values.dtype.itemsize))
+    for top in range(0, height, rows):
+        block = values[top : top + rows]
+        if grey:
+            block = np.repeat(block[..., None], 3, axis=2)
+        little = block.astype(block.dtype.newbyteorder("<"), copy=False)
+        digest.update(np.ascontiguousarray(little))
