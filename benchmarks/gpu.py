@@ -85,29 +85,53 @@ def main(
     device = torch.device("cuda")
     seed = seed_rates(data / "train", seed_epochs)
     ceilings = measure_ceilings(device)
-    rows = [
-        measure_steps(data, architecture, batch, seconds, ceilings)
-        for architecture in architectures
-        for batch in batches
-    ]
-    best_seed = max(row["images_per_second"] for row in seed)
-    for row in rows:
-        row["times_the_seed"] = row["images_per_second"] / best_seed
-    fastest = max(rows, key=lambda row: row["times_the_seed"])
-    fullest = max(rows, key=lambda row: row["roofline_share"])
-    result = {
-        "device": torch.cuda.get_device_name(device),
-        "ceilings": {"tflops": ceilings.flops / 1e12, "gigabytes": ceilings.bytes / 1e9},
-        "seed": {"images_per_second": best_seed, "raw": seed},
-        "steps": rows,
-        "bars": {
-            "times_the_seed": verdict(fastest["times_the_seed"], SEED_BAR),
-            "roofline_share": verdict(fullest["roofline_share"], ROOFLINE_BAR),
-        },
-    }
-    path = keep("gpu", result)
+    rows: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    for architecture in architectures:
+        for batch in batches:
+            try:
+                row = measure_steps(data, architecture, batch, seconds, ceilings)
+            except RuntimeError as error:  # a batch that does not fit, say
+                failed[f"{architecture}, {batch}"] = str(error)[:300]
+                continue
+            row["times_the_seed"] = row["images_per_second"] / best_of(seed)
+            rows.append(row)
+            result = result_of(device, ceilings, seed, rows, failed)
+            keep("gpu", result)  # after each row, so that a stopped run leaves something
+    if not rows:
+        console.print(f"Nothing could be measured: {failed}")
+        sys.exit(1)
+    path = keep("gpu", result)  # with what failed last
     show(result)
     console.print(f"wrote {path}")
+
+
+def best_of(seed: list[dict[str, Any]]) -> float:
+    """Images/s of the seed's recipe with the best number of workers."""
+    return float(max(row["images_per_second"] for row in seed))
+
+
+def result_of(
+    device: torch.device,
+    ceilings: Ceilings,
+    seed: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    failed: dict[str, str],
+) -> dict[str, Any]:
+    """What the result file says."""
+    fastest = max(row["times_the_seed"] for row in rows)
+    fullest = max(row["roofline_share"] for row in rows)
+    return {
+        "device": torch.cuda.get_device_name(device),
+        "ceilings": {"tflops": ceilings.flops / 1e12, "gigabytes": ceilings.bytes / 1e9},
+        "seed": {"images_per_second": best_of(seed), "raw": seed},
+        "steps": rows,
+        "failed": failed,
+        "bars": {
+            "times_the_seed": verdict(fastest, SEED_BAR),
+            "roofline_share": verdict(fullest, ROOFLINE_BAR),
+        },
+    }
 
 
 def seed_rates(folder: Path, epochs: int) -> list[dict[str, Any]]:
@@ -134,6 +158,8 @@ def measure_steps(
     data: Path, architecture: str, batch: int, seconds: float, ceilings: Ceilings
 ) -> dict[str, Any]:
     """Training steps of one network at one batch size."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory() as place:
         run = start(data, Path(place), architecture, batch, "cuda")
         inputs = one_batch(run, batch)
@@ -150,13 +176,13 @@ def measure_steps(
 
         resident = rate(fed, batch, seconds, run.device)
         stream.close()
+        precision = run.precision.name
         memory = torch.cuda.max_memory_allocated() / 2**30
-    torch.cuda.reset_peak_memory_stats()
     step_seconds = batch / ready
     return {
         "architecture": architecture,
         "batch": batch,
-        "precision": run.precision.name,
+        "precision": precision,
         "images_per_second": resident,
         "network_images_per_second": ready,
         "gflop_per_image": work.flops / batch / 1e9,

@@ -110,7 +110,7 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
 
     precision = choose_precision("auto", choose_device("cpu"))
     recipe = Recipe.of(settings)
-    vae = started_network(settings, recipe, pack, Silent())
+    vae = started_network(settings, recipe, pack, Silent(), device=precision.device)
     run = Run(
         folder=RunFolder(Path("nowhere")),
         settings=settings,

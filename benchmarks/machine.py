@@ -1,7 +1,12 @@
-"""What stands in every result file: command, commit, machine, versions, date."""
+"""What stands in every result file: command, commit, machine, versions, date.
+
+Where the files are no git repository, VAENEER_COMMIT says of which commit they are. VAENEER_RESULTS
+names another folder for the results.
+"""
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
@@ -15,17 +20,16 @@ import torch
 from vaeneer.files import write_json
 from vaeneer.runtime import choose_device, choose_precision, describe_device
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("VAENEER_RESULTS") or Path(__file__).parent / "results")
 
 
 def provenance() -> dict[str, Any]:
     """Command, commit (with "+" where the tree had changes), machine, versions and date."""
     device = choose_device("auto")
     precision = choose_precision("auto", device)
-    changed = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "command": shlex.join(["python", *sys.argv]),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if changed else ""),
+        "commit": os.environ.get("VAENEER_COMMIT") or _commit(),
         "machine": f"{_processor()}, {describe_device(device, precision.name)}",
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -38,6 +42,11 @@ def keep(name: str, result: dict[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     write_json(path, {"provenance": provenance(), **result})
     return path
+
+
+def _commit() -> str:
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def _git(*arguments: str) -> str:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import platform
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaeneer import runtime
 from vaeneer.config import TrainSettings
 from vaeneer.errors import SettingsError
+from vaeneer.model.architectures import build
+from vaeneer.model.consistency import consistency_of
+from vaeneer.model.losses import elbo_terms
 from vaeneer.progress import Silent
+from vaeneer.recipes import Recipe
 from vaeneer.runtime import choose_device, choose_precision, core_count, describe_device
 from vaeneer.training.graphs import graphed
 from vaeneer.training.loop import take_step
@@ -20,6 +26,7 @@ from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.starting import start_run
 
 CPU = torch.device("cpu")
+RECIPES: dict[str, Any] = {"reference": "improved", "surface": "surface"}
 
 
 @pytest.mark.parametrize("lower", [True, False])
@@ -80,9 +87,59 @@ def test_on_a_cpu_a_step_is_taken_as_it_is() -> None:
     assert graphed(step, CPU) is step  # type: ignore[arg-type,comparison-overlap]
 
 
+class Operations(TorchDispatchMode):
+    """Names of the operations of a block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("architecture", ["reference", "surface"])
+def test_a_step_has_no_operation_that_waits_or_copies(
+    architecture: Literal["reference", "surface"],
+) -> None:
+    """A captured step may do neither; a list of indices would be copied to the device."""
+    vae = build(architecture, seed=0).train()
+    settings = TrainSettings(architecture=architecture, recipe=RECIPES[architecture])
+    chosen = Recipe.of(settings)
+    images = torch.rand(4, 3, 254, 254)
+    with Operations() as operations:
+        output = vae(images, noise=torch.randn(4, vae.latent_size))
+        loss = elbo_terms(output, images).total_nats().mean()
+        apart = consistency_of(output, torch.tensor([0, 0, 1, 1]), chosen, vae.texture_size)
+        (loss if apart is None else loss + apart.mean()).backward()
+    waiting = {"aten.index.Tensor", "aten._local_scalar_dense.default", "aten.nonzero.default"}
+    assert operations.names & waiting == set()
+    assert "aten.convolution.default" in operations.names
+
+
+def test_float32_on_cuda_is_never_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(runtime, "_computes_in_bfloat16", lambda device: True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert choose_precision("auto", torch.device("cuda")).name == "bfloat16"
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_a_graph_takes_the_same_steps(data_set: Path, tmp_path: Path) -> None:
-    settings = TrainSettings(batch_size=4, precision="float32", device="cuda")
+@pytest.mark.parametrize("architecture", ["reference", "surface"])
+def test_a_graph_takes_the_same_steps(
+    architecture: Literal["reference", "surface"], data_set: Path, tmp_path: Path
+) -> None:
+    settings = TrainSettings(
+        architecture=architecture, recipe=RECIPES[architecture], batch_size=4,
+        precision="float32", device="cuda",
+    )  # fmt: skip
     found = []
     for name in ("eager", "graph"):
         run = start_run(

@@ -50,15 +50,16 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> Precision:
     """The precision called `name` on `device`: auto is bfloat16 where the hardware computes in it.
 
-    On CUDA, bfloat16 lets what stays float32 use TF32; float32 is then exact everywhere. On a CPU,
-    the memory of large tensors is kept for the next ones. Raises SettingsError for an unknown name.
+    What stays float32 is float32 on CUDA too, never TF32: texture statistics compare neighbouring
+    pixels, and ten bits would decide those. On a CPU, the memory of large tensors is kept for the
+    next ones. Raises SettingsError for an unknown name.
     """
     if name not in ("auto", "float32", "bfloat16"):
         raise SettingsError(f"Unknown precision {name!r}; use auto, float32 or bfloat16.")
     exact = name == "float32" or (name == "auto" and not _computes_in_bfloat16(device))
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("highest" if exact else "high")
-        torch.backends.cudnn.allow_tf32 = not exact
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
     else:
         _keep_freed_memory()
     return Precision("float32" if exact else "bfloat16", device)

@@ -23,7 +23,6 @@ _LEAST_SPREAD = 0.02
 _TIE = 1e-3  # of the spread: where light is clipped, rounding would toss the signs of patterns
 _AT_ONCE = 16  # images whose maps stay in a CPU's caches
 _PLANES = ((1 / 3, 1 / 3, 1 / 3), (0.5, 0.0, -0.5), (0.5, -1.0, 0.5))  # lightness and two colours
-_PAIRS = ((0, 0, 1), (1, 2, 2))  # of the planes
 _LEVELS = 8  # of each channel in the histogram of colours
 _NEAR, _FAR = 8, 16  # points on the circles of radius 1 and 2
 _SIGNS_AND_CONTRASTS = (_NEAR + 2) ** 2 * 2
@@ -125,7 +124,7 @@ class TextureStatistics(nn.Module):
         size = r.abs()
         spread = r.square().mean((4, 5)).sqrt() + 1e-3  # (B, 3, 4, 2)
         peaks = spread.log() - (size.mean((4, 5)) + 1e-3).log()  # (B, 3, 4, 2)
-        upright, slanted = spread.log()[:, :, [0, 2]], spread.log()[:, :, [1, 3]]
+        upright, slanted = spread.log()[:, :, ::2], spread.log()[:, :, 1::2]  # (B, 3, 2, 2)
         lines = r[:, :, :, 1]  # (B, 3, 4, h, w)
         skew = (lines * lines * lines).mean((3, 4)) / spread[..., 1] ** 3  # (B, 3, 4)
         energy = size.mean((2, 3))  # (B, 3, h, w)
@@ -195,9 +194,18 @@ def _centred(maps: Tensor) -> tuple[Tensor, Tensor]:
 def _correlations(centred: Tensor) -> Tensor:
     """Correlations of the three pairs of maps of mean 0, (B, 3, h, w) to (B, 3)."""
     spread = centred.square().mean((2, 3)).sqrt() + 1e-4
-    ones, others = _PAIRS
-    products = (centred[:, ones] * centred[:, others]).mean((2, 3))
-    return products / (spread[:, ones] * spread[:, others])
+    ones, others = _pairs(centred)
+    deviations = _pairs(spread)
+    return (ones * others).mean((2, 3)) / (deviations[0] * deviations[1])
+
+
+def _pairs(planes: Tensor) -> tuple[Tensor, Tensor]:
+    """The planes (B, 3, ...) in the pairs (0, 1), (0, 2) and (1, 2), one of each on either side.
+
+    By slices: a list of indices would be copied to the device, which no captured step may do.
+    """
+    ones = torch.cat([planes[:, :1], planes[:, :2]], 1)
+    return ones, torch.cat([planes[:, 1:], planes[:, 2:]], 1)
 
 
 def _circle(points: int, radius_px: int) -> Tensor:

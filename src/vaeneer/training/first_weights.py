@@ -54,21 +54,28 @@ def with_init(settings: TrainSettings) -> TrainSettings:
 
 
 def started_network(
-    settings: TrainSettings, recipe: Recipe, train: Pack | None, progress: Progress
+    settings: TrainSettings,
+    recipe: Recipe,
+    train: Pack | None,
+    progress: Progress,
+    *,
+    device: torch.device,
 ) -> VAE:
-    """A network with the weights of `init`, else with those that the recipe draws from the seed.
+    """A network on `device` with the weights of `init`, else with those that the recipe draws from
+    the seed.
 
     A texture part starts in closed form from the images. train: the images that it will see, or
     None where a resumed run puts back its own weights.
     """
     vae = build(recipe.architecture, seed=settings.seed)
     if train is None:
-        return vae
+        return vae.to(device)
     if settings.init is not None:
         vae.load_state_dict(load(settings.init).state_dict())
     elif recipe.start == "scaled":
         red, green, blue = (min(max(channel, 0.01), 0.99) for channel in train.mean_rgb)
         scaled_start(vae, (red, green, blue), torch.Generator().manual_seed(settings.seed))
+    vae.to(device)
     if settings.init is None and isinstance(vae.encoder, surface.Encoder):
         start_texture(vae.encoder.texture, train, recipe, seed=settings.seed, progress=progress)
     return vae

@@ -63,8 +63,9 @@ def start_run(
     if recipe.consistency != "off":
         source = packed(sides.valid, PackLayout(crops.source_side_px), settings, progress)
         valid_crops = cut(source, crops)
-    vae = started_network(settings, recipe, None if goes_on else train, progress)
-    vae.to(precision.device)
+    vae = started_network(
+        settings, recipe, None if goes_on else train, progress, device=precision.device
+    )
     run = Run(
         folder=folder,
         settings=settings,
