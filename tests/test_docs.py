@@ -108,7 +108,12 @@ def test_the_reference_is_the_same_in_another_program_on_a_narrow_screen() -> No
         [sys.executable, "-m", "vaeneer.cli_reference"],
         capture_output=True,
         check=True,
-        env={"COLUMNS": "30", "TERM": "dumb", "PYTHONIOENCODING": "utf-8"},
+        env={
+            "COLUMNS": "30",
+            "TERM": "dumb",
+            "PYTHONIOENCODING": "utf-8",
+            "PYTHONPATH": str(ROOT / "src"),
+        },
         cwd=DOCS,
     )
     assert done.stdout.decode() == text()

@@ -24,6 +24,14 @@ def indexing(values: Values) -> RenderableType:
         lines.append(f"left out {total:,} files: {_listed(left_out)}; see errors.csv")
     if values["noted"]:
         lines.append(f"read {values['noted']:,} with a note, in {values['library']}/errors.csv")
+    if values["offline"]:
+        folders = list(values["offline_folders"])
+        more = f" and {len(folders) - _SHOWN:,} more" if len(folders) > _SHOWN else ""
+        lines.append(
+            f"offline {values['offline']:,} images: {escape(', '.join(folders[:_SHOWN]))}{more} not"
+            " there or empty; they are still found, by what the library has of them. Connect the"
+            " drive and index again; where they are deleted for good, add --forget-missing"
+        )
     speed = values["images_per_second"]
     rate = f", {speed:,.1f} images/s" if speed else ""
     return Group(
@@ -60,13 +68,18 @@ def hits(values: Values) -> RenderableType:
             "-" if likely is None else f"{likely:.3f}",
             f"{hit['id']}",
             hit["category"] or "",
-            hit["path"],
+            f"{hit['path']}{_absent(hit)}",
         ]
         place = [",".join(map(str, hit["box"]))] if hit["box"] else []
         table.add_row(*(escape(cell) for cell in [*cells, *place]))
     sheet = [f"picture {values['sheet']}"] if "sheet" in values else []
     none = [] if values["hits"] else ["nothing in the library meets what was asked"]
     return Group(table, *none, *sheet)
+
+
+def _absent(item: Values) -> str:
+    """What follows the path of a file that is not there now."""
+    return " (offline)" if item["missing"] and item["offline"] else " (gone)" * item["missing"]
 
 
 def copies(values: Values) -> RenderableType:

@@ -21,6 +21,7 @@ def index(
     model: Path | None = None,
     settings: Annotated[IndexSettings, Flat] = IndexSettings(),
     folder_moved: Annotated[bool, Parameter(negative="")] = False,
+    forget_missing: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
     """Make a library of a folder, or bring it up to date: only what changed is decoded.
@@ -39,6 +40,9 @@ def index(
         and surface-base for a new library.
     folder_moved
         The library's images lie in FOLDER now.
+    forget_missing
+        Images whose folder is not there, or empty, leave the library. Without it they stay, marked
+        offline, as long as their drive may come back.
     """
     report = vaeneer.index(
         folder,
@@ -46,6 +50,7 @@ def index(
         model=model,
         settings=settings,
         folder_moved=folder_moved,
+        forget_missing=forget_missing,
         progress=ConsoleProgress(),
     )
     show(report.to_dict(), tables.indexing, json)

@@ -19,6 +19,8 @@ class StatsReport:
     folder: str
     model: str
     images: int
+    offline: int
+    """Images whose folder was not there when the library was last indexed."""
     assets: int
     maps: dict[str, int]
     """Other maps beside the colour images, by kind."""
@@ -61,6 +63,7 @@ def stats(library: Path | str) -> StatsReport:
             folder=str(catalog.root),
             model=catalog.needed("model"),
             images=images,
+            offline=_number(catalog, "count(*) FROM items WHERE embedded AND offline"),
             assets=_number(catalog, "count(DISTINCT asset) FROM items WHERE embedded"),
             maps=_counts(catalog, "kind, count(*) FROM maps"),
             skipped=_number(catalog, "count(*) FROM failures"),

@@ -138,7 +138,8 @@ def _draw_caption(draw: Drawing, area: _Area, rank: int, hit: Hit, fonts: _Fonts
     draw.text((right - fonts.plain.getlength(score), top), score, _INK, fonts.plain)
     name = _fitting(PurePath(hit.path).name, fonts.small, area.width)
     draw.text((area.left, top + 20), name, _INK, fonts.small)
-    facts = [hit.category, f"{hit.width_px} × {hit.height_px} px"]
+    absent = ("offline" if hit.offline else "gone") if hit.missing else None
+    facts = [absent, hit.category, f"{hit.width_px} × {hit.height_px} px"]
     line = _fitting(" · ".join(fact for fact in facts if fact), fonts.small, area.width)
     draw.text((area.left, top + 36), line, _FAINT, fonts.small)
 

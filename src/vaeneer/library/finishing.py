@@ -44,6 +44,7 @@ def finish(catalog: Catalog, library: Path, progress: Progress) -> dict[str, Any
         "smallest_parts": catalog.needed("parts"),
         "items": _count(catalog, "items WHERE embedded"),
         "assets": _count(catalog, "(SELECT DISTINCT asset FROM items WHERE embedded)"),
+        "offline": _count(catalog, "items WHERE embedded AND offline"),
         "maps": _count(catalog, "maps"),
         "failures": _count(catalog, "failures"),
         "left_out": catalog.left_out(),

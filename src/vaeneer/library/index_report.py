@@ -23,6 +23,10 @@ class IndexReport:
     """Files found at another path, with the bytes of an item."""
     removed: int
     unchanged: int
+    offline: int
+    """Items whose folder is not there now: they stay, with thumbnail and vectors."""
+    offline_folders: dict[str, int]
+    """Folder that is missing, empty or cannot be listed -> number of its items."""
     skipped: dict[str, str]
     """Files that could not be read, with the reason; also in errors.csv."""
     left_out: dict[str, int]

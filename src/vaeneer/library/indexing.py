@@ -37,14 +37,16 @@ def index(
     model: Path | str | None = None,
     settings: IndexSettings | None = None,
     folder_moved: bool = False,
+    forget_missing: bool = False,
     progress: Progress | None = None,
 ) -> IndexReport:
     """Make or bring up to date the library of a folder; only new and changed files are decoded.
 
     model: a name in the box, a model folder or a run; None is the library's own, and surface-base
-    for a new library. folder_moved: the images of the library lie in `folder` now. Bad files are
-    skipped and listed in errors.csv. Raises LibraryError when the library is in use, of another
-    folder or of another model, DataError when nothing can be indexed.
+    for a new library. folder_moved: the images of the library lie in `folder` now. forget_missing:
+    items whose folders are offline leave the library, too. Bad files are skipped and listed in
+    errors.csv. Raises LibraryError when the library is in use, of another folder or of another
+    model, DataError when nothing can be indexed.
     """
     settings, progress, started = (
         settings or IndexSettings(),
@@ -59,7 +61,11 @@ def index(
         try:
             _settle_root(catalog, target, root, moved=folder_moved)
             settle_model(catalog, target, model)
-            return _indexed(catalog, target, root, settings, progress, started)
+            if not (target / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
+                write_text(target / CACHE_TAG, _TAG)
+            listing = list_folder(root, target)
+            changes = changes_since(catalog, listing, root, forget_missing=forget_missing)
+            return _indexed(catalog, target, root, listing, changes, settings, progress, started)
         finally:
             catalog.close()
 
@@ -68,17 +74,15 @@ def _indexed(
     catalog: Catalog,
     library: Path,
     root: Path,
+    listing: Listing,
+    changes: Changes,
     settings: IndexSettings,
     progress: Progress,
     started: float,
 ) -> IndexReport:
-    """The run itself: list, compare, record, embed, finish."""
-    if not (library / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
-        write_text(library / CACHE_TAG, _TAG)
-    listing = list_folder(root, library)
+    """Record what changed, embed, finish."""
     for line in listing.warnings:
         progress.say(line)
-    changes = changes_since(catalog, listing)
     _refuse_missing_drive(catalog, library, root, listing)
     record_changes(catalog, listing, changes)
     begun = time.monotonic()
@@ -99,6 +103,8 @@ def _indexed(
         moved=changes.moved,
         removed=len(changes.gone),
         unchanged=changes.unchanged,
+        offline=facts["offline"],
+        offline_folders=dict(sorted(Counter(changes.offline.values()).items())),
         skipped=failures,
         left_out=listing.others,
         noted=facts["noted"],

@@ -1,7 +1,8 @@
 """What became of a folder since the last run: new, changed, moved and gone files, assets and maps.
 
 A file whose path, size and time are known is not opened. One with another size or time is
-hashed; a new path whose content a gone item had is that item, moved.
+hashed; a new path whose content a gone item had is that item, moved. An item whose whole folder is
+not there is offline and stays (absences.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from vaeneer.data.selecting import describe
 from vaeneer.data.shrinking import sha256_of
 from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.errors import DataError, ImageFileError
+from vaeneer.library.absences import Absences
 from vaeneer.library.catalog import Catalog
 
 _COLOUR = "color"
@@ -58,6 +60,10 @@ class Changes:
     known: dict[int, FoundFile] = field(default_factory=dict)
     """Item -> its file, where path, size or time changed and the bytes did not."""
     gone: list[int] = field(default_factory=list)
+    offline: dict[int, str] = field(default_factory=dict)
+    """Item -> the folder that is not there."""
+    offline_failures: list[str] = field(default_factory=list)
+    """Paths of files in such folders that could not be read before."""
     changed: set[str] = field(default_factory=set)
     """Those of `fresh` that had other bytes before."""
     unchanged: int = 0
@@ -94,8 +100,13 @@ def list_folder(root: Path, library: Path) -> Listing:
     )
 
 
-def changes_since(catalog: Catalog, listing: Listing) -> Changes:
-    """Compare a folder with the catalog, opening only files that may be new."""
+def changes_since(
+    catalog: Catalog, listing: Listing, root: Path, *, forget_missing: bool = False
+) -> Changes:
+    """Compare a folder with the catalog, opening only files that may be new.
+
+    forget_missing: items of folders that are offline count as gone.
+    """
     known, failed = known_items(catalog), _known_failures(catalog)
     changes = Changes()
     missing = {path: item for path, item in known.items() if path not in listing.files}
@@ -116,7 +127,16 @@ def changes_since(catalog: Catalog, listing: Listing) -> Changes:
         else:
             changes.fresh[path] = found
             changes.changed.add(path)
-    changes.gone = [item.id for item in missing.values()]
+    absences = Absences(root)
+    for path, item in missing.items():
+        folder = None if forget_missing else absences.offline_folder(path)
+        if folder is None:
+            changes.gone.append(item.id)
+        else:
+            changes.offline[item.id] = folder
+    if not forget_missing:
+        unlisted = (path for path in failed if path not in listing.files)
+        changes.offline_failures = [one for one in unlisted if absences.offline_folder(one)]
     return changes
 
 

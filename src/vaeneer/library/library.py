@@ -101,6 +101,13 @@ class Library:
         """Where an item's file lies."""
         return self.root / item.path
 
+    def has_file(self, item: Item) -> bool:
+        """Whether an item's file is there now."""
+        try:
+            return self.path(item).is_file()
+        except OSError:  # a folder that may not be entered, a disk that fails
+            return False
+
     def thumbnail(self, item: Item) -> Path:
         """Where an item's small picture lies: WebP, long side up to 256 px."""
         return thumbnail_path(self.folder, item.sha256)

@@ -17,7 +17,7 @@ from PIL import Image
 from vaeneer.data.images import header_size, read_image, to_rgb
 from vaeneer.data.pack_index import PackLayout
 from vaeneer.data.shrinking import sha256_of
-from vaeneer.errors import DataError, ImageFileError, SettingsError
+from vaeneer.errors import DataError, ImageFileError, LibraryError, SettingsError
 from vaeneer.library.catalog import Floats, Item, PixelBox
 from vaeneer.library.looking import SOURCE_SIDE_PX
 
@@ -63,8 +63,9 @@ def query_of(library: Library, source: Source, box: PixelBox | None = None) -> Q
     """The query that an image makes, with the vector that the library would give it.
 
     box: x, y, width, height in its upright pixels; the vector is then that of the squares along
-    the box. Raises ImageFileError for a file that cannot be read, LibraryError for an unknown id,
-    DataError for other pixels, SettingsError for a box that is not on the image or too small.
+    the box. Raises ImageFileError for a file that cannot be read, LibraryError for an unknown id
+    and for a box on an item whose file is gone, DataError for other pixels, SettingsError for a
+    box that is not on the image or too small.
     """
     item, box = None, None if box is None else _whole_numbers(box)
     if isinstance(source, int | np.integer) and not isinstance(source, bool):
@@ -73,7 +74,7 @@ def query_of(library: Library, source: Source, box: PixelBox | None = None) -> Q
             size_px = item.width_px, item.height_px
             vector = _stored_vector(library, item)
             return Query(vector, item.path, item, None, size_px, item.sha256, None)
-        found = _read(library.path(item), box, item.path)
+        found = _read(_present(library, item), box, item.path)
     else:
         found = _decoded(source, box)
     if min(found.size_px) < LEAST_PX:
@@ -134,6 +135,18 @@ def box_of(text: str) -> PixelBox:
             f"box is {text!r}; give x,y,width,height in pixels, such as 0,0,512,512."
         ) from None
     return x, y, width, height
+
+
+def _present(library: Library, item: Item) -> Path:
+    """The file of an item. Raises LibraryError where it is not there now."""
+    path = library.path(item)
+    if not library.has_file(item):
+        what = "is offline: its folder is not there" if item.offline else "is not there any more"
+        raise LibraryError(
+            f"{path} {what}, and a box is cut from the file itself; connect its drive, or search"
+            f" by {item.id} without a box, which needs no file."
+        )
+    return path
 
 
 def _stored_vector(library: Library, item: Item) -> Floats:

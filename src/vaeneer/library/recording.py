@@ -54,10 +54,11 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
                 for one, f in changes.known.items()
             ],
         )
+        _record_offline(connection, changes)
         _record_assets(connection, listing)
         _record_left_out(connection, listing)
         _record_links(connection, listing)
-        listed = [(path,) for path in listing.files]
+        listed = [(path,) for path in (*listing.files, *changes.offline_failures)]
         connection.execute("CREATE TEMP TABLE listed (path TEXT PRIMARY KEY)")
         connection.executemany("INSERT INTO listed VALUES (?)", listed)
         connection.execute("DELETE FROM failures WHERE path NOT IN (SELECT path FROM listed)")
@@ -153,10 +154,26 @@ def _drop_vectors(
         connection.execute(_GENERATION)
 
 
+def _record_offline(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Which items lie in folders that are not there, now."""
+    before = {one for (one,) in connection.execute("SELECT id FROM items WHERE offline")}
+    changed = before ^ set(changes.offline)
+    connection.executemany(
+        "UPDATE items SET offline = ? WHERE id = ?",
+        [(one in changes.offline, one) for one in changed],
+    )
+    if changed:
+        connection.execute(_GENERATION)
+
+
 def _record_assets(connection: sqlite3.Connection, listing: Listing) -> None:
+    """Assets of the folder as it is, and those of offline items as they were."""
     assets = {row.asset: row for row in listing.rows}
+    offline = "SELECT asset FROM items WHERE offline"
+    kept = {asset for (asset,) in connection.execute(offline)} & assets.keys()
     for table in ("assets", "metadata", "maps"):
-        connection.execute(f"DELETE FROM {table}")
+        connection.execute(f"DELETE FROM {table} WHERE asset NOT IN ({offline})")
+        connection.executemany(f"DELETE FROM {table} WHERE asset = ?", [(asset,) for asset in kept])
     connection.executemany(
         "INSERT INTO assets VALUES (?, ?, ?, ?, ?)",
         [(r.asset, r.name, r.category, r.asset_id, r.sidecar) for r in assets.values()],
@@ -165,7 +182,7 @@ def _record_assets(connection: sqlite3.Connection, listing: Listing) -> None:
     words |= {(r.asset, "category", word) for r in assets.values() for word in r.categories}
     connection.executemany("INSERT INTO metadata VALUES (?, ?, ?)", sorted(words))
     connection.executemany(
-        "INSERT INTO maps VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO maps VALUES (?, ?, ?, ?, ?)",
         [
             (row.path, row.asset, row.kind, row.size_bytes, row.mtime_ns)
             for row in listing.rows
@@ -186,8 +203,11 @@ def _record_left_out(connection: sqlite3.Connection, listing: Listing) -> None:
 
 
 def _record_links(connection: sqlite3.Connection, listing: Listing) -> None:
-    """Which items are links, or names of one file, now."""
-    before = "SELECT path, link, file_id FROM items WHERE link NOT NULL OR file_id NOT NULL"
+    """Which items are links, or names of one file, now; offline ones stay as they were."""
+    before = (
+        "SELECT path, link, file_id FROM items"
+        " WHERE NOT offline AND (link NOT NULL OR file_id NOT NULL)"
+    )
     known = {path: (link, file_id) for path, link, file_id in connection.execute(before)}
     now = {
         path: (found.link, found.file_id)

@@ -55,6 +55,10 @@ class Hit:
     category: str | None
     width_px: int
     height_px: int
+    missing: bool = False
+    """Whether the file is not there now; the library still has its thumbnail and vectors."""
+    offline: bool = False
+    """Whether its folder was not there when the library was last indexed."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON; the box as a list."""
@@ -274,6 +278,8 @@ def _hit(
         category=item.category,
         width_px=item.width_px,
         height_px=item.height_px,
+        missing=not library.has_file(item),
+        offline=item.offline,
     )
 
 

@@ -133,6 +133,8 @@ class HitAnswer(BaseModel):
                     "category": "wood",
                     "width_px": 1024,
                     "height_px": 1024,
+                    "missing": False,
+                    "offline": False,
                     "thumbnail": "/api/v1/items/12/thumbnail?library=oak&v=8a34e997",
                 }
             ]
@@ -150,6 +152,10 @@ class HitAnswer(BaseModel):
     category: str | None
     width_px: int
     height_px: int
+    missing: bool = Field(description="Whether the file is not there now.")
+    offline: bool = Field(
+        description="Whether its folder was not there when the library was last indexed."
+    )
     thumbnail: str
 
 

@@ -185,7 +185,8 @@ def _found(library: OpenLibrary, number: int) -> tuple[Item, FilePath, str]:
     try:
         facts = path.stat()
     except OSError:
-        raise Problem(404, "The file is gone; run vaeneer index again.") from None
+        what = "offline: its folder is not there now" if item.offline else "gone"
+        raise Problem(404, f"The file is {what}; run vaeneer index again.") from None
     return item, path, f"{facts.st_mtime_ns:x}-{facts.st_size:x}"
 
 

@@ -39,7 +39,8 @@ function nothing(report, least) {
 function card(hit, rank, state) {
   const picture = make("span", { class: "square" }, placed(hit.thumbnail, "", hit));
   const where = hit.placed === "pixels" ? make("span", { class: "chip", title: "The very pixels of the box are here" }, "same pixels") : null;
-  const open = button(make("span", {}, picture, where), () => goOver("hit", hit.id), { class: "open", "aria-label": `${rank}. ${title(hit)}${hit.probability == null ? "" : `, ${percent(hit.probability)}`}${hit.box ? ", place drawn" : ""}; open` });
+  const absent = hit.missing ? make("span", { class: "chip offline", title: "The file is not there now; this is the picture that the library has of it." }, hit.offline ? "offline" : "file gone") : null;
+  const open = button(make("span", {}, picture, where, absent), () => goOver("hit", hit.id), { class: "open", "aria-label": `${rank}. ${title(hit)}${hit.probability == null ? "" : `, ${percent(hit.probability)}`}${hit.box ? ", place drawn" : ""}${absent ? `, ${absent.textContent}` : ""}; open` });
   const more = (label, words, act) => button(label, act, { class: "quiet small", title: words, "aria-label": `${words}: ${title(hit)}` });
   const add = (name) => go(changed({ [name]: [...state.all(name), String(hit.id)], box: null, hit: null }));
   return make("li", { class: "hit", "data-id": hit.id }, open,
