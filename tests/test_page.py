@@ -72,6 +72,9 @@ def _hostile(folder: Path) -> Path:
     with Image.open(files[1]) as other:
         turned = ImageOps.mirror(other).transpose(Image.Transpose.ROTATE_270)
     turned.save(folder / "raw" / "turned.png")
+    for number in range(250):
+        (folder / "raw" / f"{number:03} <b onclick=window.bitten=1>.png").write_bytes(b"no picture")
+    (folder / "raw" / "notes.txt").write_text("no picture")
     index(folder / "raw", library=folder / "hostile <i>")
     return folder / "hostile <i>"
 
@@ -209,6 +212,52 @@ def test_browse_filters_opens_and_tiles(visit: Open, picture: Any) -> None:
     picture(page, "item")
     page.go_back()
     page.locator("dialog.beside").wait_for(state="detached")
+
+
+def test_browse_lists_what_was_left_out(visit: Open, site: Site, picture: Any) -> None:
+    page = visit("/?library=hostile <i>")
+    page.get_by_role("button", name="251 files left out").click()
+    dialog = page.get_by_role("dialog", name="Files left out")
+    files = dialog.locator(".files li")
+    files.nth(199).wait_for()
+    assert "left_out=1" in page.url
+    assert (
+        files.first.locator("span").all_text_contents()[0] == "000 <b onclick=window.bitten=1>.png"
+    )
+    dialog.get_by_text("200 of 250 files listed").wait_for()
+    picture(page, "left-out")
+    dialog.get_by_role("button", name="Show more").click()
+    dialog.get_by_text("250 files listed", exact=True).wait_for()
+    assert files.count() == 250
+    dialog.get_by_role("button", name=".txt").click()
+    dialog.get_by_text("No file is listed").wait_for()
+    assert page.evaluate("window.bitten") is None
+    assert dialog.locator("b").count() == 0
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    _wait(page, "!location.search.includes('left_out')")
+    page.goto(f"{site.url}/?library=surfaces")
+    page.locator(f"{CELL} img").first.wait_for()
+    assert page.locator(".left-out").count() == 0
+
+
+def test_an_item_that_is_offline_says_so(visit: Open, site: Site) -> None:
+    page = visit("/static/icon.svg")
+
+    def offline(route: Any) -> None:
+        answer = route.fetch().json()
+        for item in answer.get("items", [answer]):
+            item |= {"offline": item["id"] == 2, "link": "<i>elsewhere", "notes": ["<b>note"]}
+        route.fulfill(json=answer)
+
+    page.route(re.compile(r"/api/v1/items(/\d+)?\?"), offline)
+    page.goto(f"{site.url}/?library=surfaces&sort=path")
+    page.locator(f"{CELL} img").first.wait_for()
+    assert page.locator(f"{CELL} .offline").count() == 1
+    page.locator(f"{CELL}:has(.offline)").click()
+    page.locator("dialog header .offline").wait_for()
+    facts = page.locator("dialog .facts").text_content()
+    assert all(word in facts for word in ("last indexed", "<i>elsewhere", "<b>note"))
 
 
 @pytest.mark.parametrize("what", ["where", "none"])

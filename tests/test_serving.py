@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,8 @@ HOSTILE = (
     "100% _wood_ #1?&=+.png",
     "дерево 木.png",
 )
+BROKEN = ("<b onclick=alert(1)>.png", "broken.jpg")
+NOTES = '["a damaged profile was ignored"]'
 API = "/api/v1"
 
 
@@ -58,7 +61,17 @@ def folders(
         Image.fromarray(pixels).save(raw / "wall" / name)
     Image.fromarray(pixels).convert("RGBA").save(raw / "rgba.png")
     Image.fromarray(pixels).save(raw / "scan.tiff")
+    for name in BROKEN:
+        (raw / name).write_bytes(b"no picture")
+    (raw / "drawing.svg").write_text("<svg/>")
+    (raw / "notes.txt").write_text("no picture")
+    (raw / "wall.json").write_text("{")
     index(raw, library=folder / "names")
+    catalog = sqlite3.connect(folder / "names" / "catalog.sqlite")
+    with catalog:
+        catalog.execute("UPDATE items SET offline = 1, notes = ? WHERE path = 'rgba.png'", (NOTES,))
+        catalog.execute("UPDATE items SET link = 'wall/x.png' WHERE path = 'scan.tiff'")
+    catalog.close()
     return {
         "small": small,
         "names": folder / "names",
@@ -176,6 +189,35 @@ def test_an_item_says_all_that_is_known(client: httpx.Client, library: Library) 
     kinds = {one["kind"] for one in known["maps"]}
     assert "normal" in kinds
     assert client.get(f"{API}/items/999?library=small").status_code == 404
+
+
+def test_an_item_says_whether_it_is_offline_a_link_or_noted(client: httpx.Client) -> None:
+    items = {one["file"]: one for one in get(client, "/items", library="names")["items"]}
+    assert [name for name, item in items.items() if item["offline"]] == ["rgba.png"]
+    noted = get(client, f"/items/{items['rgba.png']['id']}", library="names")
+    assert (noted["notes"], noted["link"]) == (json.loads(NOTES), None)
+    link = get(client, f"/items/{items['scan.tiff']['id']}", library="names")
+    assert (link["notes"], link["link"], link["offline"]) == ([], "wall/x.png", False)
+
+
+def test_what_was_left_out_comes_in_pages_with_its_reasons(client: httpx.Client) -> None:
+    answer = get(client, "/left-out", library="names")
+    reasons = {one["path"]: one["reason"] for one in answer["files"]}
+    assert set(reasons) == {*BROKEN, "drawing.svg", "wall.json"}
+    assert answer["total"] == 4
+    assert sum(answer["counts"].values()) == 5  # notes.txt is counted alone
+    assert {reason.split(":")[0] for reason in reasons.values()} < set(answer["counts"])
+    pages = [get(client, "/left-out", library="names", offset=n, limit=1) for n in range(5)]
+    assert [one["path"] for page in pages for one in page["files"]] == sorted(reasons)
+    kind = reasons["wall.json"].split(":")[0]
+    only = get(client, "/left-out", library="names", reason=kind)
+    assert ([one["path"] for one in only["files"]], only["total"]) == (["wall.json"], 1)
+    assert get(client, "/left-out", library="names", reason="x' OR 1 --")["files"] == []
+    assert get(client, "/left-out") | {"limit": 0} == {
+        "counts": {}, "total": 0, "offset": 0, "limit": 0, "files": [],
+    }  # fmt: skip
+    libraries = client.get(f"{API}/libraries").json()["libraries"]
+    assert {one["name"]: one["left_out"] for one in libraries} == {"small": 0, "names": 5}
 
 
 def test_a_thumbnail_is_sent_once(client: httpx.Client, library: Library) -> None:

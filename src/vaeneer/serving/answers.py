@@ -53,6 +53,7 @@ class LibraryAnswer(BaseModel):
     parts: str = Field(description="The smallest parts that are searched: none, halves, quarters.")
     calibrated: bool = Field(description="Whether hits have a probability.")
     generation: int = Field(description="Counts up whenever vectors come or go.")
+    left_out: int = Field(description="Files of the folder that are not in it; GET /left-out.")
     root_name: str = Field(description="Name of the folder of the images.")
     categories: dict[str, int]
     tags: dict[str, int]
@@ -87,6 +88,7 @@ class ItemAnswer(BaseModel):
     thumbnail: str = Field(description="Address of a WebP picture, long side up to 256 px.")
     original: str
     mean_rgb: list[float] = Field(description="Each 0 to 1.")
+    offline: bool = Field(description="Whether its folder was missing when it was last indexed.")
 
 
 class ItemsAnswer(BaseModel):
@@ -113,6 +115,25 @@ class ItemDetails(ItemAnswer):
     crops: int = Field(description="Vectors of it, that of the whole image counted.")
     sidecar: str | None
     categories: list[str]
+    link: str | None = Field(description="What a symbolic link leads to, below the folder or not.")
+    notes: list[str] = Field(description="What was ignored or mended to read the file.")
+
+
+class LeftOutFile(BaseModel):
+    """A file that is not in a library."""
+
+    path: str = Field(description="Below the folder; bytes that are not UTF-8 as escapes.")
+    reason: str = Field(description="The words before a colon are those of all of its kind.")
+
+
+class LeftOutAnswer(BaseModel):
+    """One page of the files that are not in a library."""
+
+    counts: dict[str, int] = Field(description="Reason to number of files, the most first.")
+    total: int = Field(description="Listed files; those that are no images are counted only.")
+    offset: int
+    limit: int
+    files: list[LeftOutFile]
 
 
 class HitAnswer(BaseModel):

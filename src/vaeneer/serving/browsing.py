@@ -17,7 +17,7 @@ from vaeneer.model.box import box_names
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API, image_address, thumbnail_address
 from vaeneer.serving.house import TheHouse, TheLibrary
-from vaeneer.serving.item_pages import Page, Sort, counts, items_of
+from vaeneer.serving.item_pages import Page, Sort, counts, items_of, left_out_counts, left_out_files
 from vaeneer.serving.open_library import OpenLibrary
 from vaeneer.serving.pictures import as_jpeg, megapixels_of, shown_as
 from vaeneer.serving.problems import Problem
@@ -108,6 +108,31 @@ def item_details(library: TheLibrary, item: ItemId) -> Response:
             "crops": len(catalog.crops_of(found.id)),
             "sidecar": sidecar[0] if sidecar else None,
             "categories": [row[0] for row in said],
+            "link": found.link,
+            "notes": found.notes,
+        }
+    )
+
+
+@router.get("/left-out", summary="What is not in a library", response_model=answers.LeftOutAnswer)
+def left_out(
+    library: TheLibrary,
+    reason: Annotated[
+        str | None,
+        Query(max_length=1000, description="One of those that are counted."),
+    ] = None,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Response:
+    """Files of the folder that could not be read or were not looked at, with the reasons."""
+    total, files = left_out_files(library.catalog, reason, offset=offset, limit=limit)
+    return _json(
+        {
+            "counts": left_out_counts(library.catalog),
+            "total": total,
+            "offset": offset,
+            "limit": limit,
+            "files": [{"path": path, "reason": why} for path, why in files],
         }
     )
 
@@ -204,6 +229,7 @@ def _library(library: OpenLibrary) -> dict[str, Any]:
         "parts": catalog.needed("parts"),
         "calibrated": library.calibrated,
         "generation": catalog.generation,
+        "left_out": sum(left_out_counts(catalog).values()),
         "root_name": catalog.root.name,
         **counts(catalog),
         "state": library.state,
@@ -231,6 +257,7 @@ def _item(library: str, item: Item) -> dict[str, Any]:
         "thumbnail": thumbnail_address(library, item.id, item.sha256),
         "original": image_address(library, item),
         "mean_rgb": [round(value, 4) for value in item.mean_rgb],
+        "offline": item.offline,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _MOST_WORDS = 8
 MOST_SECONDS = 5.0
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock
 _MOST_NAMES = 500
+_KIND = "substr(reason, 1, instr(reason || ':', ':') - 1)"
 _HAS = (
     "EXISTS (SELECT 1 FROM metadata WHERE metadata.asset = item_facts.asset"
     " AND metadata.key = ? AND metadata.value {})"
@@ -75,6 +77,27 @@ def counts(catalog: Catalog) -> dict[str, dict[str, int]]:
         "tags": _counts(catalog, tags),
         "formats": _counts(catalog, "format, count(*) FROM item_facts"),
     }
+
+
+def left_out_counts(catalog: Catalog) -> dict[str, int]:
+    """Reason -> number of files that are not in the library, the most first."""
+    rows = catalog.execute(f"SELECT {_KIND}, count(*) FROM failures GROUP BY 1")
+    found = Counter(dict(rows.fetchall())) + Counter(catalog.left_out())
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+
+
+def left_out_files(
+    catalog: Catalog, reason: str | None, *, offset: int, limit: int
+) -> tuple[int, list[tuple[str, str]]]:
+    """How many files are listed, of one reason or of all, and (path, reason) of a page."""
+    where, values = ("1", []) if reason is None else (f"{_KIND} = ?", [reason])
+    both = "(SELECT path, reason FROM failures UNION SELECT path, reason FROM left_out)"
+    total = catalog.execute(f"SELECT count(*) FROM {both} WHERE {where}", values).fetchone()[0]
+    rows = catalog.execute(
+        f"SELECT path, reason FROM {both} WHERE {where} ORDER BY path, reason LIMIT ? OFFSET ?",
+        [*values, limit, offset],
+    )
+    return int(total), rows.fetchall()
 
 
 @contextmanager

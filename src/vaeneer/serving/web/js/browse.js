@@ -6,6 +6,7 @@ import { fillCell } from "./cells.js";
 import { Grid } from "./grid.js";
 import { openItem } from "./item.js";
 import { Items } from "./items.js";
+import { openLeftOut } from "./left_out.js";
 import { empty, failed, loading, say, toast } from "./notices.js";
 import { count, many } from "./words.js";
 
@@ -23,7 +24,7 @@ export function show(place, state, library) {
   const body = make("div", { class: "browse-body" });
   const bar = filters(library, total, (side) => grid?.side(SIDES[side]));
   place.append(make("h1", { class: "unseen" }, `Browse ${library.name}`), bar.element, body);
-  let items = null, grid = null, shown = null, dialog = null;
+  let items = null, grid = null, shown = null, dialog = null, missing = null;
 
   const fill = (cell, number) => {
     const item = items.at(number);
@@ -76,6 +77,8 @@ export function show(place, state, library) {
       shown = key;
       list(asked);
     }
+    if (!now.left_out) missing?.close("Back");
+    else if (!missing?.open) missing = openLeftOut(library, () => leave("left_out"));
     if (!now.item) return dialog?.close("Back");
     if (dialog?.id === now.item) return;
     dialog?.close("Back");
@@ -93,7 +96,7 @@ export function show(place, state, library) {
   }
 
   update(state);
-  return { update, close: () => { items?.close(); close(grid); dialog?.close("Back"); } };
+  return { update, close: () => { items?.close(); close(grid); dialog?.close("Back"); missing?.close("Back"); } };
 }
 
 function close(grid) {
@@ -129,12 +132,13 @@ function filters(library, total, resize) {
     try { localStorage.setItem("side", side); } catch { /* not kept then */ }
     resize(side);
   });
+  const left_out = library.left_out ? button(`${many(library.left_out, "file")} left out`, () => goOver("left_out", 1), { class: "quiet left-out" }) : null;
   const more = make("details", { class: "more" }, make("summary", {}, "Filters"),
     make("div", { class: "fields" }, field("Category", boxes.category), field("Tag", boxes.tag), field("Folder", folder),
       field("Size", boxes.min_side), field("Order", boxes.sort), field("Where", where, { class: "field wide" })));
   more.open = matchMedia("(min-width: 900px)").matches;
   const element = make("form", { class: "filters", role: "search", on: { submit: (event) => event.preventDefault() } },
-    field("Find", text, { class: "field find" }), more, make("div", { class: "row end" }, total, clear, sizes));
+    field("Find", text, { class: "field find" }), more, make("div", { class: "row end" }, total, left_out, clear, sizes));
   const update = (now) => {
     if (document.activeElement !== text) text.value = now.q ?? "";
     if (document.activeElement !== folder) folder.value = now.folder ?? "";

@@ -19,9 +19,10 @@ export function thumb(address, words, rgb = null) {
 
 /** Fill a cell of a grid. */
 export function fillCell(cell, item) {
-  cell.replaceChildren(thumb(item.thumbnail, "", item.mean_rgb), make("span", { class: "caption" }, nameOf(item)));
+  const offline = item.offline ? make("span", { class: "chip offline" }, "offline") : null;
+  cell.replaceChildren(...[thumb(item.thumbnail, "", item.mean_rgb), offline, make("span", { class: "caption" }, nameOf(item))].filter(Boolean));
   cell.title = item.path;
-  cell.setAttribute("aria-label", [nameOf(item), item.category].filter(Boolean).join(", "));
+  cell.setAttribute("aria-label", [nameOf(item), item.category, offline ? "offline" : null].filter(Boolean).join(", "));
 }
 
 /** A picture with its own proportions, on which a place (pixels: x, y, width, height) is drawn. */

@@ -42,7 +42,7 @@ function head(item, dialog, step) {
     button("‹", () => step(-1), { class: "quiet", "aria-label": "The one before", title: "The one before (←)" }),
     button("›", () => step(1), { class: "quiet", "aria-label": "The next", title: "The next (→)" }),
   ] : [];
-  return make("header", { class: "row" }, make("h2", {}, nameOf(item)), steps,
+  return make("header", { class: "row" }, make("h2", {}, nameOf(item)), item.offline ? make("span", { class: "chip offline" }, "offline") : null, steps,
     button(icon("close"), () => dialog.close(), { class: "quiet", "aria-label": "Close" }));
 }
 
@@ -64,12 +64,15 @@ function actions(item, tiles, dialog) {
 function facts(item) {
   const list = [
     ["File", item.path],
+    ["Offline", item.offline ? "Its folder was not there when the library was last indexed." : ""],
+    ["Link to", item.link],
     ["Category", (item.categories?.length ? item.categories : [item.category]).filter(Boolean).join(" › ")],
     ["Tags", item.tags.join(", ")],
     ["Pixels", `${pixels(item.width_px, item.height_px)}, ${item.mode}`],
     ["Format", `${item.format}, ${bytes(item.size_bytes)}`],
     ["Id", `${item.id}, ${item.crops} vectors`],
     ["SHA-256", item.sha256],
+    ["Notes", (item.notes ?? []).join("; ")],
   ];
   const rows = list.filter(([, value]) => value).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)));
   return make("div", {}, make("dl", { class: "facts" }, rows), maps(item), sidecar(item));
