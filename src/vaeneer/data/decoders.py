@@ -1,0 +1,175 @@
+"""Image formats that Pillow does not read, or not rightly: TIFF, EXR, HDR, PSD, HEIC, JPEG XL.
+
+A file's content says which decoder reads it, not its suffix. No library is imported before a file
+needs it, and no plug-in is registered with Pillow. Sizes are checked before pixels are decoded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaeneer.data import oiio_decoding, psd_decoding, tiff_decoding
+from vaeneer.data.levels import Array, Decoded, limit_pixels, name_mode
+from vaeneer.errors import ImageFileError
+
+# fmt: off
+_LIBRARIES = {
+    ".psd": None, ".psb": None, ".hdr": "cv2", ".exr": "OpenImageIO", ".jxl": "OpenImageIO",
+    ".heic": "pillow_heif", ".heif": "pillow_heif", ".hif": "pillow_heif",
+}
+# fmt: on
+_EXTRA = "format not supported; install vaeneer[formats]"
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+_HDR_TRANSFERS = (16, 18)  # PQ and HLG (ITU-T H.273)
+_RADIANCE = (b"#?RADIANCE", b"#?RGBE")
+_RESOLUTION = re.compile(rb"\n([+-])([XY]) (\d+) ([+-])([XY]) (\d+)\n")
+
+
+def supported_suffixes() -> frozenset[str]:
+    """Lower-case suffixes that `decode` reads in this installation, besides .tif and .tiff."""
+    return frozenset(suffix for suffix in _LIBRARIES if missing_extra(suffix) is None)
+
+
+@cache
+def missing_extra(suffix: str) -> str | None:
+    """The reason why files of a suffix are not read here though an extra would; else None."""
+    library = _LIBRARIES.get(suffix.lower())
+    return _EXTRA if library and importlib.util.find_spec(library) is None else None
+
+
+def decode(path: Path, *, max_megapixels: float) -> Decoded:
+    """Read the picture of a file at its full depth.
+
+    Raises ImageFileError with a short reason: not supported, too many pixels, truncated, corrupt.
+    """
+    reader, _ = _decoder(path)
+    return reader(path, max_megapixels=max_megapixels)
+
+
+def pages(path: Path) -> Iterator[Array]:
+    """Raw pixels of all that a file holds, page by page: further pages, layers, frames, alpha.
+
+    For a digest of the content; a picture is what `decode` reads.
+    Raises ImageFileError with a short reason.
+    """
+    _, contents = _decoder(path)
+    return contents(path)
+
+
+def _decoder(path: Path) -> tuple[Callable[..., Decoded], Callable[[Path], Iterator[Array]]]:
+    """Reader and contents of the format that the first bytes show."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(32)
+    except OSError as error:
+        raise ImageFileError(path, f"cannot be read: {error.strerror}") from error
+    suffix = ""
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return tiff_decoding.read_tiff, tiff_decoding.tiff_contents
+    if start[:4] == b"8BPS":
+        return psd_decoding.read_psd, psd_decoding.psd_contents
+    if start.startswith(_RADIANCE):
+        return _read_hdr, _hdr_contents
+    if start[:4] == b"v/1\x01":
+        suffix, found = ".exr", (oiio_decoding.read_exr, oiio_decoding.exr_contents)
+    elif start[:2] == b"\xff\x0a" or start[4:12] == b"JXL \r\n\x87\n":
+        suffix, found = ".jxl", (oiio_decoding.read_jxl, oiio_decoding.jxl_contents)
+    elif start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+        suffix, found = ".heic", (_read_heif, _heif_contents)
+    else:
+        raise ImageFileError(path, "not an image" if start else "empty file")
+    missing = missing_extra(suffix)
+    if missing:
+        raise ImageFileError(path, missing)
+    return found
+
+
+def _read_hdr(path: Path, *, max_megapixels: float) -> Decoded:
+    """A Radiance picture by OpenCV, (H, W, 3) float32 of linear light."""
+    import cv2
+
+    data = path.read_bytes()
+    header = _RESOLUTION.search(data, 0, 1 << 16)
+    if header is None:
+        damaged = b"\n\n" in data[: 1 << 16]
+        raise ImageFileError(
+            path, "corrupt: damaged header" if damaged else "truncated: the file ends too early"
+        )
+    if header.group(1, 2, 4, 5) != (b"-", b"Y", b"+", b"X"):
+        raise ImageFileError(path, "not supported: HDR that is turned or mirrored, save it as EXR")
+    if b"xyze" in data[: header.start()]:
+        raise ImageFileError(path, "not supported: HDR in XYZ colours, save it as EXR")
+    height, width = int(header[3]), int(header[6])
+    limit_pixels(path, width, height, max_megapixels)
+    with _quiet_opencv():
+        try:
+            values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error as error:
+            raise ImageFileError(path, "corrupt: the pixels of an HDR file") from error
+    if values is None or values.shape != (height, width, 3):
+        raise ImageFileError(path, "truncated: the pixels of an HDR file are damaged or cut off")
+    return Decoded(values[..., ::-1].copy(), "linear", 1, "RGB;32F", "HDR", 32)
+
+
+def _hdr_contents(path: Path) -> Iterator[Array]:
+    yield _read_hdr(path, max_megapixels=float("inf")).values
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """OpenCV prints of each damaged file; errors are told by exceptions here."""
+    import cv2
+
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _read_heif(path: Path, *, max_megapixels: float) -> Decoded:
+    """The primary image of a HEIC file; libheif turns it upright."""
+    import pillow_heif
+
+    with _heif_errors(path), path.open("rb") as stream:
+        file = pillow_heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+        image = file[file.primary_index]
+        limit_pixels(path, *image.size, max_megapixels)
+        info: dict[str, Any] = dict(image.info)
+        if (info.get("nclx_profile") or {}).get("transfer_characteristics") in _HDR_TRANSFERS:
+            raise ImageFileError(path, "not supported: HEIC in HDR (PQ or HLG), save it as EXR")
+        bits = int(info.get("bit_depth", 8))
+        values = np.array(image)
+        profile = info.get("icc_profile") or None
+    base = "L" if values.ndim == 2 else ("LA", "RGB", "RGBA")[values.shape[2] - 2]
+    mode = name_mode(base, values, bits)
+    return Decoded(values, "srgb", 1, mode, "HEIF", bits, profile=profile)
+
+
+def _heif_contents(path: Path) -> Iterator[Array]:
+    import pillow_heif
+
+    with _heif_errors(path), path.open("rb") as stream:
+        for image in pillow_heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False):
+            yield np.array(image)
+
+
+@contextmanager
+def _heif_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImageFileError:
+        raise
+    except Exception as error:  # libheif's errors have no common root
+        text = " ".join(str(error).split())[:120]
+        cut = isinstance(error, EOFError) or "end of file" in text.lower()
+        reason = "truncated: the file ends too early" if cut else f"corrupt: {text}"
+        raise ImageFileError(path, reason) from error

@@ -1,0 +1,159 @@
+"""Decoded pixels of any depth, and their 8-bit levels.
+
+What becomes what:
+
+- Unsigned integers of up to 16 bits: their full range, rounded.
+- 32-bit integers: up to 65535 they are 16-bit levels, larger ones the full range of their type.
+- Signed integers: below 0 is black, the largest value of 8 or 16 bits is white.
+- Floats that a display shows as they are ("srgb"): values up to 1 are a share of white, up to 255
+  are levels, up to 65535 are 16-bit levels; below 0 is black; NaN, infinity and larger values are
+  refused.
+- Linear light ("linear": EXR, HDR, 32-bit PSD): the exposure is reduced until 99 % of the pixels
+  are at most white in each channel, never raised; then the sRGB curve. Values in 0..1 are thus
+  changed by the sRGB curve alone. NaN and infinity are black.
+- Alpha is dropped and the colours under it kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vaeneer.errors import ImageFileError
+
+WHITE_PERCENTILE = 99.0
+"""Share of the pixels of linear light, in percent, that the exposure keeps at or below white."""
+
+_SAMPLED_PIXELS = 1 << 20  # enough for a percentile; a 16k render has 256 times as many
+
+Array = NDArray[Any]
+Space = Literal["srgb", "linear"]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pixels of one image file as they are stored, before any loss of depth."""
+
+    values: Array
+    """(H, W) or (H, W, C) with 1 to 4 channels, of the file's own dtype, not turned upright."""
+
+    space: Space
+    """Whether a display shows the values as they are or they are linear light."""
+
+    orientation: int
+    """EXIF orientation, 1 to 8; 1 is upright."""
+
+    mode: str
+    """Pillow's name of the pixels where there is one, else in its manner: RGB;16, L;32F, CMYK."""
+
+    format: str
+    """Name of the file format: TIFF, EXR, HDR, PSD, HEIF, JXL."""
+
+    bits: int
+    """Bits of each channel in the file."""
+
+    notes: tuple[str, ...] = ()
+    """What was changed or dropped, for the user."""
+
+    profile: bytes | None = None
+    """Embedded ICC profile of the values."""
+
+
+def limit_pixels(path: Path, width_px: int, height_px: int, max_megapixels: float) -> None:
+    """Refuse a size with no pixels or too many of them, by an ImageFileError."""
+    if width_px < 1 or height_px < 1:
+        raise ImageFileError(path, f"corrupt: {width_px} x {height_px} px")
+    if width_px * height_px > max_megapixels * 1e6:
+        reason = f"{width_px} x {height_px} px, over {max_megapixels:g} megapixels"
+        raise ImageFileError(path, f"too many pixels: {reason}")
+
+
+def name_mode(base: str, values: Array, bits: int) -> str:
+    """Pillow's manner of naming pixels: `RGB` of 8 bits, `RGB;16`, `L;32F`, `L;16S`."""
+    kind = {"f": "F", "i": "S"}.get(values.dtype.kind, "")
+    return base if bits == 8 and not kind else f"{base};{bits}{kind}"
+
+
+def to_image(decoded: Decoded) -> Image.Image:
+    """8-bit picture of decoded pixels: mode L, RGB or CMYK, not turned upright, without alpha.
+
+    `info["icc_profile"]` is the embedded profile. Linear light comes out with the sRGB curve.
+    Raises ValueError for floats that are no picture.
+    """
+    values = decoded.values
+    cmyk = decoded.mode.startswith("CMYK")
+    if values.ndim == 3 and not cmyk:  # grey + alpha, RGB + alpha
+        values = values[..., 0] if values.shape[2] < 3 else values[..., :3]
+    levels = (_encode_light if decoded.space == "linear" else _scale)(values, decoded.bits)
+    image = Image.fromarray(levels, "CMYK") if cmyk else Image.fromarray(levels)
+    if decoded.profile:
+        image.info["icc_profile"] = decoded.profile
+    return image
+
+
+def float_levels(values: Array) -> Array:
+    """8-bit levels of floats that a display shows as they are; the scales are in the docstring."""
+    if not np.isfinite(values).all():
+        raise ValueError("float pixels that are NaN or infinite")
+    top = float(values.max())
+    if top > 65535:
+        raise ValueError(f"float pixels up to {top:g}, which no picture has")
+    white = 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0
+    scaled = np.clip(values / values.dtype.type(white), 0, 1).astype(np.float32)
+    levels: Array = np.rint(scaled * 255).astype(np.uint8)
+    return levels
+
+
+def blacken_non_finite(values: Array) -> tuple[Array, tuple[str, ...]]:
+    """Values with NaN and infinity replaced by 0, and a note where there were any."""
+    if values.dtype.kind != "f":
+        return values, ()
+    bad = ~np.isfinite(values)
+    pixels = int((bad.any(axis=2) if bad.ndim == 3 else bad).sum())
+    if not pixels:
+        return values, ()
+    return np.where(bad, values.dtype.type(0), values), (f"NaN or infinite pixels: {pixels}",)
+
+
+def _scale(values: Array, bits: int) -> Array:
+    if values.dtype.kind == "f":
+        return float_levels(values)
+    if values.dtype == np.uint8 and bits == 8:
+        return np.ascontiguousarray(values)
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    white = 2**bits - 1
+    if values.dtype.kind == "i" or bits > 16:
+        full = int(np.iinfo(values.dtype).max)
+        white = 65535 if full > 65535 and int(values.max()) <= 65535 else full
+    levels: Array = np.rint(np.clip(values, 0, white) * (255.0 / white)).astype(np.uint8)
+    return levels
+
+
+def _encode_light(values: Array, bits: int) -> Array:
+    """8-bit sRGB levels of linear light."""
+    light = blacken_non_finite(values)[0].astype(np.float32)
+    if values.dtype.kind == "u":
+        light /= np.float32(2**bits - 1)
+    step = max(1, int(np.sqrt(light.shape[0] * light.shape[1] / _SAMPLED_PIXELS)))
+    sample = light[::step, ::step]
+    brightest = sample.max(axis=2) if sample.ndim == 3 else sample
+    white = max(1.0, float(np.percentile(brightest, WHITE_PERCENTILE)))
+    shares = np.clip(light / np.float32(white), 0, 1) * np.float32(65535)
+    levels: Array = _srgb_curve()[np.rint(shares).astype(np.uint16)]
+    return levels
+
+
+@cache
+def _srgb_curve() -> Array:
+    """8-bit sRGB level of each 16-bit level of linear light (IEC 61966-2-1)."""
+    light = np.arange(65536) / 65535.0
+    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    levels: Array = np.rint(encoded * 255).astype(np.uint8)
+    return levels

@@ -1,0 +1,219 @@
+"""TIFF files that Pillow cannot read or reads wrongly: floats, 32 bits, planes, several pages.
+
+The picture of a file with several pages is the largest page that is neither marked as reduced nor a
+mask; of equal ones the first. What Photoshop, scanners and cameras put before it is a preview.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from PIL import Image
+
+from vaeneer.data.levels import Array, Decoded, limit_pixels, name_mode
+from vaeneer.errors import ImageFileError
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+_SUBFILE_TYPE, _BITS, _COMPRESSION, _PLANES, _SAMPLE_FORMAT = 254, 258, 259, 284, 339
+_DNG_VERSION = 50706
+_PLANAR_SEPARATE = 2
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
+_ASSOCIATED_ALPHA = 1
+_PAGES = 10_000  # more is a chain that bites its tail
+_REMEDY = "save it as 16-bit RGB TIFF or PNG"
+
+
+def seek_picture(image: Image.Image) -> bool:
+    """Turn a TIFF that Pillow has open to the page that is its picture.
+
+    False: Pillow cannot read that page, or would read it wrongly; `read_tiff` is for it.
+    """
+    best, area = 0, -1
+    try:
+        for page in range(_PAGES):
+            try:
+                image.seek(page)
+            except EOFError:
+                break
+            tags = getattr(image, "tag_v2", {})
+            pixels = image.width * image.height
+            if not _secondary(tags.get(_SUBFILE_TYPE, 0)) and pixels > area:
+                best, area = page, pixels
+        image.seek(best)
+    except Exception:  # Pillow raises nearly anything at a page that it does not know
+        return False
+    tags = getattr(image, "tag_v2", {})
+    bits = set(tags.get(_BITS, (1,)))
+    if not bits <= {1, 2, 4, 8, 12, 16} or set(tags.get(_SAMPLE_FORMAT, (1,))) - {1, 4}:
+        return image.mode == "F"  # float grey
+    separate = tags.get(_PLANES, 1) == _PLANAR_SEPARATE
+    return not (separate and (bits != {8} or image.mode in ("LA", "PA", "CMYK")))
+
+
+def read_tiff(path: Path, *, max_megapixels: float) -> Decoded:
+    """Read the picture of a TIFF or BigTIFF.
+
+    Raises ImageFileError with a short reason.
+    """
+    with _opened(path) as pages:
+        pictures = [page for page in pages if not _secondary(int(page.subfiletype))] or pages
+        page = max(pictures, key=lambda page: page.imagewidth * page.imagelength)
+        limit_pixels(path, page.imagewidth, page.imagelength, max_megapixels)
+        return _decoded(path, page, max_megapixels)
+    raise AssertionError  # _opened swallows no error
+
+
+def tiff_contents(path: Path) -> Iterator[Array]:
+    """Pixels of every page, as they are stored.
+
+    Raises ImageFileError with a short reason.
+    """
+    with _opened(path) as pages:
+        for page in pages:
+            yield _pixels(path, page)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[list[TiffPage]]:
+    """All pages of a file, one at least; errors within come as ImageFileError."""
+    from tifffile import TiffFile
+
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # what it finds wrong must not reach the terminal
+    try:
+        with TiffFile(path) as tiff:
+            pages: list[TiffPage] = []
+            for index in range(_PAGES):
+                try:
+                    pages.append(cast("TiffPage", tiff.pages.get(index, cache=False, aspage=True)))
+                except IndexError:
+                    break
+            if not pages:
+                raise ImageFileError(path, "corrupt: a TIFF without a picture")
+            yield pages
+    except ImageFileError:
+        raise
+    except Exception as error:  # a damaged file makes tifffile raise nearly anything
+        raise ImageFileError(path, _reason(error)) from error
+
+
+def _secondary(subfile_type: int) -> bool:
+    return bool(subfile_type & (_REDUCED | _MASK))
+
+
+def _decoded(path: Path, page: TiffPage, max_megapixels: float) -> Decoded:
+    kind = int(page.photometric)
+    if _DNG_VERSION in page.tags or _DNG_VERSION in page.parent.pages.first.tags:
+        raise ImageFileError(path, f"not supported: camera raw, {_REMEDY}")
+    if kind not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK):
+        name = getattr(page.photometric, "name", kind)
+        raise ImageFileError(path, f"not supported: {name} colour in a TIFF, {_REMEDY}")
+    if page.imagedepth != 1:
+        raise ImageFileError(path, "not supported: a volume of several slices")
+    if page.is_tiled:
+        limit_pixels(path, page.tilewidth, page.tilelength, max(max_megapixels, 1))
+    values = _pixels(path, page)
+    values = np.moveaxis(values, 0, -1) if values.ndim == 3 and _separate(page) else values
+    values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    if kind == _PALETTE:
+        table = cast(Array, page.colormap).T
+        bits, base = (8 if table.max() < 256 else 16), "RGB"  # 8: written by those who misread TIFF
+        values = table[values].astype(np.uint8 if bits == 8 else np.uint16)
+    else:
+        bits = page.bitspersample
+        values, base = _channels(path, page, values, bits)
+    if kind == _WHITE_IS_ZERO:
+        if values.dtype.kind == "f":
+            raise ImageFileError(path, f"not supported: float grey of which 0 is white, {_REMEDY}")
+        top = np.iinfo(values.dtype).max if values.dtype.kind == "i" else 2**bits - 1
+        values = (1 - values if values.dtype == np.bool_ else top - values).astype(values.dtype)
+    orientation = page.tags.valueof(274)
+    profile = page.tags.valueof(34675)
+    return Decoded(
+        values=np.ascontiguousarray(values),
+        space="srgb",
+        orientation=orientation if orientation in range(1, 9) else 1,
+        mode="1" if bits == 1 else name_mode(base, values, bits),
+        format="TIFF",
+        bits=bits,
+        profile=profile if isinstance(profile, bytes) else None,
+    )
+
+
+def _separate(page: TiffPage) -> bool:
+    return page.planarconfig == _PLANAR_SEPARATE and page.samplesperpixel > 1
+
+
+def _channels(path: Path, page: TiffPage, values: Array, bits: int) -> tuple[Array, str]:
+    """Grey or colour with at most an alpha channel, and its mode; further channels are dropped."""
+    kind = int(page.photometric)
+    have = 1 if values.ndim == 2 else values.shape[2]
+    base, colours = {_RGB: ("RGB", 3), _CMYK: ("CMYK", 4)}.get(kind, ("L", 1))
+    if have < colours:
+        raise ImageFileError(path, f"corrupt: {have} channels in a {base} TIFF")
+    if kind == _CMYK:
+        if bits not in (8, 16) or values.dtype.kind != "u":
+            raise ImageFileError(path, f"not supported: CMYK TIFF of {bits} bits, {_REMEDY}")
+        return values[..., :4], base
+    if have == colours or not page.extrasamples:
+        return (values if have == colours else values[..., :colours]), base
+    if colours == 1:
+        return values[..., :2], "LA"
+    values = values[..., :4]
+    if int(page.extrasamples[0]) == _ASSOCIATED_ALPHA:
+        values = _divide_by_alpha(values)
+    return values, "RGBA"
+
+
+def _divide_by_alpha(values: Array) -> Array:
+    """The colours under associated alpha, which are stored multiplied by it."""
+    white = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
+    alpha = values[..., 3:].astype(np.float64) / white
+    colours = values[..., :3] / np.where(alpha > 0, alpha, 1.0)
+    if values.dtype.kind != "f":
+        colours = np.rint(np.clip(colours, 0, white))
+    return np.concatenate([colours.astype(values.dtype), values[..., 3:]], axis=2)
+
+
+def _pixels(path: Path, page: TiffPage) -> Array:
+    """Pixels of a page, (H, W), (H, W, C) or (C, H, W); refuses one whose data is not all there."""
+    if not page.is_contiguous:  # reading on from the first offset fails where the file ends
+        needed = math.prod(page.chunked)
+        end = page.parent.filehandle.size
+        offsets, counts = page.dataoffsets[:needed], page.databytecounts[:needed]
+        if len(offsets) < needed or len(counts) < needed or not all(counts) or not all(offsets):
+            raise ImageFileError(path, "corrupt: a part of the picture is missing")
+        if any(offset + count > end for offset, count in zip(offsets, counts, strict=True)):
+            raise ImageFileError(path, "truncated: the file ends too early")
+    expected = page.shape
+    values = page.asarray(maxworkers=1)
+    if values.dtype.kind not in "buif":
+        raise ImageFileError(path, f"not supported: {values.dtype} pixels, {_REMEDY}")
+    if values.shape != expected or values.size == 0:
+        raise ImageFileError(path, "corrupt: the picture is not of the size that its header says")
+    return values
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:120]
+    if "imagecodecs" in text:
+        return "not supported: compression of this TIFF; install vaeneer[formats]"
+    if isinstance(error, MemoryError):
+        return "too large for the memory of this machine"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    if isinstance(error, NotImplementedError) or "not supported" in text:
+        return f"not supported: {text}"
+    if "read" in text and "bytes" in text:
+        return "truncated: the file ends too early"
+    return f"corrupt: {text}" if text else f"corrupt: {type(error).__name__}"
