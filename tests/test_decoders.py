@@ -19,7 +19,7 @@ from PIL import Image
 
 from psd_files import psd_bytes
 from vaeneer.data import decoders
-from vaeneer.data.decoders import decode, missing_extra, pages, supported_suffixes
+from vaeneer.data.decoders import decode, missing_extra, pages, stored_size, supported_suffixes
 from vaeneer.data.levels import to_image
 from vaeneer.data.tiff_decoding import seek_picture
 from vaeneer.errors import ImageFileError
@@ -553,3 +553,8 @@ def test_no_library_is_imported_before_a_file_needs_it() -> None:
     heavy = {"OpenImageIO", "pillow_heif", "imagecodecs", "tifffile", "cv2"}
     assert not heavy & set(done.stdout.split())
     assert decoders.supported_suffixes() >= {".psd"}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_size_of_a_file_is_read_from_its_header(tmp_path: Path, suffix: str) -> None:
+    assert stored_size(written(tmp_path, suffix)) == (WIDTH, HEIGHT)

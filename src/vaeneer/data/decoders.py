@@ -10,6 +10,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vaeneer.data import oiio_decoding, psd_decoding, tiff_decoding
-from vaeneer.data.levels import Array, Decoded, limit_pixels, name_mode
+from vaeneer.data.levels import Array, CheckSize, Decoded, name_mode
 from vaeneer.errors import ImageFileError
 
 # fmt: off
@@ -29,8 +30,15 @@ _LIBRARIES = {
 _EXTRA = "format not supported; install vaeneer[formats]"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG (ITU-T H.273)
-_RADIANCE = (b"#?RADIANCE", b"#?RGBE")
+_START_BYTES = 64
 _RESOLUTION = re.compile(rb"\n([+-])([XY]) (\d+) ([+-])([XY]) (\d+)\n")
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    suffix: str
+    read: Callable[[Path, CheckSize], Decoded]
+    contents: Callable[[Path], Iterator[Array]]
 
 
 def supported_suffixes() -> frozenset[str]:
@@ -45,13 +53,54 @@ def missing_extra(suffix: str) -> str | None:
     return _EXTRA if library and importlib.util.find_spec(library) is None else None
 
 
+def format_of(start: bytes) -> str | None:
+    """Name of the format that the first 64 bytes of a file show, of those that `decode` reads."""
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    if start[:4] == b"8BPS":
+        return "PSD"
+    if start.startswith((b"#?RADIANCE", b"#?RGBE")):
+        return "HDR"
+    if start[:4] == b"v/1\x01":
+        return "EXR"
+    if start[:2] == b"\xff\x0a" or start[4:12] == b"JXL \r\n\x87\n":
+        return "JXL"
+    heif = start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
+    return "HEIF" if heif and b"avif" not in start[:_START_BYTES] else None  # Pillow reads AVIF
+
+
 def decode(path: Path, *, max_megapixels: float) -> Decoded:
     """Read the picture of a file at its full depth.
 
     Raises ImageFileError with a short reason: not supported, too many pixels, truncated, corrupt.
     """
-    reader, _ = _decoder(path)
-    return reader(path, max_megapixels=max_megapixels)
+    read = _decoder(path).read
+
+    def check_size(width_px: int, height_px: int) -> None:
+        if width_px < 1 or height_px < 1:
+            raise ImageFileError(path, f"corrupt: {width_px} x {height_px} px")
+        if width_px * height_px > max_megapixels * 1e6:
+            reason = f"{width_px} x {height_px} px, over {max_megapixels:g} megapixels"
+            raise ImageFileError(path, f"too many pixels: {reason}")
+
+    return read(path, check_size)
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels as the header says, not turned upright.
+
+    Raises ImageFileError with a short reason.
+    """
+    read = _decoder(path).read
+
+    def check_size(width_px: int, height_px: int) -> None:
+        raise _SizeReadError(path, width_px, height_px)
+
+    try:
+        decoded = read(path, check_size)
+    except _SizeReadError as size:
+        return size.width_px, size.height_px
+    return decoded.values.shape[1], decoded.values.shape[0]
 
 
 def pages(path: Path) -> Iterator[Array]:
@@ -60,39 +109,47 @@ def pages(path: Path) -> Iterator[Array]:
     For a digest of the content; a picture is what `decode` reads.
     Raises ImageFileError with a short reason.
     """
-    _, contents = _decoder(path)
-    return contents(path)
+    return _decoder(path).contents(path)
 
 
-def _decoder(path: Path) -> tuple[Callable[..., Decoded], Callable[[Path], Iterator[Array]]]:
-    """Reader and contents of the format that the first bytes show."""
+class _SizeReadError(ImageFileError):
+    """Ends decoding once the size is there."""
+
+    def __init__(self, path: Path, width_px: int, height_px: int) -> None:
+        super().__init__(path, "only the size was read")
+        self.width_px, self.height_px = width_px, height_px
+
+
+def _decoder(path: Path) -> _Decoder:
+    """Decoder of the format that the first bytes show."""
     try:
         with path.open("rb") as stream:
-            start = stream.read(32)
+            start = stream.read(_START_BYTES)
     except OSError as error:
         raise ImageFileError(path, f"cannot be read: {error.strerror}") from error
-    suffix = ""
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return tiff_decoding.read_tiff, tiff_decoding.tiff_contents
-    if start[:4] == b"8BPS":
-        return psd_decoding.read_psd, psd_decoding.psd_contents
-    if start.startswith(_RADIANCE):
-        return _read_hdr, _hdr_contents
-    if start[:4] == b"v/1\x01":
-        suffix, found = ".exr", (oiio_decoding.read_exr, oiio_decoding.exr_contents)
-    elif start[:2] == b"\xff\x0a" or start[4:12] == b"JXL \r\n\x87\n":
-        suffix, found = ".jxl", (oiio_decoding.read_jxl, oiio_decoding.jxl_contents)
-    elif start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
-        suffix, found = ".heic", (_read_heif, _heif_contents)
-    else:
+    name = format_of(start)
+    if name is None:
         raise ImageFileError(path, "not an image" if start else "empty file")
-    missing = missing_extra(suffix)
+    decoder = _decoders()[name]
+    missing = missing_extra(decoder.suffix)
     if missing:
         raise ImageFileError(path, missing)
-    return found
+    return decoder
 
 
-def _read_hdr(path: Path, *, max_megapixels: float) -> Decoded:
+@cache
+def _decoders() -> dict[str, _Decoder]:
+    return {
+        "TIFF": _Decoder(".tif", tiff_decoding.read_tiff, tiff_decoding.tiff_contents),
+        "PSD": _Decoder(".psd", psd_decoding.read_psd, psd_decoding.psd_contents),
+        "HDR": _Decoder(".hdr", _read_hdr, _hdr_contents),
+        "EXR": _Decoder(".exr", oiio_decoding.read_exr, oiio_decoding.exr_contents),
+        "JXL": _Decoder(".jxl", oiio_decoding.read_jxl, oiio_decoding.jxl_contents),
+        "HEIF": _Decoder(".heic", _read_heif, _heif_contents),
+    }
+
+
+def _read_hdr(path: Path, check_size: CheckSize) -> Decoded:
     """A Radiance picture by OpenCV, (H, W, 3) float32 of linear light."""
     import cv2
 
@@ -108,7 +165,7 @@ def _read_hdr(path: Path, *, max_megapixels: float) -> Decoded:
     if b"xyze" in data[: header.start()]:
         raise ImageFileError(path, "not supported: HDR in XYZ colours, save it as EXR")
     height, width = int(header[3]), int(header[6])
-    limit_pixels(path, width, height, max_megapixels)
+    check_size(width, height)
     with _quiet_opencv():
         try:
             values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -120,7 +177,7 @@ def _read_hdr(path: Path, *, max_megapixels: float) -> Decoded:
 
 
 def _hdr_contents(path: Path) -> Iterator[Array]:
-    yield _read_hdr(path, max_megapixels=float("inf")).values
+    yield _read_hdr(path, lambda width_px, height_px: None).values
 
 
 @contextmanager
@@ -135,14 +192,14 @@ def _quiet_opencv() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(level)
 
 
-def _read_heif(path: Path, *, max_megapixels: float) -> Decoded:
+def _read_heif(path: Path, check_size: CheckSize) -> Decoded:
     """The primary image of a HEIC file; libheif turns it upright."""
     import pillow_heif
 
     with _heif_errors(path), path.open("rb") as stream:
         file = pillow_heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
         image = file[file.primary_index]
-        limit_pixels(path, *image.size, max_megapixels)
+        check_size(*image.size)
         info: dict[str, Any] = dict(image.info)
         if (info.get("nclx_profile") or {}).get("transfer_characteristics") in _HDR_TRANSFERS:
             raise ImageFileError(path, "not supported: HEIC in HDR (PQ or HLG), save it as EXR")

@@ -16,16 +16,14 @@ What becomes what:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from vaeneer.errors import ImageFileError
 
 WHITE_PERCENTILE = 99.0
 """Share of the pixels of linear light, in percent, that the exposure keeps at or below white."""
@@ -33,6 +31,8 @@ WHITE_PERCENTILE = 99.0
 _SAMPLED_PIXELS = 1 << 20  # enough for a percentile; a 16k render has 256 times as many
 
 Array = NDArray[Any]
+CheckSize = Callable[[int, int], None]
+"""Gets width and height in pixels before they are decoded; raises ImageFileError to refuse."""
 Space = Literal["srgb", "linear"]
 
 
@@ -63,15 +63,6 @@ class Decoded:
 
     profile: bytes | None = None
     """Embedded ICC profile of the values."""
-
-
-def limit_pixels(path: Path, width_px: int, height_px: int, max_megapixels: float) -> None:
-    """Refuse a size with no pixels or too many of them, by an ImageFileError."""
-    if width_px < 1 or height_px < 1:
-        raise ImageFileError(path, f"corrupt: {width_px} x {height_px} px")
-    if width_px * height_px > max_megapixels * 1e6:
-        reason = f"{width_px} x {height_px} px, over {max_megapixels:g} megapixels"
-        raise ImageFileError(path, f"too many pixels: {reason}")
 
 
 def name_mode(base: str, values: Array, bits: int) -> str:

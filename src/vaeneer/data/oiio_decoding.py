@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from vaeneer.data.levels import Array, Decoded, Space, blacken_non_finite, limit_pixels, name_mode
+from vaeneer.data.levels import Array, CheckSize, Decoded, Space, blacken_non_finite, name_mode
 from vaeneer.errors import ImageFileError
 
 _SUFFIXES = {"openexr": ".exr", "jpegxl": ".jxl"}
@@ -30,7 +30,7 @@ _LINEAR, _SRGB, _PQ, _HLG = 8, 13, 16, 18  # CICP transfer characteristics (ITU-
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
-def read_exr(path: Path, *, max_megapixels: float) -> Decoded:
+def read_exr(path: Path, check_size: CheckSize) -> Decoded:
     """Read the picture of an OpenEXR file; its display window, black where no pixels are.
 
     Raises ImageFileError with a short reason.
@@ -38,8 +38,8 @@ def read_exr(path: Path, *, max_megapixels: float) -> Decoded:
     with _opened(path, "openexr") as image:
         part, first, count = _colour_channels(path, image)
         spec = image.spec(part, 0)
-        limit_pixels(path, spec.full_width, spec.full_height, max_megapixels)
-        limit_pixels(path, spec.width, spec.height, max_megapixels)
+        check_size(spec.full_width, spec.full_height)
+        check_size(spec.width, spec.height)
         values = _read(path, image, part, first, first + count)
     if (spec.x, spec.y, spec.width, spec.height) != (
         *(spec.full_x, spec.full_y, spec.full_width, spec.full_height),
@@ -60,15 +60,15 @@ def exr_contents(path: Path) -> Iterator[Array]:
             yield _read(path, image, part, 0, spec.nchannels)
 
 
-def read_jxl(path: Path, *, max_megapixels: float) -> Decoded:
+def read_jxl(path: Path, check_size: CheckSize) -> Decoded:
     """Read the first frame of a JPEG XL file, upright.
 
     Raises ImageFileError with a short reason.
     """
-    limit_pixels(path, *_jxl_size(path), max_megapixels)
+    check_size(*_jxl_size(path))
     with _opened(path, "jpegxl") as image:
         spec = image.spec(0, 0)
-        limit_pixels(path, spec.width, spec.height, max_megapixels)
+        check_size(spec.width, spec.height)
         if spec.nchannels > 4:
             raise ImageFileError(path, f"not supported: JPEG XL of {spec.nchannels} channels")
         values = _read(path, image, 0, 0, spec.nchannels)

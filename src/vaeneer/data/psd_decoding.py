@@ -19,10 +19,10 @@ from PIL import Image
 
 from vaeneer.data.levels import (
     Array,
+    CheckSize,
     Decoded,
     Space,
     blacken_non_finite,
-    limit_pixels,
     name_mode,
 )
 from vaeneer.errors import ImageFileError
@@ -57,14 +57,14 @@ class _Header:
         return (self.width * self.bits + 7) // 8
 
 
-def read_psd(path: Path, *, max_megapixels: float) -> Decoded:
+def read_psd(path: Path, check_size: CheckSize) -> Decoded:
     """Read the flattened image.
 
     Raises ImageFileError with a short reason.
     """
     with _truly(path), path.open("rb") as stream:
         header = _header(path, stream)
-        limit_pixels(path, header.width, header.height, max_megapixels)
+        check_size(header.width, header.height)
         colour_table = _section(stream, 4)
         resources = _resources(_section(stream, 4))
         _skip_layers(stream, header)

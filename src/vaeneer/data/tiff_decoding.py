@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from PIL import Image
 
-from vaeneer.data.levels import Array, Decoded, limit_pixels, name_mode
+from vaeneer.data.levels import Array, CheckSize, Decoded, name_mode
 from vaeneer.errors import ImageFileError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def seek_picture(image: Image.Image) -> bool:
     return not (separate and (bits != {8} or image.mode in ("LA", "PA", "CMYK")))
 
 
-def read_tiff(path: Path, *, max_megapixels: float) -> Decoded:
+def read_tiff(path: Path, check_size: CheckSize) -> Decoded:
     """Read the picture of a TIFF or BigTIFF.
 
     Raises ImageFileError with a short reason.
@@ -67,8 +67,8 @@ def read_tiff(path: Path, *, max_megapixels: float) -> Decoded:
     with _opened(path) as pages:
         pictures = [page for page in pages if not _secondary(int(page.subfiletype))] or pages
         page = max(pictures, key=lambda page: page.imagewidth * page.imagelength)
-        limit_pixels(path, page.imagewidth, page.imagelength, max_megapixels)
-        return _decoded(path, page, max_megapixels)
+        check_size(page.imagewidth, page.imagelength)
+        return _decoded(path, page, check_size)
     raise AssertionError  # _opened swallows no error
 
 
@@ -111,7 +111,7 @@ def _secondary(subfile_type: int) -> bool:
     return bool(subfile_type & (_REDUCED | _MASK))
 
 
-def _decoded(path: Path, page: TiffPage, max_megapixels: float) -> Decoded:
+def _decoded(path: Path, page: TiffPage, check_size: CheckSize) -> Decoded:
     kind = int(page.photometric)
     if _DNG_VERSION in page.tags or _DNG_VERSION in page.parent.pages.first.tags:
         raise ImageFileError(path, f"not supported: camera raw, {_REMEDY}")
@@ -121,7 +121,7 @@ def _decoded(path: Path, page: TiffPage, max_megapixels: float) -> Decoded:
     if page.imagedepth != 1:
         raise ImageFileError(path, "not supported: a volume of several slices")
     if page.is_tiled:
-        limit_pixels(path, page.tilewidth, page.tilelength, max(max_megapixels, 1))
+        check_size(page.tilewidth, page.tilelength)
     values = _pixels(path, page)
     values = np.moveaxis(values, 0, -1) if values.ndim == 3 and _separate(page) else values
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
