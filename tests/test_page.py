@@ -247,7 +247,8 @@ def test_an_item_that_is_offline_says_so(visit: Open, site: Site) -> None:
     def offline(route: Any) -> None:
         answer = route.fetch().json()
         for item in answer.get("items", [answer]):
-            item |= {"offline": item["id"] == 2, "link": "<i>elsewhere", "notes": ["<b>note"]}
+            away = item["id"] == 2
+            item |= {"offline": away, "missing": away, "link": "<i>elsewhere", "notes": ["<b>note"]}
         route.fulfill(json=answer)
 
     page.route(re.compile(r"/api/v1/items(/\d+)?\?"), offline)
@@ -256,8 +257,10 @@ def test_an_item_that_is_offline_says_so(visit: Open, site: Site) -> None:
     assert page.locator(f"{CELL} .offline").count() == 1
     page.locator(f"{CELL}:has(.offline)").click()
     page.locator("dialog header .offline").wait_for()
+    shown = page.locator("dialog .tiles img").get_attribute("src")
+    assert "/thumbnail?" in shown
     facts = page.locator("dialog .facts").text_content()
-    assert all(word in facts for word in ("last indexed", "<i>elsewhere", "<b>note"))
+    assert all(word in facts for word in ("not there now", "<i>elsewhere", "<b>note"))
 
 
 @pytest.mark.parametrize("what", ["where", "none"])

@@ -198,6 +198,7 @@ def test_an_item_says_whether_it_is_offline_a_link_or_noted(client: httpx.Client
     assert (noted["notes"], noted["link"]) == (json.loads(NOTES), None)
     link = get(client, f"/items/{items['scan.tiff']['id']}", library="names")
     assert (link["notes"], link["link"], link["offline"]) == ([], "wall/x.png", False)
+    assert (noted["missing"], link["missing"]) == (False, False)
 
 
 def test_what_was_left_out_comes_in_pages_with_its_reasons(client: httpx.Client) -> None:

@@ -6,9 +6,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from vaeneer.data.sidecar_matching import Sidecars, read_sidecars
 from vaeneer.data.sidecars import Sidecar, read_sidecar
+from vaeneer.text import clean_text
 
 MEGASCANS = {
     "id": "vlklbci",
@@ -176,6 +179,44 @@ def test_other_json_is_no_side_car(tmp_path: Path, value: Any) -> None:
     sidecar = entry(tmp_path, value)
     assert (sidecar.warning or "").startswith("not a side-car: ")
     assert (sidecar.name, sidecar.tags) == (None, ())
+
+
+TEXTS = st.text(st.characters(), max_size=8) | st.sampled_from(
+    [
+        "id",
+        "name",
+        "tags",
+        "category",
+        "categories",
+        "assets",
+        "data",
+        "file",
+        "a",
+        "a.jpg",
+        "\ud800",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(TEXTS, below, max_size=4),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=VALUES)
+def test_any_json_gives_clean_texts_or_a_reason(tmp_path: Path, value: Any) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(value), encoding="utf-8")
+    found = read_sidecars(tmp_path, [PurePosixPath("a.json")], {"a.jpg": "a", "b.jpg": "b"})
+    (sidecar, *_) = read_sidecar(tmp_path, PurePosixPath("a.json"))
+    assert (sidecar.warning is None) == bool(sidecar.name or sidecar.tags or sidecar.categories)
+    for one in (sidecar, *found.of_asset.values()):
+        for text in (one.asset_id, one.name, *one.tags, *one.categories):
+            if text is not None:
+                assert text == clean_text(text)
+                assert 0 < len(text) <= 200
+                assert text.encode()
+    assert bool(found.unread) == bool(found.warnings)
+    assert found.unread or any(one.warning is None for one in found.of_asset.values())
 
 
 # Which asset it belongs to

@@ -115,6 +115,7 @@ class ItemDetails(ItemAnswer):
     crops: int = Field(description="Vectors of it, that of the whole image counted.")
     sidecar: str | None
     categories: list[str]
+    missing: bool = Field(description="Whether the file is not there now.")
     link: str | None = Field(description="What a symbolic link leads to, below the folder or not.")
     notes: list[str] = Field(description="What was ignored or mended to read the file.")
 

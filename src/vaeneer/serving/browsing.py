@@ -108,6 +108,7 @@ def item_details(library: TheLibrary, item: ItemId) -> Response:
             "crops": len(catalog.crops_of(found.id)),
             "sidecar": sidecar[0] if sidecar else None,
             "categories": [row[0] for row in said],
+            "missing": not library.has_file(found),
             "link": found.link,
             "notes": found.notes,
         }

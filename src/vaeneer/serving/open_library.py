@@ -121,6 +121,13 @@ class OpenLibrary:
             raise Problem(404, f"The catalog of {self.name} names a file outside of its root.")
         return self.catalog.root / item.path
 
+    def has_file(self, item: Item) -> bool:
+        """Whether an item's file is there now. Raises Problem 404 as `path` does."""
+        try:
+            return self.path(item).is_file()
+        except OSError:  # a folder that may not be entered, a disk that fails
+            return False
+
     def close(self) -> None:
         """Let go of the catalog's file, after what is being loaded."""
         if self._loader is not None:

@@ -30,7 +30,7 @@ export function openItem(id, { step = null, closed = () => {}, box = null }) {
   dialog.showModal();
   shown(place, "Opening the item …", async () => {
     const item = await get(`items/${id}`);
-    tiles = new Tiles(picture(item.id, 1024), nameOf(item), { box, size: [item.width_px, item.height_px] });
+    tiles = new Tiles(item.missing ? item.thumbnail : picture(item.id, 1024), nameOf(item), { box, size: [item.width_px, item.height_px] });
     dialog.setAttribute("aria-label", nameOf(item));
     return make("article", {}, head(item, dialog, step), tiles.element, actions(item, tiles, dialog), facts(item));
   });
@@ -42,7 +42,7 @@ function head(item, dialog, step) {
     button("‹", () => step(-1), { class: "quiet", "aria-label": "The one before", title: "The one before (←)" }),
     button("›", () => step(1), { class: "quiet", "aria-label": "The next", title: "The next (→)" }),
   ] : [];
-  return make("header", { class: "row" }, make("h2", {}, nameOf(item)), item.offline ? make("span", { class: "chip offline" }, "offline") : null, steps,
+  return make("header", { class: "row" }, make("h2", {}, nameOf(item)), item.missing ? make("span", { class: "chip offline" }, item.offline ? "offline" : "file gone") : null, steps,
     button(icon("close"), () => dialog.close(), { class: "quiet", "aria-label": "Close" }));
 }
 
@@ -64,7 +64,7 @@ function actions(item, tiles, dialog) {
 function facts(item) {
   const list = [
     ["File", item.path],
-    ["Offline", item.offline ? "Its folder was not there when the library was last indexed." : ""],
+    ["Not there", item.missing ? `${item.offline ? "Its folder" : "The file"} is not there now. This is the picture that the library has of it.` : ""],
     ["Link to", item.link],
     ["Category", (item.categories?.length ? item.categories : [item.category]).filter(Boolean).join(" › ")],
     ["Tags", item.tags.join(", ")],
