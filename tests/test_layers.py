@@ -28,6 +28,7 @@ LAYERS = (
     ("runtime",),
     ("console",),
     ("files",),
+    ("provenance",),
     ("progress",),
     ("seeds",),
     ("toml_settings",),

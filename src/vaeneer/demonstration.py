@@ -68,7 +68,8 @@ def demo(
         raise SettingsError(f"epochs is {epochs}; use 1 or more, or 0 for as many as fit the time.")
     progress = progress or Silent()
     started = time.monotonic()
-    root = claim_folder(Path(out), overwrite=overwrite, inputs=[Path(data)] if data else [])
+    inputs = [Path(data)] if data else []
+    root = claim_folder(Path(out), kind="demonstration", overwrite=overwrite, inputs=inputs)
     raw = root / "raw" if data is None else Path(data)
     if data is None:
         synthesize(raw, count=DEMO_SURFACES, seed=seed, progress=progress)

@@ -9,9 +9,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaeneer.errors import OutputExistsError
+from vaeneer.provenance import MARKER, marker_text, picture_options
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @contextmanager
@@ -33,9 +37,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; on success it takes that name.
+def replacing_folder(path: Path, *, kind: str) -> Iterator[Path]:
+    """Yield a new temporary folder beside `path`, marked; on success it takes that name.
 
+    kind: what it is for, as in `mark_folder`.
     The folder that was there is moved aside first and removed last, so that at every moment
     one whole folder exists, as `path` or as `path` + ".previous".
     """
@@ -44,6 +49,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     previous = path.with_name(path.name + ".previous")
     try:
+        mark_folder(temporary, kind)
         yield temporary
         for file in temporary.rglob("*"):
             _fsync(file)
@@ -69,15 +75,42 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def claim_folder(path: Path, *, overwrite: bool = False, inputs: Sequence[Path] = ()) -> Path:
+def save_picture(image: Image.Image, path: Path, file_format: str = "PNG", **options: Any) -> None:
+    """Write a picture that vaeneer drew, whole or not at all; it names vaeneer as its software.
+
+    file_format: PNG, JPEG or WEBP; options are those of PIL for it. What `prepare` converts and
+    `synthesize` makes are surfaces, and are not written by this.
+    """
+    with replacing(path) as temporary:
+        image.save(temporary, file_format, **options, **picture_options(file_format))
+
+
+def mark_folder(path: Path, kind: str) -> None:
+    """Mark a folder as made by vaeneer, so that no scan takes pictures in it for surfaces.
+
+    kind: data set, run, model, library, cache, evaluation, similarity, ...
+    """
+    if not (path / MARKER).is_file():
+        write_text(path / MARKER, marker_text(kind))
+
+
+def holds_anything(path: Path) -> bool:
+    """Whether anything but our mark lies in a folder."""
+    return any(entry.name != MARKER for entry in path.iterdir())
+
+
+def claim_folder(
+    path: Path, *, kind: str | None, overwrite: bool = False, inputs: Sequence[Path] = ()
+) -> Path:
     """Make an output folder, refusing one that holds anything unless `overwrite` empties it.
 
+    kind: what it is for, as in `mark_folder`; None for a folder of surfaces.
     Raises OutputExistsError when `path` is a file, or a folder with something in it; and whatever
     `overwrite` says, when that would delete one of `inputs`, the working or the home folder.
     """
     if path.exists() and not path.is_dir():
         raise OutputExistsError(f"{path} is a file; name a folder for the output.")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and holds_anything(path):
         if not overwrite:
             raise OutputExistsError(
                 f"{path} exists and is not empty; name another folder, or pass --overwrite."
@@ -89,6 +122,8 @@ def claim_folder(path: Path, *, overwrite: bool = False, inputs: Sequence[Path] 
                 )
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
+    if kind is not None:
+        mark_folder(path, kind)
     return path
 
 

@@ -83,7 +83,9 @@ def bench(
     settings = settings or BenchSettings()
     check_settings(settings)
     precision = choose_precision(settings.precision, choose_device(settings.device))
-    folder = None if out is None else claim_folder(Path(out), overwrite=overwrite)
+    folder = None
+    if out is not None:
+        folder = claim_folder(Path(out), kind="benchmark", overwrite=overwrite)
     started = time.monotonic()
     bar = (progress or Silent()).bar("measuring", total=len(_STAGES), unit="measurements")
     with TemporaryDirectory(prefix="vaeneer-bench-") as temporary, bar as advancing:

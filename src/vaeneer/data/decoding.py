@@ -21,6 +21,7 @@ from vaeneer.data.images import read_image
 from vaeneer.data.near_duplicates import Fingerprint, fingerprint
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.files import replacing
+from vaeneer.provenance import refuse_own_picture
 
 _Job = TypeVar("_Job")
 _Answer = TypeVar("_Answer")
@@ -67,6 +68,7 @@ class ConvertJob:
 def look(job: LookJob) -> Look:
     """Decode one file fully. A bad file answers its reason instead of raising."""
     try:
+        refuse_own_picture(job.file)
         picture = read_image(job.file, max_megapixels=job.max_megapixels)
         with job.file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()

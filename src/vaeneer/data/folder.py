@@ -64,9 +64,9 @@ def open_folder(path: Path | str) -> ImageFolder:
     root = Path(path)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; name a folder of images.")
-    files = scan_folder(root).images
-    guesses = group_names([found.path for found in files])
     known = _manifest_rows(root)
+    files = scan_folder(root, originals=known).images
+    guesses = group_names([found.path for found in files])
     items = tuple(
         _item(found.file, found.path, guesses[found.path].asset, known.get(str(found.path)))
         for found in files

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from vaeneer.data.manifest import MANIFEST_NAME
 from vaeneer.data.pack_index import PackLayout
-from vaeneer.data.scanning import CACHE_TAG
+from vaeneer.files import mark_folder
 from vaeneer.progress import Progress
+from vaeneer.provenance import CACHE_TAG
 
 _TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
 # Images decoded by vaeneer, one folder for each pack (docs/formats.md of vaeneer).
@@ -71,6 +72,7 @@ def claim(home: Path, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     if not (home / CACHE_TAG).exists():
         (home / CACHE_TAG).write_text(_TAG_TEXT, encoding="utf-8")
+    mark_folder(home, "cache")
     (place / "lock").touch()
 
 

@@ -32,12 +32,13 @@ from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.data.splitting import match_split, read_split, split_by_asset
 from vaeneer.data.verifying import verified_rows
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
-from vaeneer.files import claim_folder, write_json
+from vaeneer.files import claim_folder, holds_anything, mark_folder, write_json
 from vaeneer.progress import Progress, Silent
 
 __all__ = ["PrepareReport", "prepare"]
 
 REPORT_NAME = "report.json"
+_KIND = "data set"
 
 
 def prepare(
@@ -127,10 +128,11 @@ def _write(
 ) -> None:
     """Remove, then list, then place: whatever interrupts this, the next run knows every output."""
     if overwrite:
-        claim_folder(out, overwrite=True)
+        claim_folder(out, kind=_KIND, overwrite=True)
     elif earlier is not None:
         remove_stale(out, earlier, rows)
     write_manifest(out, rows, _how(raw, settings))
+    mark_folder(out, _KIND)
     place(
         raw,
         out,
@@ -170,7 +172,7 @@ def _earlier_run(raw: Path, out: Path, *, overwrite: bool) -> Manifest | None:
     """The manifest of the run before; refuses a folder that holds anything else."""
     if overwrite:
         inside = raw.resolve() in out.resolve().parents
-        if inside and out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
+        if inside and out.is_dir() and holds_anything(out) and not (out / MANIFEST_NAME).is_file():
             raise OutputExistsError(
                 f"{out} lies inside the raw folder and may hold sources; name another --out."
             )
@@ -178,7 +180,7 @@ def _earlier_run(raw: Path, out: Path, *, overwrite: bool) -> Manifest | None:
     if out.exists() and not out.is_dir():
         raise OutputExistsError(f"{out} is a file; name a folder for the output.")
     earlier = read_manifest(out)
-    if earlier is None and out.is_dir() and any(out.iterdir()):
+    if earlier is None and out.is_dir() and holds_anything(out):
         raise OutputExistsError(
             f"{out} is not empty and was not made by vaeneer prepare;"
             " pass --overwrite to replace it, or another --out."

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from vaeneer.data.exclusion import (
+    Exclusion,
+    ScanRules,
+    reason_of_folder,
+    reason_of_hidden_file,
+)
 from vaeneer.data.images import IMAGE_SUFFIXES
+from vaeneer.data.smaller_copies import copies_beside_originals
+from vaeneer.data.walking import Entry, Folder, made_kind, walk
+from vaeneer.provenance import MADE_HERE
 from vaeneer.text import is_utf8, printable
 
 # Pictures that artists do keep beside colour maps, but that are no 8- or 16-bit RGB files.
 _UNSUPPORTED = frozenset({".exr", ".hdr", ".psd", ".psb", ".svg", ".raw", ".dng", ".heic", ".jxl"})
-
-CACHE_TAG = "CACHEDIR.TAG"
-"""A file of this name marks a folder as a cache (bford.info/cachedir); ours names vaeneer."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +55,34 @@ class Scan:
     """JSON files, relative to the raw folder."""
 
     others: dict[str, int]
-    """Reason -> number of files that are left out without a look at their pixels."""
+    """Reason -> number of files, and of whole folders, that are left out without a look inside."""
 
     warnings: tuple[str, ...]
 
     left_out: tuple[tuple[str, str], ...] = ()
-    """Path and reason of those that a user may miss; files that are no images are counted only."""
+    """Path and reason of those that a user may miss; files that are no images are counted only.
+    A folder that is left out whole stands here once."""
 
 
-def scan_folder(raw: Path, *, ignore: Path | None = None) -> Scan:
-    """List `raw` recursively. Hidden names, our caches and the folder `ignore` are left out.
+def scan_folder(
+    raw: Path,
+    *,
+    ignore: Path | None = None,
+    rules: ScanRules | None = None,
+    originals: Collection[str] = (),
+) -> Scan:
+    """List `raw` recursively, the folder `ignore` left out.
 
-    Folders behind symbolic links are followed, each real folder once, so loops end.
+    What vaeneer wrote, folders that hold no originals and hidden names are left out, and so is what
+    `rules` say. originals: paths below `raw` that are listed whatever their names are. Folders
+    behind symbolic links are followed, each real folder once, so loops end.
+    Raises SettingsError for a pattern that cannot be read.
     """
-    listing = _Listing(raw)
-    warnings: list[str] = []
-    for file in _walk(raw, ignore.resolve() if ignore else None, warnings):
-        listing.add(file)
+    listing = _Listing(raw, rules or ScanRules(), originals)
+    for folder in walk(raw, ignore=ignore, on_error=listing.cannot_read):
+        listing.add_folder(folder)
     listing.images.sort(key=lambda found: found.path.as_posix())
+    warnings = [*listing.warnings, *listing.exclusion.warnings()]
     return Scan(
         images=tuple(listing.images),
         sidecars=tuple(sorted(listing.sidecars)),
@@ -79,40 +95,92 @@ def scan_folder(raw: Path, *, ignore: Path | None = None) -> Scan:
 class _Listing:
     """Files of a folder, sorted by what they are."""
 
-    def __init__(self, raw: Path) -> None:
+    def __init__(self, raw: Path, rules: ScanRules, originals: Collection[str]) -> None:
         self.raw = raw
         self.real = raw.resolve()
+        self.rules = rules
+        self.exclusion = Exclusion(rules.exclude)
+        self.originals = set(originals) | {
+            str(folder) for path in originals for folder in PurePosixPath(path).parents
+        }
         self.images: list[FoundFile] = []
         self.sidecars: list[PurePosixPath] = []
         self.others: Counter[str] = Counter()
         self.left_out: list[tuple[str, str]] = []
+        self.warnings: list[str] = []
 
-    def add(self, file: Path) -> None:
-        """Count one file, and list it unless it is none that a library needs."""
-        path = PurePosixPath(file.relative_to(self.raw).as_posix())
-        suffix = printable(file.suffix.lower())
-        if suffix != ".json" and suffix not in IMAGE_SUFFIXES | _UNSUPPORTED:
-            self.others[f"not an image file ({suffix or 'no suffix'})"] += 1
-        elif not is_utf8(str(path)):
-            self.leave_out(path, "file name is not UTF-8")
-        elif suffix in _UNSUPPORTED:
-            self.leave_out(path, f"format not supported ({suffix})")
-        elif suffix == ".json":
-            self.sidecars.append(path)
-        else:
-            self._add_image(file, path)
+    def add_folder(self, folder: Folder) -> None:
+        """Sort the files of one folder, and take out those folders that are not entered."""
+        kind = made_kind(folder, self.raw)
+        if kind is not None:
+            folder.folders.clear()
+            self.leave_out(PurePosixPath(folder.below), f"{MADE_HERE}: {printable(kind)}")
+            return
+        folder.folders[:] = [e for e in folder.folders if self._enters(folder.below, e.name)]
+        first = len(self.images)
+        for entry in folder.files:
+            self._add(entry, folder.below)
+        if not self.rules.include_previews:
+            self._take_out_copies(first)
 
     def leave_out(self, path: PurePosixPath, reason: str) -> None:
         """List a file that is left out; the words before a colon are those of all of its kind."""
         self.others[reason.split(":")[0]] += 1
         self.left_out.append((printable(str(path)), reason))
 
-    def _add_image(self, file: Path, path: PurePosixPath) -> None:
-        linked = file.is_symlink()
+    def cannot_read(self, below: str, error: OSError) -> None:
+        """List a folder that the system refuses to list."""
+        path = PurePosixPath(below or ".")
+        self.leave_out(path, f"folder cannot be read: {error.strerror}")
+        self.warnings.append(f"{self.raw / path}: {error.strerror}, folder left out")
+
+    def _enters(self, below: str, name: str) -> bool:
+        path = f"{below}{name}"
+        if path in self.originals:
+            return True
+        reason = reason_of_folder(name, include_previews=self.rules.include_previews)
+        reason = reason or self.exclusion.reason(f"{path}/")
+        if reason is not None:
+            self.leave_out(PurePosixPath(path), reason)
+        return reason is None
+
+    def _add(self, entry: Entry, below: str) -> None:
+        """Count one file, and list it unless it is none that a library needs."""
+        name = entry.name
+        suffix = _suffix(name)
+        image = suffix in IMAGE_SUFFIXES
+        if name.startswith(".") and not (image or suffix in _UNSUPPORTED):
+            return
+        path = PurePosixPath(f"{below}{name}")
+        excluded = self.exclusion.reason(f"{below}{name}")
+        if name.startswith("."):
+            self.leave_out(path, reason_of_hidden_file(name))
+        elif excluded is not None:
+            self.leave_out(path, excluded)
+        elif not image and suffix != ".json" and suffix not in _UNSUPPORTED:
+            self.others[f"not an image file ({printable(suffix) or 'no suffix'})"] += 1
+        elif not is_utf8(str(path)):
+            self.leave_out(path, "file name is not UTF-8")
+        elif suffix in _UNSUPPORTED:
+            self.leave_out(path, f"format not supported ({suffix})")
+        else:
+            self._add_file(entry, path, image=image)
+
+    def _add_file(self, entry: Entry, path: PurePosixPath, *, image: bool) -> None:
+        linked = entry.is_symlink()
+        file = Path(entry.path)
         try:
             status = file.stat()
-        except OSError:
-            self.leave_out(path, "link to nothing" if linked else "cannot be read")
+        except OSError as error:
+            gone = isinstance(error, FileNotFoundError)
+            reason = "no such file" if gone else f"cannot be read: {error.strerror}"
+            self.leave_out(path, "link to nothing" if linked else reason)
+            return
+        if not stat.S_ISREG(status.st_mode):  # to read a named pipe would take for ever
+            self.leave_out(path, "not a file: a pipe, socket or device")
+            return
+        if not image:
+            self.sidecars.append(path)
             return
         shared = linked or status.st_nlink > 1
         self.images.append(
@@ -126,47 +194,27 @@ class _Listing:
             )
         )
 
+    def _take_out_copies(self, first: int) -> None:
+        """Leave out previews and much smaller copies among the images from `first` on."""
+        found = [one for one in self.images[first:] if str(one.path) not in self.originals]
+        copies = copies_beside_originals(found) if len(found) > 1 else {}
+        if copies:
+            self.images[first:] = [o for o in self.images[first:] if o.path not in copies]
+            for path, reason in copies.items():
+                self.leave_out(path, reason)
+
     def _target(self, link: Path) -> str:
         real = link.resolve()
         below = real.relative_to(self.real) if real.is_relative_to(self.real) else real
         return printable(below.as_posix())
 
 
+def _suffix(name: str) -> str:
+    """The ending of a name in lower case, with its dot; empty where there is none."""
+    stem, dot, ending = name.rpartition(".")
+    return f".{ending.lower()}" if stem and ending and dot else ""
+
+
 def _clamped(time_ns: int) -> int:
     """A time that fits into the 64 bits of Parquet and SQLite: years 1677 to 2262."""
     return max(-(2**63), min(time_ns, 2**63 - 1))
-
-
-def _walk(raw: Path, ignore: Path | None, warnings: list[str]) -> Iterator[Path]:
-    """Files of each real folder once; links come last, so that real paths are preferred."""
-    seen = {
-        *([ignore] if ignore else []),
-        *raw.resolve().parents,
-    }  # a link upwards would take in the whole disk
-    links: list[Path] = [raw]
-
-    def warn(error: OSError) -> None:
-        warnings.append(f"{error.filename}: {error.strerror}, folder left out")
-
-    while links:
-        for name, below, files in os.walk(links.pop(0), onerror=warn):
-            folder = Path(name)
-            real = folder.resolve()
-            if real in seen:
-                below.clear()
-                continue
-            seen.add(real)
-            if folder != raw and CACHE_TAG in files and _is_our_cache(folder / CACHE_TAG):
-                below.clear()
-                continue
-            below[:] = sorted(entry for entry in below if not entry.startswith("."))
-            links += [folder / entry for entry in below if (folder / entry).is_symlink()]
-            yield from (folder / entry for entry in sorted(files) if not entry.startswith("."))
-
-
-def _is_our_cache(tag: Path) -> bool:
-    try:
-        with tag.open("rb") as stream:
-            return b"vaeneer" in stream.read(200)
-    except OSError:
-        return False

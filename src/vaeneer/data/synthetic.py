@@ -86,7 +86,7 @@ def synthesize(
     if count < 1:
         raise SettingsError(f"count is {count}; make at least 1 surface.")
     _check(FAMILIES[0], seed, side_px)
-    root = claim_folder(Path(folder), overwrite=overwrite)
+    root = claim_folder(Path(folder), kind=None, overwrite=overwrite)
 
     def write(index: int) -> Path:
         number, turn = divmod(index, len(FAMILIES))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from vaeneer.errors import ImageFileError, SettingsError
-from vaeneer.files import replacing
+from vaeneer.files import save_picture
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Query
@@ -55,8 +55,7 @@ def write_sheet(path: Path | str, library: Library, report: SearchReport) -> Pat
     if path.suffix.lower() not in FORMATS:
         raise SettingsError(f"{path} is no picture's name; end it with {', '.join(FORMATS)}.")
     sheet = contact_sheet(library, report)
-    with replacing(path) as temporary:
-        sheet.save(temporary, FORMATS[path.suffix.lower()], quality=92)
+    save_picture(sheet, path, FORMATS[path.suffix.lower()], quality=92)
     return path
 
 

@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 from vaeneer.config import IndexSettings, require
-from vaeneer.data.scanning import CACHE_TAG, FoundFile
+from vaeneer.data.scanning import FoundFile
 from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
-from vaeneer.files import write_text
+from vaeneer.files import holds_anything, mark_folder, write_text
 from vaeneer.library.catalog import NAME as CATALOG
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.finishing import finish
@@ -25,6 +25,7 @@ from vaeneer.library.own_model import settle_model
 from vaeneer.library.recording import record_changes
 from vaeneer.library.thumbnails import missing_thumbnails
 from vaeneer.progress import Progress, Silent
+from vaeneer.provenance import CACHE_TAG
 
 _MOST_QUARTERED = 2_000  # images: some ten minutes on two cores
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# A vaeneer library; no image of it is data.\n"
@@ -63,6 +64,7 @@ def index(
             settle_model(catalog, target, model)
             if not (target / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
                 write_text(target / CACHE_TAG, _TAG)
+            mark_folder(target, "library")
             listing = list_folder(root, target)
             changes = changes_since(catalog, listing, root, forget_missing=forget_missing)
             return _indexed(catalog, target, root, listing, changes, settings, progress, started)
@@ -184,7 +186,7 @@ def _checked_folders(folder: Path, library: Path) -> tuple[Path, Path]:
     root, target = folder.resolve(), library.resolve()
     if target == root or target in root.parents:
         raise LibraryError(f"{library} holds the images themselves; name another --library.")
-    strange = library.is_dir() and any(library.iterdir()) and not (library / CATALOG).is_file()
+    strange = library.is_dir() and holds_anything(library) and not (library / CATALOG).is_file()
     if library.is_file() or (strange and not (library / ".lock").is_file()):
         raise OutputExistsError(f"{library} holds something else; name another --library.")
     return root, target

@@ -15,6 +15,7 @@ from vaeneer.data.near_duplicates import Fingerprint, fingerprint
 from vaeneer.data.pack_index import PackLayout
 from vaeneer.data.shrinking import sha256_of
 from vaeneer.errors import ImageFileError
+from vaeneer.provenance import refuse_own_picture
 
 SOURCE_SIDE_PX = 568
 """Short side of what crops are cut from, that of data/square_views.py."""
@@ -69,6 +70,7 @@ def see(job: SeeJob) -> Seen:
     """Decode one file. A bad file answers its reason instead of raising."""
     try:
         sha256 = sha256_of(job.path)  # first: a file that changes now must not look known later
+        refuse_own_picture(job.path)
         picture = read_image(
             job.path, max_megapixels=job.max_megapixels, at_least_px=SOURCE_SIDE_PX
         )

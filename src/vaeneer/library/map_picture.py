@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from vaeneer.files import replacing
 from vaeneer.library.map_grid import Grid, Label, name_places
 from vaeneer.library.map_groups import Groups
 from vaeneer.library.map_tiles import Tiles
@@ -38,12 +37,6 @@ def draw_map(
     _write_names(draw, grid, names, cell, tinted=colours is names)
     _write_foot(draw, picture.size, title, line, None if colours is names else colours)
     return picture
-
-
-def write_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG, whole or not at all."""
-    with replacing(path) as temporary:
-        picture.save(temporary, "PNG")
 
 
 def names_on(grid: Grid, groups: Groups, height: float, per_letter: float) -> list[Label]:

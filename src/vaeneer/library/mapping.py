@@ -12,6 +12,7 @@ import numpy as np
 
 from vaeneer.config import ClusterSettings, MapSettings
 from vaeneer.errors import OutputExistsError, SettingsError
+from vaeneer.files import save_picture
 from vaeneer.library import map_page, map_picture, map_table
 from vaeneer.library.catalog import Item
 from vaeneer.library.library import Library
@@ -185,7 +186,7 @@ def _picture(
     picture = map_picture.draw_map(
         tiles, grid, colours, names, title=_title(library), line=_line(found)
     )
-    map_picture.write_picture(out, picture)
+    save_picture(picture, out)
 
 
 def _table(

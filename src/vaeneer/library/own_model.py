@@ -41,7 +41,7 @@ def settle_model(catalog: Catalog, library: Path, model: Path | str | None) -> N
     source = find_model(model or DEFAULT)
     found = model_fingerprint(source)
     if known is None:
-        with replacing_folder(library / FOLDER) as temporary:
+        with replacing_folder(library / FOLDER, kind="model") as temporary:
             for name in (name for name in _FILES if (source / name).is_file()):
                 shutil.copyfile(source / name, temporary / name)
         name = str(model or DEFAULT)

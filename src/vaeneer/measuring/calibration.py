@@ -240,7 +240,7 @@ def _claimed(
         return None
     target = Path(out)
     if not overwrite or not target.is_dir():
-        claim_folder(target, inputs=[Path(model), Path(data)])
+        claim_folder(target, kind="model", inputs=[Path(model), Path(data)])
     return target
 
 
@@ -253,9 +253,9 @@ def _write(
 ) -> Path:
     """Put the model's files and the read-out in their place at once; returns the picture."""
     if target is not None:
-        claim_folder(target, overwrite=overwrite, inputs=[source])
+        claim_folder(target, kind="model", overwrite=overwrite, inputs=[source])
     place = target or source
-    with replacing_folder(place) as temporary:
+    with replacing_folder(place, kind="model") as temporary:
         for path in source.iterdir():
             if path.is_file():
                 shutil.copyfile(path, temporary / path.name)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaeneer.files import replacing
+from vaeneer.provenance import software
 
 TRAIN, VALID, QUIET = "#0072B2", "#D55E00", "#8a8a8a"  # Okabe & Ito: told apart by every eye
 
@@ -27,5 +28,5 @@ def new_chart(title: str, x: str, y: str, *, width: float = 7.2) -> tuple[Figure
 def save_chart(figure: Figure, path: Path) -> Path:
     """Write a chart as PNG, whole or not at all; returns `path`."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
+        figure.savefig(temporary, format="png", dpi=130, metadata={"Software": software()})
     return path

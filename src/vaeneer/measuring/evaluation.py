@@ -84,7 +84,8 @@ def evaluate(
     images = open_folder(folder)
     target = None if out is None else Path(out)
     if target is not None:
-        claim_folder(target, overwrite=overwrite, inputs=[Path(model), Path(folder)])
+        inputs = [Path(model), Path(folder)]
+        claim_folder(target, kind="evaluation", overwrite=overwrite, inputs=inputs)
     layout = PackLayout(vae.image_side_px, square=True)
     pack = open_pack(images, layout, cache=settings.cache, progress=progress)
     found = measure(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vaeneer.files import replacing
+from vaeneer.files import save_picture
 
 _GAP_PX = 6
 _CAPTION_PX = 18
@@ -54,8 +54,7 @@ def save_grid(
         if captions:
             text = _fitting(captions[place], font, width)
             draw.text((left, top + height + 2), text, fill=_INK, font=font)
-    with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG")
+    save_picture(sheet, path)
     return path
 
 

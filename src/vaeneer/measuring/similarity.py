@@ -138,7 +138,8 @@ def similarity(
         representations.add_baselines(model, settings.whitened)
     target = None if out is None else Path(out)
     if target is not None:
-        claim_folder(target, overwrite=overwrite, inputs=[Path(model), Path(folder)])
+        inputs = [Path(model), Path(folder)]
+        claim_folder(target, kind="similarity", overwrite=overwrite, inputs=inputs)
     found = _describe(representations, files, settings, progress)
     _check_assets(found.items, folder, len(files))
     shown = _compare(found, settings, progress)

@@ -41,7 +41,7 @@ def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     """
     folder = Path(path)
     if folder.exists() and not (folder / "config.json").is_file():
-        claim_folder(folder)  # empty is fine; anything else is not ours to replace
+        claim_folder(folder, kind="model")  # empty is fine; anything else is not ours to replace
     known = dataclasses.replace(
         card or vae.card,
         image_side_px=vae.image_side_px,
@@ -51,7 +51,7 @@ def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     )
     weights = {name: value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
     _check_fits(_empty(known.architecture), weights, f"the network to save in {folder}")
-    with replacing_folder(folder) as temporary:
+    with replacing_folder(folder, kind="model") as temporary:
         save_file(weights, temporary / WEIGHTS)
         write_json(temporary / "config.json", dataclasses.asdict(known))
         if vae.readout is not None:

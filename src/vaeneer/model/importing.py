@@ -65,9 +65,8 @@ def import_weights(
             latent_mean=latent_mean(vae, crops, precision=exact, progress=progress),
             data={"fingerprint": pack.fingerprint(), "images": count},
         )
-    claim_folder(
-        Path(out), overwrite=overwrite, inputs=[Path(file), *([Path(data)] if data else [])]
-    )
+    inputs = [Path(file), *([Path(data)] if data else [])]
+    claim_folder(Path(out), kind="model", overwrite=overwrite, inputs=inputs)
     save(vae, out, card=card)
     parameters = sum(weight.numel() for weight in vae.parameters())
     return ImportReport(str(out), card.architecture, parameters, count)

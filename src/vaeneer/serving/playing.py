@@ -24,6 +24,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.queries import LEAST_PX, box_of
 from vaeneer.measuring.pictures import to_pixels
 from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.provenance import picture_options
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API
 from vaeneer.serving.house import House, TheHouse, TheLibrary
@@ -112,7 +113,7 @@ async def interpolate(
 def data_address(pixels: Pixels) -> str:
     """A PNG file of pixels (H, W, 3) uint8 as a data: address."""
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
+    Image.fromarray(pixels).save(stream, "PNG", **picture_options("PNG"))
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
