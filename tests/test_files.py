@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from vaeneer.errors import OutputExistsError
-from vaeneer.files import claim_folder, replacing, replacing_folder, write_json, write_text
+from vaeneer.files import (
+    claim_folder,
+    holds_anything,
+    replacing,
+    replacing_folder,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -37,16 +44,16 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "model" / "old").write_text("1")
 
     def fail() -> None:
-        with replacing_folder(tmp_path / "model") as temporary:
+        with replacing_folder(tmp_path / "model", kind="model") as temporary:
             (temporary / "new").write_text("2")
             raise RuntimeError("as planned")
 
     with pytest.raises(RuntimeError, match="as planned"):
         fail()
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["old"]
-    with replacing_folder(tmp_path / "model") as temporary:
+    with replacing_folder(tmp_path / "model", kind="model") as temporary:
         (temporary / "new").write_text("2")
-    assert [path.name for path in (tmp_path / "model").iterdir()] == ["new"]
+    assert [path.name for path in (tmp_path / "model").glob("[!.]*")] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -59,8 +66,9 @@ def test_json_is_readable_and_finite(tmp_path: Path) -> None:
 
 
 def test_an_empty_or_absent_folder_is_claimed(tmp_path: Path) -> None:
-    assert claim_folder(tmp_path / "new" / "deep").is_dir()
-    assert claim_folder(tmp_path / "new" / "deep").is_dir()
+    assert claim_folder(tmp_path / "new" / "deep", kind="run").is_dir()
+    assert claim_folder(tmp_path / "new" / "deep", kind="run").is_dir()  # but for its mark, empty
+    assert list(claim_folder(tmp_path / "raw", kind=None).iterdir()) == []
 
 
 def test_a_full_folder_is_refused_and_with_overwrite_emptied(tmp_path: Path) -> None:
@@ -68,12 +76,12 @@ def test_a_full_folder_is_refused_and_with_overwrite_emptied(tmp_path: Path) -> 
     out.mkdir()
     (out / "a.txt").write_text("1")
     with pytest.raises(OutputExistsError, match="--overwrite"):
-        claim_folder(out)
+        claim_folder(out, kind="run")
     assert (out / "a.txt").exists()
-    assert not list(claim_folder(out, overwrite=True).iterdir())
+    assert not holds_anything(claim_folder(out, kind="run", overwrite=True))
     (tmp_path / "file").write_text("1")
     with pytest.raises(OutputExistsError, match="is a file"):
-        claim_folder(tmp_path / "file", overwrite=True)
+        claim_folder(tmp_path / "file", kind="run", overwrite=True)
 
 
 def test_overwrite_spares_inputs_the_working_folder_and_home(
@@ -84,10 +92,10 @@ def test_overwrite_spares_inputs_the_working_folder_and_home(
     (inner / "a.png").write_text("1")
     for path in (inner, tmp_path / "data", tmp_path / "data" / "." / "valid" / ".."):
         with pytest.raises(OutputExistsError, match="cannot be replaced"):
-            claim_folder(path, overwrite=True, inputs=[inner])
+            claim_folder(path, kind="run", overwrite=True, inputs=[inner])
     monkeypatch.chdir(inner)
     with pytest.raises(OutputExistsError, match="cannot be replaced"):
-        claim_folder(tmp_path / "data", overwrite=True)
+        claim_folder(tmp_path / "data", kind="run", overwrite=True)
     with pytest.raises(OutputExistsError, match="cannot be replaced"):
-        claim_folder(Path.home().parent, overwrite=True)
+        claim_folder(Path.home().parent, kind="run", overwrite=True)
     assert (inner / "a.png").exists()

@@ -606,7 +606,7 @@ def test_a_data_set_has_one_cache_beside_it(tmp_path: Path, paint: Painter) -> N
     home = tmp_path / "data.cache"
     assert default_cache(tmp_path / "data" / "train") == home
     assert sorted(path.name for path in home.iterdir()) == [
-        "32px", "CACHEDIR.TAG", "train-32px", "valid-16px-square", "valid-32px",
+        ".vaeneer.json", "32px", "CACHEDIR.TAG", "train-32px", "valid-16px-square", "valid-32px",
     ]  # fmt: skip
 
 
@@ -616,7 +616,8 @@ def test_a_cache_in_a_library_is_not_part_of_it(tmp_path: Path, paint: Painter) 
     draw(default_cache(tmp_path / "library" / "wood") / "preview.png", 1)
     found = scan_folder(tmp_path / "library")
     assert [str(image.path) for image in found.images] == ["wood/a.png"]
-    assert found.others == {}
+    assert found.others == {"made by vaeneer": 1}
+    assert found.left_out == (("wood.cache", "made by vaeneer: cache"),)
 
 
 def test_a_place_that_cannot_be_written_gives_way_to_the_users_cache(

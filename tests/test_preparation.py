@@ -132,8 +132,8 @@ def test_one_colour_map_represents_an_asset(tmp_path: Path) -> None:
     save(raw / "only" / "x_normal.png", 20)
     save(raw / "plain.jpg", 21)
     report = prepare(raw, out=tmp_path / "data")
-    assert (report.kept, report.maps) == (2, 3)
-    assert report.skipped == {"no colour map": 1}
+    assert (report.kept, report.maps) == (2, 2)
+    assert report.skipped == {"no colour map": 1, "preview": 1}
     found = rows(tmp_path / "data")
     assert found["abc/abc1_4K_Albedo.png"].status == "kept"
     assert found["abc/abc1_1K_Albedo.png"].reason == "abc/abc1_4K_Albedo.png represents the asset"
@@ -170,6 +170,7 @@ def test_bad_files_are_skipped_with_reasons(raw: Path, tmp_path: Path) -> None:
         "too small": 1,
         "not an image file (.txt)": 1,
         "format not supported (.exr)": 1,
+        "hidden": 2,
     }
     assert dict(report.skipped_files)["small.png"] == "too small: 63 x 63 px, under 64 px"
     assert report.scanned == 17
@@ -621,7 +622,7 @@ def test_awkward_file_names(raw: Path, tmp_path: Path) -> None:
     (raw / os.fsdecode(b"\xff\xfe.png")).write_bytes(b"x")
     report = prepare(raw, out=tmp_path / "data")
     assert report.kept == 12 + len(names) - 1  # ..two.png is hidden
-    assert report.skipped == {"file name is not UTF-8": 1}
+    assert report.skipped == {"file name is not UTF-8": 1, "hidden": 1}
     assert all(
         (tmp_path / "data" / path).is_file() for path in manifest(tmp_path / "data").by_output()
     )

@@ -176,11 +176,11 @@ class _Listing:
             reason = "no such file" if gone else f"cannot be read: {error.strerror}"
             self.leave_out(path, "link to nothing" if linked else reason)
             return
-        if not stat.S_ISREG(status.st_mode):  # to read a named pipe would take for ever
-            self.leave_out(path, "not a file: a pipe, socket or device")
-            return
-        if not image:
+        if not image and stat.S_ISREG(status.st_mode):
             self.sidecars.append(path)
+        elif not image:  # to read a named pipe would take for ever
+            self.leave_out(path, "not a file")
+        if not image:
             return
         shared = linked or status.st_nlink > 1
         self.images.append(
