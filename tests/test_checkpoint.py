@@ -57,7 +57,7 @@ def test_save_and_load_change_nothing(vae: VAE, tmp_path: Path) -> None:
 def test_a_model_folder_holds_data_files_only(vae: VAE, tmp_path: Path) -> None:
     save(vae, tmp_path / "model")
     files = sorted(path.name for path in (tmp_path / "model").iterdir())
-    assert files == ["config.json", "model.safetensors"]
+    assert files == [".vaeneer.json", "config.json", "model.safetensors"]
     assert list(load_file(tmp_path / "model" / "model.safetensors").keys())
     assert json.loads((tmp_path / "model" / "config.json").read_text())["latent_size"] == 512
 
