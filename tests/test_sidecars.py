@@ -258,11 +258,12 @@ def test_a_map_word_in_the_name_of_the_side_car_is_no_obstacle(tmp_path: Path) -
 
 @pytest.mark.parametrize(("disk", "json_name"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_names_in_nfd_and_nfc_are_one(tmp_path: Path, disk: Any, json_name: Any) -> None:
-    image = unicodedata.normalize(disk, "lib/Käse_albedo.jpg")
-    asset = unicodedata.normalize(disk, "lib/Käse")
-    for name in ("lib/Käse.json", "lib/Käse_albedo.jpg.json"):
-        name = unicodedata.normalize(json_name, name)
-        found = matched(tmp_path, {name: RED_BRICK}, {image: asset, "lib/b.jpg": "lib/b"})
+    image = unicodedata.normalize(disk, "Öl/tex/Käse_albedo.jpg")
+    asset = unicodedata.normalize(json_name, "Öl/tex/Käse")
+    for name in ("tex/Käse.json", "tex/Käse_albedo.jpg.json", "Käse.json", "info.json", "1.json"):
+        name = unicodedata.normalize(json_name, f"Öl/{name}")
+        value = RED_BRICK | ({"id": "Käse"} if "1" in name else {})
+        found = matched(tmp_path, {name: value}, {image: asset, "lib/b.jpg": "lib/b"})
         assert found.of_asset[asset].tags == ("red",)
 
 
@@ -296,6 +297,28 @@ def test_a_number_as_id_means_nothing_in_another_library(tmp_path: Path) -> None
     images = {"two/12.jpg": "two/12", "two/13.jpg": "two/13", "one/c.jpg": "one/c", "one/d": "d"}
     found = matched(tmp_path, files, images)
     assert found.of_asset["two/12"].path == PurePosixPath("two/12.json")
+
+
+def test_equal_names_in_other_folders_are_other_surfaces(tmp_path: Path) -> None:
+    files = {
+        "wood/01.json": RED_BRICK,
+        "wood/all.json": [{"file": "01.jpg", "tags": ["x"]}, {"name": "01", "tags": ["y"]}],
+        "meta/02.json": RED_BRICK,
+    }
+    images = {"stone/01.jpg": "stone/01", "stone/02.jpg": "stone/02", "wood/a.jpg": "wood/a",
+              "wood/b.jpg": "wood/b"}  # fmt: skip
+    found = matched(tmp_path, files, images)
+    assert list(found.of_asset) == ["stone/02"]
+    assert found.counts() == {"side-car of no image": 2}
+
+
+def test_names_that_differ_in_case_alone_get_their_own_first(tmp_path: Path) -> None:
+    files = {"Brick.json": {"tags": ["large"]}, "brick.json": {"tags": ["small"]}}
+    found = matched(tmp_path, files, {"Brick.jpg": "Brick", "brick.jpg": "brick"})
+    assert {asset: one.tags for asset, one in found.of_asset.items()} == {
+        "Brick": ("large",),
+        "brick": ("small",),
+    }
 
 
 @pytest.mark.parametrize(

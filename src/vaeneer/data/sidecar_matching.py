@@ -10,7 +10,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from vaeneer.data.images import IMAGE_SUFFIXES
 from vaeneer.data.naming import name_parts
@@ -69,7 +71,7 @@ def match_sidecars(files: Iterable[Sequence[Sidecar]], images: Mapping[str, str]
         if broken is not None:
             unread.append((str(entries[0].path), _reason(broken, matched=bool(matches))))
         elif not matches and len(entries) == 1 and (entries[0].tags or entries[0].categories):
-            lonely[entries[0].path.parent].append(entries[0])
+            lonely[_folder(entries[0])].append(entries[0])
         elif not matches:
             unread.append((str(entries[0].path), _unmatched(entries)))
     for folder, alone in lonely.items():
@@ -79,7 +81,7 @@ def match_sidecars(files: Iterable[Sequence[Sidecar]], images: Mapping[str, str]
         else:
             unread += [(str(entry.path), _unmatched([entry])) for entry in alone]
     best = {
-        asset: merged(entry for _, entry in sorted(ranked, key=_order))
+        asset: merged(entry for _, entry in sorted(ranked, key=partial(_order, asset)))
         for asset, ranked in found.items()
     }
     return Sidecars(best, tuple(sorted(unread)), tuple(_warnings(unread)))
@@ -102,7 +104,7 @@ class _Index:
             self.by_stem[str(key.with_suffix(""))].add(asset)
             self.by_file[key.name].add(asset)
             self.names_in[str(key.parent)].append(key.name)
-            for folder in PurePosixPath(path).parents:
+            for folder in key.parents:
                 if len(self._below[folder]) < 2:
                     self._below[folder].add(asset)
         for asset in set(images.values()):
@@ -117,6 +119,20 @@ class _Index:
         """The asset of a folder and all below it; two at most."""
         return sorted(self._below.get(folder, ()))
 
+    def related(self, folder: PurePosixPath, assets: Iterable[str]) -> set[str]:
+        """Assets above or below a folder; all of them for a folder that holds no image itself.
+
+        So wood/01.json says nothing about stone/01.jpg, and meta/01.json does.
+        """
+        if not self._below.get(folder):
+            return set(assets)
+        around = {folder, *folder.parents}
+        return {
+            asset
+            for asset in assets
+            if (home := PurePosixPath(match_key(asset)).parent) in around or folder in home.parents
+        }
+
     def cut_off(self, folder: str, start: str) -> set[str]:
         """The asset whose file name starts like this, where there is one such file."""
         names = [name for name in self.names_in.get(folder, ()) if name.startswith(start)]
@@ -128,13 +144,13 @@ def _matches(index: _Index, entry: Sidecar, count: int) -> Iterator[tuple[str, i
     ranked = enumerate(_by_file_name(index, entry.path) if count == 1 else ())
     rank, beside = next(((rank, assets) for rank, assets in ranked if assets), (0, set()))
     yield from ((asset, rank, entry) for asset in sorted(beside))
-    folder = entry.path.parent
+    folder = _folder(entry)
     named = _by_id(index, folder, entry.asset_id) - beside
     if not beside and not named and entry.warning is None:
         named = _by_said_file(index, folder, entry.file)
         said = entry.name if count > 1 else entry.path.name.rsplit(".", 1)[0]
         if not named and said and (name := _letters(match_key(said))):
-            named = _nearest(folder, index.by_name.get(name, ()), one=count == 1)
+            named = _nearest(folder, index.related(folder, index.by_name[name]), one=count == 1)
     yield from ((asset, 5, entry) for asset in sorted(named))
 
 
@@ -180,7 +196,7 @@ def _by_id(index: _Index, folder: PurePosixPath, asset_id: str | None) -> set[st
     if not assets and len(key) >= _SHORTEST_ID:
         assets = index.by_token.get(key, set())
     if key.isdigit():  # another library may count its assets too
-        assets = {asset for asset in assets if folder in PurePosixPath(asset).parents}
+        assets = {one for one in assets if folder in PurePosixPath(match_key(one)).parents}
     return _nearest(folder, assets)
 
 
@@ -189,12 +205,11 @@ def _by_said_file(index: _Index, folder: PurePosixPath, file: str | None) -> set
     if file is None:
         return set()
     key = match_key(file).replace("\\", "/").removeprefix("./").lstrip("/")
-    here = match_key(folder.as_posix())
-    for path in (_joined(here, key), key):
+    for path in (_joined(folder.as_posix(), key), key):
         if path in index.by_path:
             return index.by_path[path]
     name = PurePosixPath(key).name
-    return _nearest(folder, index.by_file.get(name, ()), one=True)
+    return _nearest(folder, index.related(folder, index.by_file[name]), one=True)
 
 
 def _nearest(folder: PurePosixPath, assets: Iterable[str], *, one: bool = False) -> set[str]:
@@ -202,11 +217,15 @@ def _nearest(folder: PurePosixPath, assets: Iterable[str], *, one: bool = False)
     parts = folder.parts
     shared: dict[int, set[str]] = defaultdict(set)
     for asset in assets:
-        others = PurePosixPath(asset).parts
+        others = PurePosixPath(match_key(asset)).parts
         same = [left == right for left, right in zip(parts, others, strict=False)]
         shared[(*same, False).index(False)].add(asset)
     best = shared[max(shared)] if shared else set()
     return set() if one and len(best) > 1 else best
+
+
+def _folder(entry: Sidecar) -> PurePosixPath:
+    return PurePosixPath(match_key(entry.path.parent.as_posix()))
 
 
 def _joined(folder: str, name: str) -> str:
@@ -218,9 +237,12 @@ def _letters(name: str) -> str:
     return "".join(character for character in name if character.isalnum())
 
 
-def _order(ranked: tuple[int, Sidecar]) -> tuple[bool, int, str]:
+def _order(asset: str, ranked: tuple[int, Sidecar]) -> tuple[bool, int, bool, str]:
+    """The surest first; brick.json before Brick.json for brick."""
     rank, entry = ranked
-    return (entry.warning is not None, rank, str(entry.path))
+    start = normalize("NFC", PurePosixPath(asset).name)
+    other_case = not normalize("NFC", entry.path.name).startswith(start)
+    return (entry.warning is not None, rank, other_case, str(entry.path))
 
 
 def _kind(reason: str) -> str:
