@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from machine import RESULTS
 from safetensors.torch import load_file
+from torch.profiler import ProfilerActivity, profile
 
 import vaeneer
 from vaeneer.config import (
@@ -81,6 +82,16 @@ class Session:
                     link.parent.mkdir(parents=True, exist_ok=True)
                     link.symlink_to(item.path.resolve())
         return part
+
+    def images(self, count: int) -> Path:
+        """A folder of that sample."""
+        folder = self.work / f"images-{count}"
+        for file in self.files(count):
+            link = folder / file.relative_to(self.surfaces)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(file)
+        return folder
 
     def files(self, count: int) -> list[Path]:
         """A seeded sample of the surfaces."""
@@ -152,9 +163,9 @@ def compare_epochs(session: Session) -> Figures:
     data = session.data(8, 4) if session.small else session.data(64, 11)
     found: Figures = {}
     for recipe, settings in RECIPES.items():
-        if recipe == "improved" or (session.small and "surface" in recipe):
+        if recipe.startswith("improved") or (session.small and recipe == "surface"):
             continue
-        name = recipe.replace(", ", "-").replace(" ", "-")
+        name = recipe
         short = replace(settings, epochs=1, batch_size=8, precision="float32")
         lines = {
             device: _trained(session, data, f"one-{name}-{device}", replace(short, device=device))
@@ -266,13 +277,7 @@ def _trained(session: Session, data: Path, name: str, settings: TrainSettings) -
 
 def embed_and_index(session: Session) -> Figures:
     """Images a second of the network alone, of `embed` and of `index`, and where the time goes."""
-    count = 6 if session.small else 311
-    folder = session.work / "images"
-    for file in session.files(count):
-        link = folder / file.relative_to(session.surfaces)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            link.symlink_to(file)
+    folder = session.images(6 if session.small else 311)
     found: Figures = {"crops_per_second": {}, "embed": {}, "index": {}}
     sizes = (2, 4) if session.small else (16, 128, 512)
     for size in sizes:
@@ -312,10 +317,21 @@ def _network_rates(session: Session, size: int) -> Figures:
     crops = torch.randint(0, 256, (4 * size, 3, 254, 254), dtype=torch.uint8)
     images = crops[:size].to(session.device).float() / 255
     statistics = embedder.vae.encoder.texture.statistics
+    seconds = _seconds(session, lambda: embedder.embed(crops))
+    busy = _device_seconds(lambda: embedder.embed(crops)) if images.is_cuda else seconds
     return {
-        "embed": len(crops) / _seconds(session, lambda: embedder.embed(crops)),
+        "embed": len(crops) / seconds,
+        "device_busy": busy / seconds,
         "texture statistics": size / _seconds(session, lambda: statistics(images)),
     }
+
+
+def _device_seconds(work: Callable[[], object]) -> float:
+    """How long the kernels and copies of `work` take together."""
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        work()
+        torch.cuda.synchronize()
+    return sum(event.self_device_time_total for event in found.key_averages()) / 1e6
 
 
 def _search_seconds(session: Session) -> float:
@@ -398,7 +414,9 @@ def bench_parts(session: Session) -> Figures:
 
 def serve_library(session: Session) -> Figures:
     """serving.py: searches a second, where the network of the server is on the device."""
-    library = session.work / "library-none"
+    library = session.work / "library-served"
+    settings = IndexSettings(parts="none", device=session.device)
+    index(session.images(6 if session.small else 311), library=library, settings=settings)
     command = [sys.executable, str(ROOT / "benchmarks" / "serving.py"), str(library)]
     if session.small:
         return _program([*command, "--seconds", "1", "--clients", "2", "--images", "2"])
@@ -412,12 +430,12 @@ def _program(command: list[str]) -> Figures:
 
 
 STEPS = {
-    "tests": Step(run_tests, 30, 110),
+    "tests": Step(run_tests, 30, 90),
     "vectors": Step(compare_vectors, 15, 60),
-    "epochs": Step(compare_epochs, 20, 70),
-    "train": Step(train_recipes, 40, 170),
+    "epochs": Step(compare_epochs, 20, 80),
+    "steps": Step(measure_steps, 40, 120),
+    "train": Step(train_recipes, 40, 150),
     "index": Step(embed_and_index, 20, 90),
-    "steps": Step(measure_steps, 40, 130),
-    "bench": Step(bench_parts, 25, 110),
+    "bench": Step(bench_parts, 25, 90),
     "serving": Step(serve_library, 45, 90),
 }

@@ -24,7 +24,7 @@ from vaeneer.cli.app import run
 from vaeneer.config import BenchSettings
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
 from vaeneer.model.architectures import ARCHITECTURES, build
-from vaeneer.model.vae import VAE
+from vaeneer.model.vae import VAE, eval_mode
 
 CPU = torch.device("cpu")
 QUICK = [
@@ -138,6 +138,16 @@ def test_layers_are_counted_as_pytorch_counts_them() -> None:
 def passed(vae: VAE, images: torch.Tensor) -> None:
     output = vae(images)
     (output.logits.mean() + output.mu.mean() + output.log_var.mean()).backward()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_work_without_gradients_is_counted_too(architecture: str) -> None:
+    vae, images = build(architecture), torch.rand(1, 3, 254, 254)
+    with eval_mode(vae):
+        encode = counted_flops(lambda: vae.encode(images))
+        decode = counted_flops(lambda: vae.decode(torch.zeros(1, vae.latent_size)))
+    assert 1e8 < encode < 1e9
+    assert 1e8 < decode < 1e9
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
