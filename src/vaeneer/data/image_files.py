@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vaeneer.data.image_depth import HEADER_BYTES, deep_colors
-from vaeneer.data.image_repair import is_cut_png, rebuild
+from vaeneer.data.image_repair import is_cut_png, is_cut_tiff, rebuild
 from vaeneer.data.jpeg_repair import TruncatedError, is_cut_jpeg, looks_cut
 from vaeneer.errors import ImageFileError
 
@@ -40,7 +40,12 @@ _FORMATS = (
 _TAIL_BYTES = 32
 _LFS_START = b"version https://git-lfs"
 _UNSUPPORTED = ("unsupported", "unimplemented", "cannot handle", "unknown compression")
-_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+# fmt: off
+_STARTS = (
+    b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8", b"DDS ",
+    b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -112,10 +117,16 @@ def load_whole(image: Image.Image, source: ImageSource) -> None:
     if image.format in ("JPEG", "MPO"):
         tail = _tail(image)
         image.load()
-        cut = looks_cut(image, tail) and is_cut_jpeg(source.read())
-    else:
+        progressive = bool(image.info.get("progressive"))
+        cut = looks_cut(image, tail) and is_cut_jpeg(source.read(), progressive=progressive)
+    elif image.format == "PNG":
+        tail = _tail(image)
         image.load()
-        cut = image.format == "PNG" and _ends_empty(image) and is_cut_png(source.read())
+        cut = (b"IEND" not in tail or _ends_empty(image)) and is_cut_png(source.read())
+    else:
+        stream, tags = getattr(image, "fp", None), getattr(image, "tag_v2", None)
+        cut = stream is not None and tags is not None and is_cut_tiff(stream, tags.offset)
+        image.load()
     if cut:
         raise TruncatedError("the pixels are cut")
 
@@ -170,7 +181,7 @@ def error_reason(error: Exception, start: bytes = b"") -> str:
     text = " ".join(str(error).split())[:120]
     if isinstance(error, UnidentifiedImageError):
         other_riff = start.startswith(b"RIFF") and start[8:12] != b"WEBP"  # sound, video
-        damaged = start.startswith(_STARTS) and not other_riff
+        damaged = (start.startswith(_STARTS) and not other_riff) or start[4:12] == b"ftypavif"
         return "corrupt: damaged header" if damaged else "not an image"
     if isinstance(error, MemoryError):
         return "too large for the memory of this machine"

@@ -9,8 +9,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import IO
 
-from vaeneer.data.jpeg_repair import rebuild_jpeg
+from vaeneer.data.jpeg_repair import TruncatedError, rebuild_jpeg
 from vaeneer.data.orientation import orientation_exif, orientation_in
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -21,6 +22,8 @@ _PROFILE_BYTES = 2**25
 _TEXT_BYTES = 2**20  # Pillow's limit
 
 _PNG_SIZES = {b"pHYs": 9, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"tIME": 7, b"oFFs": 9}
+_WEBP_PIXELS = (b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF")
+_PNG_TRNS_SIZES = {0: 2, 2: 6}  # of grey and of colour
 _PNG_COLOR = frozenset({b"gAMA", b"cHRM", b"sRGB", b"cICP"})
 _PNG_MOTION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 # fmt: off
@@ -30,9 +33,12 @@ _ADAM7 = (
 )  # left, top and steps of each pass
 _TIFF_PIXEL_TAGS = frozenset((
     254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322,
-    323, 324, 325, 332, 338, 339, 347, 529, 530, 531, 532, 34675,
+    323, 324, 325, 332, 338, 339, 347, 529, 530, 531, 532,
 ))
 # fmt: on
+_TIFF_PROFILE_TAG = 34675
+_TIFF_CHUNKS = ((273, 279), (324, 325))  # where strips and tiles begin, and their sizes
+_TIFF_CHUNK_TAGS = frozenset(tag for pair in _TIFF_CHUNKS for tag in pair)
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 
 
@@ -64,6 +70,8 @@ def rebuild(data: bytes) -> Iterator[Rebuilt]:
         yield from _webp(data, notes)
     elif data.startswith(_TIFF):
         yield from _tiff(data, notes)
+    elif data[4:12] == b"ftypavif":
+        _check_boxes(data)
 
 
 def _start_of_picture(data: bytes) -> int:
@@ -83,6 +91,8 @@ def _png(data: bytes, notes: tuple[str, ...]) -> Iterator[Rebuilt]:
         if name[0] & 0x20 == 0:  # a critical chunk
             pixels.append((name, body))
             continue
+        if name == b"tRNS" and len(body) != _PNG_TRNS_SIZES.get(data[25], len(body)):
+            reason = f"{len(body)} bytes"
         reason = reason or _png_damage(name, body)
         if reason:
             dropped.append(f"metadata dropped: {name.decode('latin-1')}, {reason}")
@@ -129,8 +139,14 @@ def is_cut_png(data: bytes) -> bool:
             try:
                 have += len(inflate.decompress(body))
             except zlib.error:
-                return have < needed
-    return have < needed
+                return True
+    if have < needed or inflate.eof:
+        return have < needed
+    try:
+        inflate.decompress(b"\0" * 4)  # behind the last pixel stands their checksum
+    except zlib.error as error:
+        return "data check" not in str(error)
+    return bool(not inflate.eof)
 
 
 def _png_bytes(header: bytes) -> int:
@@ -192,10 +208,12 @@ def _webp(data: bytes, notes: tuple[str, ...]) -> Iterator[Rebuilt]:
     while at + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, at)
         chunks.append((name, data[at + 8 : at + 8 + size]))
+        if name in _WEBP_PIXELS and len(chunks[-1][1]) < size:
+            raise TruncatedError("the pixels are cut")
         at += 8 + size + size % 2
     bodies = dict(reversed(chunks))
     flags = bodies[b"VP8X"][:1] if b"VP8X" in bodies else b""
-    keep = [one for one in chunks if one[0] in (b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF")]
+    keep = [one for one in chunks if one[0] in _WEBP_PIXELS]
     dropped = "metadata dropped: all but the pixels"
     if flags and len(bodies[b"VP8X"]) == 10:
         orientation = orientation_in(bodies.get(b"EXIF", b"")) or 1
@@ -219,11 +237,14 @@ def _tiff(data: bytes, notes: tuple[str, ...]) -> Iterator[Rebuilt]:
     try:
         (first,) = struct.unpack_from(order + "I", data, 4)
         (count,) = struct.unpack_from(order + "H", data, first)
-    except struct.error:
-        return
+    except struct.error as error:
+        raise TruncatedError("the directory is cut") from error
+    if first + 2 + 12 * count > len(data):
+        raise TruncatedError("the directory is cut")
     entries = [data[first + 2 + 12 * i : first + 14 + 12 * i] for i in range(count)]
     tail = data[first + 2 + 12 * count : first + 6 + 12 * count]
     entries = [one for one in entries if len(one) == 12 and _needed(one, order, len(data))]
+    _check_strips(data, entries, order)
     where = len(data) + len(data) % 2
     said = "metadata dropped: all tags but those of the pixels"
     nexts = (tail, b"\0" * 4) if tail.strip(b"\0") and len(tail) == 4 else (b"\0" * 4,)
@@ -234,7 +255,64 @@ def _tiff(data: bytes, notes: tuple[str, ...]) -> Iterator[Rebuilt]:
         yield Rebuilt(rebuilt, (*notes, said))
 
 
+def _check_strips(data: bytes, entries: list[bytes], order: str) -> None:
+    """Refuse a TIFF with strips or tiles behind the end, which a rebuilt file would fill."""
+    numbers: dict[int, tuple[int, ...]] = {}
+    for entry in entries:
+        tag, kind, count, offset = struct.unpack(order + "HHII", entry)
+        if tag in _TIFF_CHUNK_TAGS and kind in (3, 4):
+            size = _TIFF_SIZES[kind] * count
+            body = entry[8 : 8 + size] if size <= 4 else data[offset : offset + size]
+            numbers[tag] = struct.unpack(order + "HI"[kind - 3] * count, body)
+    for offsets, sizes in _TIFF_CHUNKS:
+        for start, size in zip(numbers.get(offsets, ()), numbers.get(sizes, ()), strict=False):
+            if start + size > len(data):
+                raise TruncatedError("the pixels are cut")
+
+
+def is_cut_tiff(stream: IO[bytes], first: int) -> bool:
+    """Whether the directory of a page, or a tag that its pixels need, lies behind the file's end.
+
+    first: where the directory begins. BigTIFF too.
+    """
+    back = stream.tell()
+    file_bytes = stream.seek(0, 2)
+    try:
+        stream.seek(0)
+        head = stream.read(4)
+        order, big = "<" if head[:2] == b"II" else ">", 43 in head[2:]
+        count_size, entry_size = (8, 20) if big else (2, 12)
+        stream.seek(first)
+        count = int.from_bytes(stream.read(count_size), "little" if order == "<" else "big")
+        directory = stream.read(min(count, 2**16) * entry_size)
+    finally:
+        stream.seek(back)
+    if len(directory) < count * entry_size:
+        return True
+    for at in range(0, len(directory), entry_size):
+        tag, kind, number, offset = struct.unpack_from(
+            order + ("HHQQ" if big else "HHII"), directory, at
+        )
+        size = _TIFF_SIZES.get(kind, 0) * number
+        if tag in _TIFF_PIXEL_TAGS and size > (8 if big else 4) and offset + size > file_bytes:
+            return True
+    return False
+
+
+def _check_boxes(data: bytes) -> None:
+    """Refuse an AVIF file of which a box is cut."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        at = len(data) if size == 0 else at + max(8, size)
+    if at > len(data):
+        raise TruncatedError("a box is cut")
+
+
 def _needed(entry: bytes, order: str, file_bytes: int) -> bool:
     tag, kind, count, offset = struct.unpack(order + "HHII", entry)
     size = _TIFF_SIZES.get(kind, 0) * count
-    return tag in _TIFF_PIXEL_TAGS and size > 0 and (size <= 4 or offset + size <= file_bytes)
+    needed = tag in _TIFF_PIXEL_TAGS or tag == _TIFF_PROFILE_TAG
+    return needed and size > 0 and bool(size <= 4 or offset + size <= file_bytes)

@@ -7,6 +7,7 @@ the compressed pixels, a whole picture stays as it is, for the decoder needs non
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,9 +22,10 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _DECODING = frozenset({0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD}) | _FRAMES
 _LOSSLESS = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})  # or hierarchical
-_LOOSE = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD8)})  # without a length, or no marker
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)  # with a length, or the end
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _PROFILE_NAME = b"ICC_PROFILE\0"
-_PAD_BYTES = 2  # of a run of zeros at the end, which could be pixels
+_PADDING_BYTES = 16  # of zeros at the end are none of the pixels
 _GREY = 128
 
 
@@ -109,14 +111,18 @@ def _check_kind(frame: _Segment) -> None:
         raise NotImplementedError(f"JPEG of {channels} channels, save it as PNG")
 
 
-def is_cut_jpeg(data: bytes) -> bool:
-    """Whether the compressed pixels end too early; for a file that decodes, but suspiciously."""
+def is_cut_jpeg(data: bytes, *, progressive: bool) -> bool:
+    """Whether the compressed pixels end too early; for a file that decodes, but suspiciously.
+
+    progressive: whether to trust an end marker behind all scans, for which grey says nothing.
+    """
     try:
         head: list[_Segment] = []
         for segment in _segments(data, 2):
             if segment.marker == _SCAN:
-                end, covered, _ = _end_of_scans(data, head, segment.start)
-                return not covered or not _needs_no_more(data[:end])
+                end, covered, ended = _end_of_scans(data, head, segment.start)
+                quick = ended and progressive
+                return not covered or not (quick or _needs_no_more(data[:end]))
             head.append(segment)
     except (ValueError, IndexError):
         pass
@@ -128,7 +134,7 @@ def looks_cut(image: Image.Image, tail: bytes) -> bool:
 
     tail: the last bytes of the file.
     """
-    if len(tail) >= 16 and not tail.strip(b"\0"):
+    if image.info.get("progressive") or (len(tail) >= _PADDING_BYTES and not tail.strip(b"\0")):
         return True
     last = image.getpixel((image.width - 1, image.height - 1))
     levels = last if isinstance(last, tuple) else (last,)
@@ -138,14 +144,9 @@ def looks_cut(image: Image.Image, tail: bytes) -> bool:
 
 def _segments(data: bytes, at: int) -> Iterator[_Segment]:
     """Each segment from a position on; bytes between segments are passed over."""
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 2 > len(data):
-            return
+    while found := _MARKER.search(data, at):
+        at = found.start()
         marker = data[at + 1]
-        if marker in _LOOSE or marker == 0xD8:
-            at += 1 if marker == 0xFF else 2
-            continue
         if marker == 0xD9:
             yield _Segment(marker, b"", at, at + 2)
             return
@@ -215,15 +216,20 @@ def _end_of_scans(data: bytes, head: list[_Segment], at: int) -> tuple[int, bool
             coverage.add_scan(segment.body)
     end = len(data.rstrip(b"\xff"))
     bare = len(data[:end].rstrip(b"\0"))
-    return (min(end, bare + _PAD_BYTES) if end - bare >= 16 else end), coverage.whole, False
+    return (bare if end - bare >= _PADDING_BYTES else end), coverage.whole, False
 
 
 def _needs_no_more(data: bytes) -> bool:
     """Whether a JPEG without its end decodes to the same pixels whatever comes behind it."""
     generator = np.random.default_rng(0)
     noise = [generator.integers(0, 255, 64, np.uint8).tobytes() for _ in range(2)]
+    tails = [b"", b"\xaa" * 64, *noise]
+    if b"\xff\xdd" in data:  # restart markers, before which a decoder passes over the noise
+        last = [0xD7, *(found[0] for found in _RESTART.findall(data))][-1]
+        following = bytes((0xFF, 0xD0 + (last + 1) % 8))
+        tails += [following + b"\xaa" * 64, following + noise[0]]
     first: np.ndarray | None = None
-    for tail in (b"", b"\xaa" * 64, *noise):
+    for tail in tails:
         try:
             with Image.open(io.BytesIO(data + tail + _END), formats=("JPEG",)) as image:
                 pixels = np.asarray(image)
