@@ -16,10 +16,12 @@ export function byEpoch(run, library, signal) {
   let wanted = -1;
 
   async function made(epoch) {
-    const samples = post("sample", { model: run.name, epoch, count: SAMPLES, seed: 0 }, signal).then((answer) => answer.images);
-    const chosen = library?.items ? await some(library, signal) : [];
-    const pairs = chosen.map((item) => get("reconstruct", { item: item.id, model: run.name, epoch }, signal));
-    return { samples: await samples, pairs: await Promise.all(pairs) };
+    const rebuilt = (item) => get("reconstruct", { item: item.id, model: run.name, epoch }, signal);
+    const [drawn, pairs] = await Promise.all([  // all at once, so that none fails unseen when the view is left
+      post("sample", { model: run.name, epoch, count: SAMPLES, seed: 0 }, signal),
+      library?.items ? some(library, signal).then((chosen) => Promise.all(chosen.map(rebuilt))) : [],
+    ]);
+    return { samples: drawn.images, pairs };
   }
 
   async function show(number) {
