@@ -20,13 +20,13 @@ from vaeneer.data.synthetic import surface
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.candidate_pairs import MOST_CONTAINERS, container_pairs, frame_pairs
 from vaeneer.library.catalog import Item
-from vaeneer.library.duplicate_search import Copies
 from vaeneer.library.duplicates import (
     DuplicateGroup,
     DuplicatesReport,
     duplicates,
 )
 from vaeneer.library.families import Families
+from vaeneer.library.found_copies import Copies
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.sketches import NAME as SKETCHES

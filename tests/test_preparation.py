@@ -235,6 +235,14 @@ def test_exact_duplicates_are_kept_once(raw: Path, tmp_path: Path) -> None:
     assert rows(tmp_path / "data")["copy.png"].duplicate_of == "brick/s_01.png"
 
 
+def test_a_link_stands_for_no_file_with_the_same_bytes(raw: Path, tmp_path: Path) -> None:
+    (raw / "a_first.png").symlink_to(raw / "brick" / "s_01.png")
+    prepare(raw, out=tmp_path / "data")
+    found = rows(tmp_path / "data")
+    assert found["a_first.png"].duplicate_of == "brick/s_01.png"
+    assert found["brick/s_01.png"].status == "kept"
+
+
 def test_near_duplicates_stay_together(raw: Path, tmp_path: Path) -> None:
     for seed in range(12):
         with Image.open(next(raw.glob(f"*/s_{seed:02}.png"))) as image:

@@ -97,7 +97,7 @@ def copies(values: Values) -> RenderableType:
                 group["kind"] if first else "",
                 f"{item['confidence']:.2f}",
                 escape(item["path"]),
-                escape("keep" if item["path"] == group["keep"] else f"{item['change']}{place}"),
+                escape(f"{_what_it_is(item)}{place}"),
             )
     counts = _listed(values["groups_by_kind"]) or "nothing twice"
     left = len(groups) - _MOST_GROUPS
@@ -109,8 +109,21 @@ def copies(values: Values) -> RenderableType:
         f" {values['page']} of {values['pages']}; {values['spare_files']:,} files"
         f" ({values['spare_bytes'] / 2**20:,.1f} MiB) have a better equal; nothing is deleted."
         f" {values['seconds']:,.1f} s",
-        *(f"skipped {path}: {reason}" for path, reason in values["skipped"].items()),
+        *_skipped(values["skipped"]),
     )
+
+
+def _what_it_is(item: Values) -> str:
+    """What a file is to the one to keep, or what that is beside."""
+    if item["relation"] is None:
+        return f"keep: {item['change']}" if item["change"] else "keep"
+    return str(item["change"] or item["relation"])
+
+
+def _skipped(skipped: Values) -> list[str]:
+    lines = [f"skipped {path}: {reason}" for path, reason in list(skipped.items())[:_SHOWN]]
+    left = len(skipped) - _SHOWN
+    return [*lines, *([f"... and {left:,} more, which --json has"] if left > 0 else [])]
 
 
 def drawn(values: Values) -> RenderableType:

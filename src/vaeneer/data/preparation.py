@@ -71,7 +71,10 @@ def prepare(
     given, missing = match_split(split, [found.path.as_posix() for found in scan.images])
 
     rows, decoded = verified_rows(scan, given, earlier, settings, progress)
-    rows = drop_exact_duplicates(rows if given is not None else keep_one_colour_map(rows))
+    links = {found.path.as_posix() for found in scan.images if found.link is not None}
+    rows = drop_exact_duplicates(
+        rows if given is not None else keep_one_colour_map(rows, links), links
+    )
     _refuse_nothing_usable(raw, rows, scan, given)
     rows = group_near_duplicates(rows, settings.near_duplicate_bits)
     if given is None:

@@ -182,14 +182,14 @@ class _Listing:
             self.leave_out(path, "not a file")
         if not image:
             return
-        shared = linked or status.st_nlink > 1
+        shared = (linked or status.st_nlink > 1) and status.st_ino  # 0: the disk has no such ids
         self.images.append(
             FoundFile(
                 file,
                 path,
                 status.st_size,
-                _clamped(status.st_mtime_ns),
-                link=self._target(file) if linked else None,
+                clamped_ns(status.st_mtime_ns),
+                link=link_target(file, self.real) if linked else None,
                 file_id=f"{status.st_dev}:{status.st_ino}" if shared else None,
             )
         )
@@ -203,11 +203,6 @@ class _Listing:
             for path, reason in copies.items():
                 self.leave_out(path, reason)
 
-    def _target(self, link: Path) -> str:
-        real = link.resolve()
-        below = real.relative_to(self.real) if real.is_relative_to(self.real) else real
-        return printable(below.as_posix())
-
 
 def _suffix(name: str) -> str:
     """The ending of a name in lower case, with its dot; empty where there is none."""
@@ -215,6 +210,13 @@ def _suffix(name: str) -> str:
     return f".{ending.lower()}" if stem and ending and dot else ""
 
 
-def _clamped(time_ns: int) -> int:
+def link_target(link: Path, real_root: Path) -> str:
+    """Final target of a symbolic link: below the resolved folder `real_root`, or absolute."""
+    real = link.resolve()
+    below = real.relative_to(real_root) if real.is_relative_to(real_root) else real
+    return printable(below.as_posix())
+
+
+def clamped_ns(time_ns: int) -> int:
     """A time that fits into the 64 bits of Parquet and SQLite: years 1677 to 2262."""
     return max(-(2**63), min(time_ns, 2**63 - 1))

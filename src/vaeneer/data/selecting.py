@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from vaeneer.data.manifest import ManifestRow
@@ -13,22 +13,33 @@ from vaeneer.data.sidecars import Sidecar
 NO_COLOUR_MAP = "no colour map"
 
 
-def keep_one_colour_map(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    """Of each asset keep the largest colour map, the first by name among equals."""
+def keep_one_colour_map(
+    rows: Sequence[ManifestRow], links: Container[str] = ()
+) -> list[ManifestRow]:
+    """Of each asset keep the largest colour map; among equals no link, then the first by name.
+
+    links: paths of symbolic links.
+    """
     best: dict[str, ManifestRow] = {}
     for row in rows:
         if row.status == "kept" and row.kind == "color":
             rival = best.get(row.asset)
-            if rival is None or _rank(row) < _rank(rival):
+            if rival is None or _rank(row, links) < _rank(rival, links):
                 best[row.asset] = row
     return [_as_map(row, best.get(row.asset)) if row.status == "kept" else row for row in rows]
 
 
-def drop_exact_duplicates(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    """Of kept files with the same bytes keep the first; one that a given split trains on first."""
+def drop_exact_duplicates(
+    rows: Sequence[ManifestRow], links: Container[str] = ()
+) -> list[ManifestRow]:
+    """Of kept files with the same bytes keep one: one that a given split trains on, else no link,
+    else the first by name.
+
+    links: paths of symbolic links.
+    """
     first: dict[str | None, ManifestRow] = {}
     kept = (row for row in rows if row.status == "kept")
-    for row in sorted(kept, key=lambda row: (row.split == "valid", row.path)):
+    for row in sorted(kept, key=lambda row: (row.split == "valid", row.path in links, row.path)):
         first.setdefault(row.sha256, row)
     return [
         row
@@ -74,8 +85,8 @@ def describe(rows: Sequence[ManifestRow], sidecars: Mapping[str, Sidecar]) -> li
     return described
 
 
-def _rank(row: ManifestRow) -> tuple[int, str]:
-    return (-(row.width_px or 0) * (row.height_px or 0), row.path)
+def _rank(row: ManifestRow, links: Container[str]) -> tuple[int, bool, str]:
+    return (-(row.width_px or 0) * (row.height_px or 0), row.path in links, row.path)
 
 
 def _as_map(row: ManifestRow, best: ManifestRow | None) -> ManifestRow:

@@ -17,7 +17,7 @@ class Absences:
     """Judges missing files of one root; each folder is looked at once."""
 
     def __init__(self, root: Path) -> None:
-        """root: a folder that is there."""
+        """root: of the library's images."""
         self._root = root
         self._shows: dict[Path, bool] = {}
 
@@ -26,6 +26,8 @@ class Absences:
 
         path: below the root, of a file that a scan did not list.
         """
+        if not self._shows_files(self._root):
+            return "."
         folder = self._root
         for name in PurePosixPath(path).parent.parts:
             folder /= name

@@ -80,7 +80,12 @@ CREATE VIEW item_facts AS SELECT
 FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE items.embedded;
 """
 
-STEPS = (_FIRST, _WHOLE_CONTENT)
+_BESIDE = """
+ALTER TABLE items ADD COLUMN alpha BLOB;
+ALTER TABLE items ADD COLUMN frames BLOB;
+"""
+
+STEPS = (_FIRST, _WHOLE_CONTENT, _BESIDE)
 VERSION = len(STEPS)
 
 

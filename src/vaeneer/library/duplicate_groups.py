@@ -11,13 +11,16 @@ import numpy as np
 
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import PixelBox
-from vaeneer.library.duplicate_search import Copies, Part, prove_part
+from vaeneer.library.duplicate_search import prove_part
 from vaeneer.library.families import Families
+from vaeneer.library.found_copies import Copies, Part
 from vaeneer.library.library import Library
 from vaeneer.library.proving import FrameProof, Kind, frame_proofs
 from vaeneer.library.sketches import Sketches
 
 KINDS: tuple[Kind, ...] = ("exact", "same_pixels", "near", "cropped", "recoloured")
+WHOLE: tuple[Kind, ...] = ("exact", "same_pixels", "near")
+"""Kinds of copies that the file to keep can stand for."""
 _TURNS = ("", "turned 90°", "turned 180°", "turned 270°")
 
 
@@ -36,6 +39,14 @@ class Member:
     """How to turn it for the file to keep, as in `likeness.ORIENTATIONS`; None: not known."""
     change: str = ""
     """What was done to it, in words: mirrored, turned 90° (counter-clockwise), scaled by 0.50."""
+    spare: bool = False
+    """Whether the file to keep can stand for it, and its bytes are free once it is deleted."""
+    link: str | None = None
+    """Target of a symbolic link: below the root, or absolute."""
+    same_file: int | None = None
+    """Item that is the better name of the same file (hard link)."""
+    offline: bool = False
+    """Whether its folder is not there."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Group:
 
     kind: Kind
     keep: int
-    """The item to keep: most pixels, then depth, no loss, most bytes, the first path."""
+    """The item to keep, see `Copies.best`."""
     members: tuple[Member, ...]
     """The one to keep first, the others by path."""
 
@@ -167,7 +178,7 @@ def _on_the_best(
     if best == part.container:
         return part
     try:
-        proof = prove_part(library, sketches, copies.items[best], copies.items[part.part], least)
+        proof = prove_part(library, sketches, copies, best, part.part, least)
     except (ImageFileError, KeyError):
         return part
     if proof is None or proof.swapped or proof.kind != "cropped":
@@ -209,7 +220,42 @@ class _Telling:
         """Members in their order: the one to keep first, the others by path."""
         items = self.copies.items
         order = sorted(members, key=lambda one: (one.item != keep, items[one.item].path))
-        return Group(kind, keep, tuple(order))
+        return Group(kind, keep, tuple(self._with_files(order)))
+
+    def _with_files(self, members: list[Member]) -> list[Member]:
+        """Members with what their files are: links, further names, offline, or spare."""
+        names: dict[str | None, list[int]] = defaultdict(list)
+        for one in members:
+            file = self.copies.file(one.item)
+            if file.link is None and file.identity is not None:
+                names[file.identity].append(one.item)
+        best = {identity: self.copies.best(own) for identity, own in names.items()}
+        return [self._with_file(one, names, best) for one in members]
+
+    def _with_file(
+        self,
+        member: Member,
+        names: dict[str | None, list[int]],
+        best: dict[str | None, int],
+    ) -> Member:
+        file = self.copies.file(member.item)
+        other = best.get(file.identity, member.item)
+        notes = ["offline: its folder is not there"] if file.offline else []
+        if file.link is not None:
+            notes.append(f"a symbolic link to {file.link}: deleting it frees nothing")
+        elif other != member.item:
+            path = self.copies.items[other].path
+            notes.append(f"a hard link, another name of {path}: deleting it frees nothing")
+        elif member.relation and file.hard_links > len(names.get(file.identity, [member.item])):
+            notes.append("a hard link, with other names elsewhere: deleting it frees nothing")
+        return replace(
+            member,
+            change="; ".join(part for part in (member.change, *notes) if part),
+            spare=member.relation in WHOLE and not notes,
+            link=file.link,
+            same_file=other if other != member.item and file.link is None else None,
+            offline=file.offline,
+        )
 
     def member(self, keep: int, one: int) -> Member:
         """A member that shows what the one to keep shows."""
@@ -240,6 +286,15 @@ class _Telling:
         found = self.copies.near_likeness.get(self.copies.exact.root(one), 0.0)
         return found or self.recoloured.get(self.copies.near.root(one), 0.0)
 
+    def _lacking(self, one: int, keep: int) -> list[str]:
+        """What the one to keep holds beside the colours, and this one does not."""
+        roots = (self.copies.same_pixels.root(item) for item in (one, keep))
+        ours, whole = (self.copies.extras.get(root) for root in roots)
+        if not whole or ours:
+            return []
+        lacking = {"alpha": whole.alpha is not None, "further pages or frames": whole.frames}
+        return [f"without {name}" for name, held in lacking.items() if held]
+
     def _words(self, one: int, keep: int, proof: FrameProof) -> str:
         small, large = (self.copies.items[item] for item in (one, keep))
         turns = proof.orientation % 4
@@ -250,6 +305,9 @@ class _Telling:
         scale = (small.width_px * small.height_px / (large.width_px * large.height_px)) ** 0.5
         if not 0.99 < scale < 1.01:
             words.append(f"scaled by {scale:.2f}")
+        if small.bits and large.bits and small.bits != large.bits:
+            words.append(f"{small.bits} bits instead of {large.bits}")
+        words += self._lacking(one, keep)
         if not 0.97 < proof.likeness.gain < 1.03:
             much = 1 / proof.likeness.gain
             words.append(f"{'brighter' if much > 1 else 'darker'} by {much:.2f}")

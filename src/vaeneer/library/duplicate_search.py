@@ -2,14 +2,14 @@
 
 Equal files, by their hash; the same frame, by thumbnails of candidates; the same pixels, by
 decoding those that look the same; parts, by local features, of one picture of each family only.
+Last, near copies that differ in alpha, pages or frames are told apart.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,10 +17,22 @@ from filelock import FileLock
 from PIL import Image
 
 from vaeneer.data.ahead import made_ahead
+from vaeneer.data.image_depth import stored_bits
+from vaeneer.data.image_files import decode_file
+from vaeneer.data.pixel_digest import pixel_digest
 from vaeneer.errors import ImageFileError
 from vaeneer.library.candidate_pairs import Pairs, container_pairs, frame_pairs
-from vaeneer.library.catalog import Ids, Item, PixelBox, Vectors
+from vaeneer.library.catalog import Ids, Item, Vectors
+from vaeneer.library.extra_content import (
+    ExtraContent,
+    content_classes,
+    keep_extras,
+    known_extras,
+    read_extra,
+)
 from vaeneer.library.families import Families
+from vaeneer.library.file_states import OFFLINE, file_states
+from vaeneer.library.found_copies import Copies, Part, Recoloured
 from vaeneer.library.library import Library
 from vaeneer.library.proving import PartProof, frame_proofs, kind_by_colour, part_proof
 from vaeneer.library.sketches import WORKING_PX, Sketches
@@ -28,71 +40,17 @@ from vaeneer.progress import Progress
 from vaeneer.runtime import core_count
 
 _SAME_PIXELS_LEVELS = 1.0  # by which thumbnails of the same pixels may differ, at reduced decoding
-_LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "DIB", "TGA", "PPM"})
-_DEEP_MODES = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
-
-
-@dataclass(frozen=True)
-class Recoloured:
-    """Two families of one structure and other colours."""
-
-    one: int
-    other: int
-    likeness: float
-
-
-@dataclass(frozen=True)
-class Part:
-    """One picture is a part of another."""
-
-    container: int
-    part: int
-    box: PixelBox
-    """In pixels of the container."""
-    likeness: float
-    recoloured: bool
-    """Whether their colours differ, too."""
-
-
-@dataclass
-class Copies:
-    """What was found: families of items at three levels, and what is between families."""
-
-    items: dict[int, Item]
-    exact: Families = field(default_factory=Families)
-    """Equal files."""
-    same_pixels: Families = field(default_factory=Families)
-    """Those, and equal pixels."""
-    near: Families = field(default_factory=Families)
-    """Those, and copies that were changed a little."""
-    near_likeness: dict[int, float] = field(default_factory=dict)
-    """Of an item to the copy of it that is most like it."""
-    recoloured: list[Recoloured] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
-    skipped: list[ImageFileError] = field(default_factory=list)
-
-    def best(self, items: Iterable[int]) -> int:
-        """The item to keep: most pixels, then depth, no loss, most bytes, the first path."""
-        return min(items, key=lambda one: _worth(self.items[one]))
-
-    def join_near(self, one: int, other: int, likeness: float) -> None:
-        """Two items are near copies."""
-        self.near.join(one, other)
-        for item in (one, other):
-            self.near_likeness[item] = max(likeness, self.near_likeness.get(item, 0.0))
 
 
 def find_copies(library: Library, least: float, progress: Progress) -> tuple[Copies, Sketches]:
     """Every copy of a picture in a library that is at least so likely one, and the sketches."""
-    copies = Copies({item.id: item for item in library.catalog.items()})
+    copies = _comparable(library)
     distinct = _join_equal_files(copies)
     sketches = Sketches(library.folder)
     with FileLock(library.folder / ".sketches.lock"):
-        copies.skipped = sketches.complete(
+        copies.skipped += sketches.complete(
             {
-                copies.items[one].sha256: partial(
-                    library.picture, copies.items[one], at_least_px=WORKING_PX
-                )
+                copies.items[one].sha256: partial(picture_of, library, copies, one, WORKING_PX)
                 for one in distinct
             },
             workers=core_count(),
@@ -102,9 +60,39 @@ def find_copies(library: Library, least: float, progress: Progress) -> tuple[Cop
     wholes = _of_items(library.catalog.wholes(), seen)
     pairs = frame_pairs(library.wholes, wholes, library.catalog.fingerprints())
     _join_frames(copies, sketches, pairs, least, progress)
+    _complete_depths(copies, library)
     _join_same_pixels(copies, sketches, library, progress)
     _find_parts(copies, sketches, library, wholes, least, progress)
+    _complete_depths(copies, library)  # of those that parts have joined
+    _tell_extras_apart(copies, sketches, library, progress)
     return copies, sketches
+
+
+def picture_of(library: Library, copies: Copies, one: int, at_least_px: int) -> Image.Image:
+    """The picture of an item, from any file of its bytes; at_least_px as in `read_image`.
+
+    Raises ImageFileError.
+    """
+    return library.picture(_readable(library, copies, one), at_least_px=at_least_px)
+
+
+def _readable(library: Library, copies: Copies, one: int) -> Item:
+    """An item with the same bytes whose file is there. Raises ImageFileError for none."""
+    item = copies.readable(one)
+    if item is None:
+        raise ImageFileError(library.path(copies.items[one]), OFFLINE)
+    return item
+
+
+def _comparable(library: Library) -> Copies:
+    """All items whose files are there and as they were indexed, or offline."""
+    items = library.catalog.items()
+    files = file_states(library.root, items)
+    copies = Copies({item.id: item for item in items if not files[item.id].absent}, files)
+    for item in items:
+        if files[item.id].absent:
+            copies.skipped.append(ImageFileError(library.path(item), files[item.id].absent))
+    return copies
 
 
 def _join_equal_files(copies: Copies) -> list[int]:
@@ -139,7 +127,7 @@ def _join_frames(
 def _join_same_pixels(
     copies: Copies, sketches: Sketches, library: Library, progress: Progress
 ) -> None:
-    """Join what has the same pixels among near copies of one size."""
+    """Join what holds the same pixels among near copies of one size."""
     asked = _look_the_same(copies, sketches)
     known = library.catalog.pixel_hashes()
     found: dict[int, bytes] = {}
@@ -147,7 +135,7 @@ def _join_same_pixels(
     with progress.bar("comparing pixels", total=len(unknown), unit="images") as bar:
         for one in unknown:
             try:
-                found[one] = pixel_hash(library.picture(copies.items[one]))
+                found[one] = pixel_digest(library.path(_readable(library, copies, one)))
             except ImageFileError as error:
                 copies.skipped.append(error)
             bar.advance()
@@ -197,9 +185,8 @@ def _find_parts(
     asked = _each_once(pairs)
 
     def proved(number: int) -> PartProof | ImageFileError | None:
-        container, part = (copies.items[one] for one in asked[number])
         try:
-            return prove_part(library, sketches, container, part, least)
+            return prove_part(library, sketches, copies, *asked[number], least)
         except ImageFileError as error:
             return error
 
@@ -237,32 +224,112 @@ def _keep_part(copies: Copies, one: int, other: int, proof: PartProof) -> None:
 
 
 def prove_part(
-    library: Library, sketches: Sketches, one: Item, other: Item, least: float
+    library: Library, sketches: Sketches, copies: Copies, one: int, other: int, least: float
 ) -> PartProof | None:
     """Whether one of two items is a part of the other. Raises ImageFileError, see `part_proof`."""
 
     def read(second: bool, at_least_px: int) -> Image.Image:
-        return library.picture(other if second else one, at_least_px=at_least_px)
+        return picture_of(library, copies, other if second else one, at_least_px)
 
-    return part_proof(sketches[one.sha256], sketches[other.sha256], read, least)
-
-
-def pixel_hash(picture: Image.Image) -> bytes:
-    """32 bytes: SHA-256 of the size and the RGB pixels of a picture."""
-    digest = hashlib.sha256(f"{picture.width} {picture.height} ".encode())
-    digest.update(picture.tobytes())
-    return digest.digest()
+    first, second = (sketches[copies.items[number].sha256] for number in (one, other))
+    return part_proof(first, second, read, least)
 
 
-def _worth(item: Item) -> tuple[int, int, bool, int, str]:
-    """What sorts the best first."""
-    return (
-        -item.width_px * item.height_px,
-        -_DEEP_MODES.get(item.mode, 8),
-        item.format not in _LOSSLESS,
-        -item.size_bytes,
-        item.path,
+def _complete_depths(copies: Copies, library: Library) -> None:
+    """Read the depth of near copies that an older vaeneer indexed, and remember it."""
+    found: dict[int, int] = {}
+    for one in (one for family in copies.near.members() for one in family):
+        item = copies.readable(one)
+        if copies.items[one].bits is not None or item is None:
+            continue
+        try:
+            bits = decode_file(library.path(item), lambda image, of: stored_bits(image, of.start))
+        except ImageFileError:  # another decoder read it: its mode says what there is to say
+            continue
+        copies.items[one] = replace(copies.items[one], bits=bits)
+        found[one] = bits
+    if found:
+        with library.catalog.writing() as connection:
+            rows = [(bits, one) for one, bits in found.items()]
+            connection.executemany("UPDATE items SET bits = ? WHERE id = ?", rows)
+
+
+def _tell_extras_apart(
+    copies: Copies, sketches: Sketches, library: Library, progress: Progress
+) -> None:
+    """Part families of near copies whose alpha, pages or frames differ.
+
+    What holds less is a near copy of what holds more, where that is the one to keep.
+    """
+    families = [_by_content(copies, family) for family in copies.near.members()]
+    copies.extras = _extras(
+        copies,
+        library,
+        [unit[0] for units in families if len(units) > 1 for unit in units],
+        progress,
     )
+    copies.near = Families()
+    for units in families:
+        firsts = [unit[0] for unit in units]
+        extras = [copies.extras.get(one, ExtraContent()) for one in firsts]
+
+        def agree(one: int, other: int, firsts: list[int] = firsts) -> bool:
+            return _extras_agree(copies, sketches, firsts[one], firsts[other])
+
+        classes = content_classes(extras, agree)
+        best = copies.best(one for unit in units for one in unit)
+        whole = len(classes) == 1 and any(best in units[number] for number in classes[0])
+        rest = set(range(len(units))).difference(*classes)
+        for numbers in [range(len(units))] if whole or not classes else [sorted(rest), *classes]:
+            own = [one for number in numbers for one in units[number]]
+            for one in own[1:]:
+                copies.near.join(own[0], one)
+
+
+def _by_content(copies: Copies, family: Sequence[int]) -> list[list[int]]:
+    """The items of a family, those together that hold the same pixels."""
+    units: dict[int, list[int]] = defaultdict(list)
+    for one in family:
+        units[copies.same_pixels.root(one)].append(one)
+    return list(units.values())
+
+
+def _extras(
+    copies: Copies, library: Library, wanted: Sequence[int], progress: Progress
+) -> dict[int, ExtraContent | None]:
+    """Extra content of items; None where it is unknown."""
+    known: dict[int, ExtraContent | None] = {**known_extras(library.catalog)}
+    unknown = [one for one in wanted if one not in known]
+    found: dict[int, ExtraContent] = {}
+
+    def read(number: int) -> ExtraContent | None:
+        try:
+            return read_extra(library.path(_readable(library, copies, unknown[number])))
+        except ImageFileError:
+            return None
+
+    extras = made_ahead(read, range(len(unknown)), workers=core_count())
+    with progress.bar("comparing alpha and pages", total=len(unknown), unit="images") as bar:
+        for one, extra in zip(unknown, extras, strict=True):
+            bare = extra is None and "A" not in copies.items[one].mode
+            known[one] = ExtraContent() if bare else extra
+            if extra is not None:
+                found[one] = extra
+            bar.advance()
+    if found:
+        keep_extras(library.catalog, found)
+    return known
+
+
+def _extras_agree(copies: Copies, sketches: Sketches, one: int, other: int) -> bool:
+    ours, theirs = copies.extras[one], copies.extras[other]
+    items = [copies.items[item] for item in (one, other)]
+    shas = [item.sha256 for item in items]
+    if ours is None or theirs is None or not all(sha256 in sketches for sha256 in shas):
+        return False
+    proof = frame_proofs(sketches.thumb(shas[0]), sketches.thumb(shas[1])[None], 0.0)[0]
+    scaled = len({item.width_px * item.height_px for item in items}) > 1
+    return proof is not None and ours.agrees(theirs, proof.orientation, scaled=scaled)
 
 
 def _of_items(wholes: Vectors, items: list[int]) -> Vectors:

@@ -1,7 +1,7 @@
 """duplicates(): what a library has twice, in groups by kind, with the best of each to keep.
 
 Nothing is ever deleted. What was found is kept in the library (duplicates.json) until its vectors
-change, so that pages of groups cost nothing.
+or the files of its groups change, so that pages of groups cost little.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ from vaeneer.config import DuplicatesSettings, require
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.files import replacing, write_text
 from vaeneer.library.catalog import Item, PixelBox
-from vaeneer.library.duplicate_groups import KINDS, Group, Member, groups_of
+from vaeneer.library.duplicate_groups import KINDS, WHOLE, Group, Member, groups_of
 from vaeneer.library.duplicate_search import find_copies
+from vaeneer.library.file_states import ABSENT, disk_digest
 from vaeneer.library.library import Library
 from vaeneer.library.likeness import LEAST_LIKENESS
 from vaeneer.library.proving import Kind
 from vaeneer.progress import Progress, Silent
 
 NAME = "duplicates.json"
-_VERSION = 1
+_VERSION = 2
 _COLUMNS = (
     "group", "kind", "confidence", "keep", "path", "relation", "item_confidence", "change",
     "x", "y", "width", "height", "width_px", "height_px", "size_bytes",
+    "spare", "link", "same_file", "offline",
 )  # fmt: skip
 
 
@@ -58,6 +60,14 @@ class DuplicateItem:
     width_px: int
     height_px: int
     size_bytes: int
+    spare: bool
+    """Whether the file to keep can stand for it, and its bytes are free once it is deleted."""
+    link: str | None
+    """Target of a symbolic link, below the library's root or absolute; None for other files."""
+    same_file: str | None
+    """Path of the better name of the same file (hard link); None for other files."""
+    offline: bool
+    """Whether its folder is not there now."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,8 @@ class DuplicateGroup:
     items: list[DuplicateItem]
     """The one to keep first."""
     keep: str
-    """The path of the best: most pixels, then depth, no loss, most bytes, the first path."""
+    """The path of the best: no link, there, most pixels, then depth, no loss, most bytes, the first
+    path."""
     confidence: float
     """Of the least certain item, 0 to 1."""
 
@@ -89,7 +100,8 @@ class DuplicatesReport:
     images: int
     """Items of the library."""
     spare_files: int
-    """Files that an equal or near one could stand for: parts and recoloured ones not counted."""
+    """Files that an equal or near one could stand for: parts and recoloured ones, links, further
+    names of a file and what is offline are not counted."""
     spare_bytes: int
     threshold: float
     skipped: dict[str, str] = field(default_factory=dict)
@@ -161,7 +173,8 @@ def csv_text(groups: Sequence[DuplicateGroup]) -> str:
                     *(group.id, group.kind, group.confidence, group.keep, item.path),
                     *(item.relation or "keep", item.confidence, item.change),
                     *(item.box or ("", "", "", "")),
-                    *(item.width_px, item.height_px, item.size_bytes),
+                    *(item.width_px, item.height_px, item.size_bytes, int(item.spare)),
+                    *(item.link or "", item.same_file or "", int(item.offline)),
                 )
             )
     return stream.getvalue()
@@ -193,8 +206,9 @@ def _search(library: Library, least: float, progress: Progress) -> _Found:
         "threshold": least,
         "skipped": skipped,
         "groups": [group.to_dict() for group in groups],
+        "files": _files_digest(library, groups, skipped),
     }
-    if not skipped:  # a file that cannot be read now may be readable later
+    if set(skipped.values()) <= set(ABSENT):  # what cannot be read now may be readable later
         write_text(library.folder / NAME, json.dumps(kept, ensure_ascii=False) + "\n")
     return _Found(groups, skipped)
 
@@ -206,9 +220,19 @@ def _remembered(library: Library, least: float) -> _Found | None:
         asked = (_VERSION, library.catalog.generation, least)
         if (kept["version"], kept["generation"], kept["threshold"]) != asked:
             return None
-        return _Found([Group.from_dict(one) for one in kept["groups"]], kept["skipped"])
+        found = _Found([Group.from_dict(one) for one in kept["groups"]], kept["skipped"])
+        return (
+            found if kept["files"] == _files_digest(library, found.groups, found.skipped) else None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _files_digest(library: Library, groups: Sequence[Group], skipped: dict[str, str]) -> str:
+    """Equal as long as the files of groups, and those that were skipped, are as they were."""
+    members = {member.item for group in groups for member in group.members}
+    paths = [library.path(item) for item in library.catalog.items(members)]
+    return disk_digest([*paths, *map(Path, skipped)])
 
 
 def _report(
@@ -244,13 +268,12 @@ def _report(
 
 def _spare(groups: Sequence[Group]) -> set[int]:
     """Items that another could stand for."""
-    whole: tuple[Kind, ...] = ("exact", "same_pixels", "near")
     return {
         member.item
         for group in groups
-        if group.kind in whole
+        if group.kind in WHOLE
         for member in group.members
-        if member.item != group.keep
+        if member.spare
     }
 
 
@@ -258,13 +281,15 @@ def _told(library: Library, items: dict[int, Item], number: int, group: Group) -
     return DuplicateGroup(
         id=number,
         kind=group.kind,
-        items=[_told_item(library, items[member.item], member) for member in group.members],
+        items=[_told_item(library, items, member) for member in group.members],
         keep=str(library.path(items[group.keep])),
         confidence=group.confidence,
     )
 
 
-def _told_item(library: Library, item: Item, member: Member) -> DuplicateItem:
+def _told_item(library: Library, items: dict[int, Item], member: Member) -> DuplicateItem:
+    item = items[member.item]
+    other = member.same_file
     return DuplicateItem(
         id=item.id,
         path=str(library.path(item)),
@@ -276,4 +301,8 @@ def _told_item(library: Library, item: Item, member: Member) -> DuplicateItem:
         width_px=item.width_px,
         height_px=item.height_px,
         size_bytes=item.size_bytes,
+        spare=member.spare,
+        link=member.link,
+        same_file=None if other is None else str(library.path(items[other])),
+        offline=member.offline,
     )

@@ -125,6 +125,7 @@ def _shown_item(
     difference = None
     if item is not keep and whole is not None and picture is not None:
         difference = difference_picture(whole, picture, item, (keep.width_px, keep.height_px))
+    what = item.change or item.relation or ""
     size = f"{item.width_px:,} x {item.height_px:,} px, {_bytes(item.size_bytes)}"
     return ShownItem(
         name=path.name,
@@ -132,7 +133,7 @@ def _shown_item(
         address=path.absolute().as_uri(),
         picture="" if picture is None else data_url(picture),
         difference="" if difference is None else data_url(difference),
-        relation="keep" if item is keep else (item.change or (item.relation or "")),
+        relation=": ".join(part for part in ("keep" if item is keep else "", what) if part),
         facts=size,
     )
 

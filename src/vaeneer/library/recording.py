@@ -26,7 +26,7 @@ _ITEM = """INSERT INTO items
     height_px = excluded.height_px, mode = excluded.mode, format = excluded.format,
     bits = excluded.bits, notes = excluded.notes, offline = 0,
     red = excluded.red, green = excluded.green, blue = excluded.blue, phashes = excluded.phashes,
-    thumb = excluded.thumb, pixels = NULL, embedded = 0"""
+    thumb = excluded.thumb, pixels = NULL, alpha = NULL, frames = NULL, embedded = 0"""
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def copy_vectors(catalog: Catalog, paths: Sequence[str]) -> set[str]:
                 pair,
             )
             connection.execute(
-                "UPDATE items SET embedded = 1,"
-                " pixels = (SELECT pixels FROM items WHERE id = ?) WHERE id = ?",
+                "UPDATE items SET embedded = 1, (pixels, alpha, frames) ="
+                " (SELECT pixels, alpha, frames FROM items WHERE id = ?) WHERE id = ?",
                 pair[::-1],
             )
             copied.add(path)

@@ -14,9 +14,9 @@ const SIZE = 20;
 const KINDS = {
   exact: "equal files", same_pixels: "equal pixels", near: "near copies", cropped: "parts", recoloured: "recoloured",
 };
-const COLUMNS = ["group", "kind", "confidence", "decision", "path", "relation", "item_confidence", "change", "x", "y", "width", "height", "width_px", "height_px", "size_bytes"];
+const COLUMNS = ["group", "kind", "confidence", "decision", "path", "relation", "item_confidence", "change", "x", "y", "width", "height", "width_px", "height_px", "size_bytes", "link", "same_file", "offline"];
 
-/** Which file of a group is to be kept: what the person marked, in this browser; else as proposed. */
+/** Which files of a group are to be kept: what the person marked, in this browser; else all that are not spare. */
 class Marks {
   constructor(library) {
     this.name = `keep:${library.name}`;
@@ -26,7 +26,7 @@ class Marks {
   key = (group) => group.items.map((item) => item.id).sort((a, b) => a - b).join();
 
   of(group) {
-    return this.kept[this.key(group)] ?? group.items.filter((item) => item.path === group.keep).map((item) => item.id);
+    return this.kept[this.key(group)] ?? group.items.filter((item) => !item.spare).map((item) => item.id);
   }
 
   put(group, ids) {
@@ -110,7 +110,7 @@ function member(item, group, kept, marks, place) {
     show();
   });
   const picture = make("span", { class: "square" }, placed(thumbnail(item.id), "", item === kept || !item.box ? item : { ...item, box: null }));
-  const facts = [pixels(item.width_px, item.height_px), bytes(item.size_bytes), item === kept ? "proposed to keep" : item.change || KINDS[item.relation]];
+  const facts = [pixels(item.width_px, item.height_px), bytes(item.size_bytes), item === kept ? "proposed to keep" : null, item.change || KINDS[item.relation]];
   line.append(
     button(picture, () => goOver("item", item.id), { class: "open", "aria-label": `Open ${fileOf(item.path)}` }),
     make("b", { title: item.path }, fileOf(item.path)), make("span", { class: "dim" }, facts.filter(Boolean).join(" · ")),

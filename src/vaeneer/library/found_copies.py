@@ -1,0 +1,101 @@
+"""Copies in a library as they are found: families of items, what is between them, which to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from vaeneer.errors import ImageFileError
+from vaeneer.library.catalog import Item, PixelBox
+from vaeneer.library.extra_content import ExtraContent
+from vaeneer.library.families import Families
+from vaeneer.library.file_states import FileState
+
+_LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "DIB", "TGA", "PPM"})
+_DEEP_MODES = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
+_PRESENT = FileState()
+
+
+@dataclass(frozen=True)
+class Recoloured:
+    """Two families of one structure and other colours."""
+
+    one: int
+    other: int
+    likeness: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """One picture is a part of another."""
+
+    container: int
+    part: int
+    box: PixelBox
+    """In pixels of the container."""
+    likeness: float
+    recoloured: bool
+    """Whether their colours differ, too."""
+
+
+@dataclass
+class Copies:
+    """What was found: families of items at three levels, and what is between families."""
+
+    items: dict[int, Item]
+    """Those whose files can be compared."""
+    files: dict[int, FileState] = field(default_factory=dict)
+    """Their files as they are on disk; an item without an entry has a plain file of its own."""
+    exact: Families = field(default_factory=Families)
+    """Equal files."""
+    same_pixels: Families = field(default_factory=Families)
+    """Those, and files that hold the same pixels."""
+    near: Families = field(default_factory=Families)
+    """Those, and copies that were changed a little."""
+    near_likeness: dict[int, float] = field(default_factory=dict)
+    """Of an item to the copy of it that is most like it."""
+    extras: dict[int, ExtraContent | None] = field(default_factory=dict)
+    """What near copies hold beside colours, of one item of each content; None is unknown."""
+    recoloured: list[Recoloured] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    skipped: list[ImageFileError] = field(default_factory=list)
+
+    def file(self, item: int) -> FileState:
+        """The file of an item, as it is on disk."""
+        return self.files.get(item, _PRESENT)
+
+    def readable(self, item: int) -> Item | None:
+        """An item with the same bytes whose file is there; None where all of them are offline."""
+        sha256 = self.items[item].sha256
+        if not self.file(item).offline:
+            return self.items[item]
+        return self._readable.get(sha256)
+
+    def best(self, items: Iterable[int]) -> int:
+        """The item to keep: no link, not offline, most pixels, then depth, no loss, most bytes,
+        most names, the first path."""
+        return min(items, key=lambda one: _worth(self.items[one], self.file(one)))
+
+    def join_near(self, one: int, other: int, likeness: float) -> None:
+        """Two items are near copies."""
+        self.near.join(one, other)
+        for item in (one, other):
+            self.near_likeness[item] = max(likeness, self.near_likeness.get(item, 0.0))
+
+    def __post_init__(self) -> None:
+        present = (item for one, item in self.items.items() if not self.file(one).offline)
+        self._readable = {item.sha256: item for item in present}
+
+
+def _worth(item: Item, file: FileState) -> tuple[bool, bool, int, int, bool, int, int, str]:
+    """What sorts the best first."""
+    return (
+        file.link is not None,
+        file.offline,
+        -item.width_px * item.height_px,
+        -(item.bits or _DEEP_MODES.get(item.mode, 8)),
+        item.format not in _LOSSLESS,
+        -item.size_bytes,
+        -file.names,
+        item.path,
+    )
