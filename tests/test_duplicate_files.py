@@ -341,3 +341,19 @@ def test_files_that_are_gone_or_changed_are_no_copies_any_more(shelf: Path) -> N
     }
     names = {Path(item.path).name for group in report.groups for item in group.items}
     assert names == {"large.png", "a.png", "b.bmp"}
+
+
+def test_a_data_set_in_an_older_library_stands_for_no_source(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    save(picture(50), raw / "z.png")
+    save(picture(51), raw / "y.png")
+    shutil.copytree(raw, raw / "data/train")
+    library = indexed(raw)
+    (raw / "data/manifest.parquet").write_bytes(b"")  # as a version before the mark left it
+    catalog = Catalog.open(library)
+    catalog.execute("UPDATE items SET bits = NULL")
+    catalog.close()
+    report = duplicates(library)
+    assert report.groups == []
+    assert {Path(path).parent.name for path in report.skipped} == {"train"}
+    assert index(raw, library=library).images == 2

@@ -12,18 +12,20 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vaeneer.data.scanning import clamped_ns, link_target
 from vaeneer.data.shrinking import sha256_of
 from vaeneer.errors import ImageFileError
 from vaeneer.library.absences import Absences
 from vaeneer.library.catalog import Item
+from vaeneer.provenance import MADE_HERE, kind_of_folder
 
 GONE = "no such file: it is gone since it was indexed"
 CHANGED = "changed since it was indexed: run vaeneer index again"
 OFFLINE = "offline: its folder is not there, so that only its bytes are compared"
-ABSENT = (GONE, CHANGED, OFFLINE)
+OWN_OUTPUT = f"{MADE_HERE}: run vaeneer index again, which leaves it out"
+ABSENT = (GONE, CHANGED, OFFLINE, OWN_OUTPUT)
 """Reasons that follow from what lies on the disk."""
 
 
@@ -32,7 +34,7 @@ class FileState:
     """One file as it is on disk."""
 
     absent: str = ""
-    """Why it cannot be compared at all: GONE or CHANGED; empty for others."""
+    """Why it is not compared at all: GONE, CHANGED or OWN_OUTPUT; empty for others."""
 
     offline: bool = False
     """Whether its folder is not there; then the rest is what the last run of `index` saw."""
@@ -52,8 +54,13 @@ class FileState:
 
 def file_states(root: Path, items: Sequence[Item]) -> dict[int, FileState]:
     """Look at the file of each item, by id; a file whose size or time differs is hashed."""
-    absences, real_root = Absences(root), root.resolve()
-    found = {item.id: _state(root, real_root, item, absences) for item in items}
+    absences, own_outputs, real_root = Absences(root), _OwnOutputs(root), root.resolve()
+    found = {
+        item.id: FileState(absent=OWN_OUTPUT)
+        if own_outputs.hold(item)
+        else _state(root, real_root, item, absences)
+        for item in items
+    }
     names = Counter(state.identity for state in found.values() if state.identity)
     return {
         one: replace(state, names=names[state.identity]) if state.identity else state
@@ -79,6 +86,29 @@ def disk_digest(paths: Iterable[Path]) -> str:
             facts = (0, 0, 0, 0, 0)
         digest.update(f"{path}\0{facts}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+class _OwnOutputs:
+    """Folders that vaeneer wrote, which libraries of older versions have items of."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._made: dict[PurePosixPath, bool] = {}
+
+    def hold(self, item: Item) -> bool:
+        """Whether an item that an older vaeneer indexed lies in such a folder."""
+        folders = PurePosixPath(item.path).parents[:-1] if item.bits is None else ()
+        return any(self._is_made(folder) for folder in folders)
+
+    def _is_made(self, folder: PurePosixPath) -> bool:
+        if folder not in self._made:
+            path = self._root / folder
+            try:
+                names = {entry.name for entry in path.iterdir()}
+            except OSError:
+                names = set()
+            self._made[folder] = kind_of_folder(path, names, names) is not None
+        return self._made[folder]
 
 
 def _state(root: Path, real_root: Path, item: Item, absences: Absences) -> FileState:
