@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -43,6 +44,7 @@ from vaeneer.config import (
 )
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.manifest import ManifestRow
+from vaeneer.data.map_words import Strength, map_words
 from vaeneer.data.pack_index import IndexRow
 from vaeneer.data.prepare_report import PrepareReport
 from vaeneer.demonstration import DemoReport
@@ -72,6 +74,7 @@ from vaeneer.training.state import TrainState
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+DATA = ROOT / "src" / "vaeneer" / "data"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
 COMMANDS = [name for name in app if not name.startswith("-")]
 
@@ -190,6 +193,32 @@ def test_the_table_of_recipes_is_that_of_the_code() -> None:
         shown = ["yes" if v is True else "no" if v is False else str(v) for v in values]
         row = f"| `{field.name}` | {' | '.join(shown)} |"
         assert row in section("performance.md", "What the recipes are")
+
+
+def test_the_table_of_map_words_is_that_of_the_code() -> None:
+    table = tomllib.loads((DATA / "map_words.toml").read_text(encoding="utf-8"))
+    strengths = [strength.name.lower() for strength in Strength]
+    rows = [
+        f"| `{kind}` | {' | '.join(words.get(strength, '') for strength in strengths)} |"
+        for kind, words in table["kinds"].items()
+    ]
+    rows += [
+        f"| `{letter}` | {' or '.join(f'`{kind}`' for kind in kinds.split())} |"
+        for letter, kinds in table["letters"].items()
+    ]
+    rows += [f"| {sort} | {words} |" for sort, words in table["suffixes"].items()]
+    rows += [
+        f"| {vendor['name']} | {', '.join(f'`{name}`' for name in vendor['examples'].split())} |"
+        for vendor in table["vendors"]
+    ]
+    shown = [line for line in page("file-names.md").splitlines() if line.startswith("|")]
+    heads = ("| kind |", "| letter |", "| sort |", "| whose |", "| --- |")
+    assert [line for line in shown if not line.startswith(heads)] == rows
+
+
+@pytest.mark.parametrize("kind", sorted({word.kind for word in map_words().words.values()}))
+def test_each_kind_of_map_is_documented(kind: str) -> None:
+    assert f"`{kind}`" in section("formats.md", "manifest.parquet")
 
 
 # The formats

@@ -240,6 +240,29 @@ def test_maps_are_listed_with_their_asset_and_are_no_items(copied: Path) -> None
         assert {kind for (kind,) in maps} == {"normal", "roughness"}
 
 
+def test_tiles_are_items_and_of_colour_variants_one(copied: Path, paint: Painter) -> None:
+    names = (
+        "w_BaseColor.1001",
+        "w_BaseColor.1002",
+        "w_Normal.1001",
+        "b_COL_VAR1",
+        "b_COL_VAR2",
+        "b_NRM",
+    )
+    for number, name in enumerate(names):
+        paint(copied / "raw" / "wall" / f"{name}.png", 50 + number)
+    assert again(copied)["added"] == 3
+    with Library.open(copied / "library") as library:
+        kinds = dict(library.catalog.execute("SELECT path, kind FROM maps").fetchall())
+        tiles = library.catalog.execute("SELECT path FROM items WHERE asset = 'wall/w'").fetchall()
+    assert kinds == {
+        "wall/b_COL_VAR2.png": "color",
+        "wall/b_NRM.png": "normal",
+        "wall/w_Normal.1001.png": "normal",
+    }
+    assert len(tiles) == 2
+
+
 def test_side_cars_are_read_again(copied: Path) -> None:
     sidecar = {
         "id": "x1",

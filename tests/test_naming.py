@@ -1,11 +1,16 @@
 """File names say asset and map by the habits of the libraries, and no more than they say."""
 
+import tomllib
+from pathlib import Path as File
 from pathlib import PurePosixPath as Path
+from typing import Any
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vaeneer.data.map_words import Strength, map_words
 from vaeneer.data.naming import group_names, name_parts
 
 
@@ -138,3 +143,115 @@ def test_any_name_has_an_asset_in_its_own_folder(stems: list[str]) -> None:
         assert name.asset.startswith("lib")
         assert name.kind
         assert name_parts(path) == name_parts(path)
+
+
+NAMES = tomllib.loads((File(__file__).parent / "data" / "map_names.toml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("listed", NAMES["sets"].values(), ids=NAMES["sets"])
+def test_the_maps_of_a_set_are_one_asset(listed: str) -> None:
+    pairs = [one.rpartition(" ") for one in " ".join(listed.split()).split(", ")]
+    expected = {f"lib/{name}.jpg": kind for name, _, kind in pairs}
+    read = kinds(*expected)
+    assert {path: kind for path, (_, kind) in read.items()} == expected
+    assert len({asset for asset, _ in read.values()}) == 1
+
+
+PLAIN = NAMES["plain"].split()
+
+
+def test_a_map_word_alone_is_part_of_a_plain_name() -> None:
+    names = {f"lib/{name}.jpg" for name in PLAIN}
+    read = kinds(*names)
+    assert {kind for _, kind in read.values()} == {"color"}
+    assert len({asset for asset, _ in read.values()}) == len(names)
+
+
+def test_a_resolution_before_a_doubtful_word_proves_it() -> None:
+    assert kinds("abcd_4K_Mask.jpg") == {"abcd_4K_Mask.jpg": ("abcd", "mask")}
+
+
+BASES = ("Brick", "wall 02", "rusty_metal_04", "Rusty-Metal", "old_paint_color", "stone rough",
+         "gas_mask", "T_Rock", "Grün", "x1", "Bricks001", "wall_normal", "WoodFloor")  # fmt: skip
+SEPARATORS = ("_", "-", " ", ".")
+SPELLINGS = (str, str.lower, str.upper, str.title)
+AFTER = ("", "2K", "4k", "2048", "2048x1024", "1024px", "v2", "16bit", "8bit", "tiled", "seamless",
+         "01", "(1)", "copy", "4K_METALNESS", "2k_png")  # fmt: skip
+BEFORE = ("", "4K", "2K-PNG", "1024x1024")
+SURE = sorted(
+    (word, entry.kind)
+    for word, entry in map_words().words.items()
+    if entry.strength is Strength.SURE and word not in map_words().suffixes
+)
+
+
+@given(
+    base=st.sampled_from(BASES),
+    separator=st.sampled_from(SEPARATORS),
+    before=st.sampled_from(BEFORE),
+    maps=st.lists(
+        st.tuples(st.sampled_from(SURE), st.sampled_from(SPELLINGS), st.sampled_from(AFTER)),
+        min_size=1,
+        max_size=6,
+    ),
+    form=st.sampled_from(("NFC", "NFD")),
+)
+def test_maps_are_read_whatever_stands_around_the_word(
+    base: str, separator: str, before: str, maps: list[Any], form: Any
+) -> None:
+    expected = {
+        separator.join(part for part in (base, before, spell(word), after) if part): kind
+        for (word, kind), spell, after in [(("normal", "normal"), str, ""), *maps]
+    }
+    read = kinds(*(f"{normalize(form, name)}.jpg" for name in expected))
+    assert [kind for _, kind in read.values()] == list(expected.values())
+    assert {asset for asset, _ in read.values()} == {base}
+
+
+@given(
+    st.permutations([f"lib/{name}.jpg" for name in PLAIN[:12]] + ["x/a_albedo.jpg", "x/a_mask.jpg"])
+)
+def test_the_order_of_the_files_changes_nothing(paths: list[str]) -> None:
+    assert kinds(*paths) == kinds(*sorted(paths))
+
+
+def test_tiles_are_one_asset() -> None:
+    tiled = group_names(
+        Path(f"lib/{name}.png")
+        for name in ("w_BaseColor.1001", "w_BaseColor.1002", "w_Normal.1001", "w_Height_1002",
+                     "w_1001_Roughness", "w_1002_Roughness", "w_AO_u1_v2")
+    )  # fmt: skip
+    assert {name.asset for name in tiled.values()} == {"lib/w"}
+    assert [name.tile for name in tiled.values()] == [
+        "1001", "1002", "1001", "1002", "1001", "1002", "u1_v2"
+    ]  # fmt: skip
+    plain = group_names([Path("rock.1001.png"), Path("rock.1002.png")])
+    assert [(name.asset, name.tile) for name in plain.values()] == [
+        ("rock", "1001"),
+        ("rock", "1002"),
+    ]
+
+
+def test_1024_is_a_tile_after_a_dot_and_else_a_resolution() -> None:
+    names = group_names([Path("w_albedo.1024.png"), Path("w_albedo_1024.png")])
+    assert [name.tile for name in names.values()] == ["1024", ""]
+    assert {name.asset for name in names.values()} == {"w"}
+
+
+def test_an_asset_is_spelled_as_its_colour_map_in_nfc() -> None:
+    read = kinds(normalize("NFD", "KÄSE_normal.png"), normalize("NFD", "Käse_Albedo.png"))
+    assert {asset for asset, _ in read.values()} == {normalize("NFC", "Käse")}
+    assert kinds("Wall.jpg", "wall.jpg") == {
+        "Wall.jpg": ("Wall", "color"),
+        "wall.jpg": ("wall", "color"),
+    }
+
+
+def test_the_first_of_several_colour_variants_leads() -> None:
+    names = group_names(Path(f"B_{name}.jpg") for name in ("COL_VAR1", "COL_VAR2", "NRM"))
+    assert [name.variant for name in names.values()] == [False, True, False]
+    alone = group_names(Path(f"fabric_color{number}.jpg") for number in (1, 2))
+    assert [(name.asset, name.variant) for name in alone.values()] == [
+        ("fabric_color1", False),
+        ("fabric_color2", False),
+    ]

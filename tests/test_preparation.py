@@ -141,6 +141,55 @@ def test_one_colour_map_represents_an_asset(tmp_path: Path) -> None:
     assert found["only/x_normal.png"].reason == "no colour map"
 
 
+def kept_of(data: Path) -> list[str]:
+    return [path for path, row in rows(data).items() if row.status == "kept"]
+
+
+def test_each_tile_is_an_image_of_its_asset_on_one_side(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for tile in range(1001, 1009):
+        save(raw / f"wall_BaseColor.{tile}.png", tile)
+        save(raw / f"wall_Normal_{tile}.png", tile + 100)
+    for seed in range(4):
+        save(raw / f"plain_{seed}.png", seed)
+    report = prepare(raw, out=tmp_path / "data")
+    assert (report.kept, report.maps, report.assets) == (12, 8, 5)
+    tiles = [row for path, row in rows(tmp_path / "data").items() if path.startswith("wall_B")]
+    assert {(row.asset, row.kind, row.status) for row in tiles} == {("wall", "color", "kept")}
+    assert len({row.split for row in tiles}) == 1
+
+
+def test_pictures_that_differ_in_suffix_or_number_are_lost_only_where_they_look_alike(
+    tmp_path: Path,
+) -> None:
+    raw = tmp_path / "raw"
+    save(raw / "wall.jpg", 1, quality=95)
+    save(raw / "wall.png", 2)
+    save(raw / "same.jpg", 3, quality=95)
+    save(raw / "same.png", 3)
+    for name, seed in {"_01": 5, "_02": 6, "_03": 6}.items():
+        save(raw / f"tile_albedo{name}.jpg", seed, quality=95 if name == "_02" else 90)
+    save(raw / "tile_normal.png", 7)
+    shutil.copy(save(raw / "twin_albedo.png", 8), raw / "twin_albedo - Copy.png")
+    prepare(raw, out=tmp_path / "data")
+    assert kept_of(tmp_path / "data") == [
+        "same.jpg", "tile_albedo_01.jpg", "tile_albedo_02.jpg", "twin_albedo - Copy.png",
+        "wall.jpg", "wall.png",
+    ]  # fmt: skip
+    assert rows(tmp_path / "data")["twin_albedo.png"].status == "duplicate"
+    assert rows(tmp_path / "data")["same.png"].reason == "same.jpg represents the asset"
+
+
+def test_the_first_colour_variant_represents_its_asset(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for number, name in enumerate(("COL_VAR1_3K", "COL_VAR2_3K", "NRM16_3K", "DISP16_3K")):
+        save(raw / f"Brick_{name}.png", number)
+    report = prepare(raw, out=tmp_path / "data")
+    assert (report.kept, report.maps) == (1, 3)
+    assert kept_of(tmp_path / "data") == ["Brick_COL_VAR1_3K.png"]
+    assert rows(tmp_path / "data")["Brick_COL_VAR2_3K.png"].kind == "color"
+
+
 def test_a_broken_colour_map_gives_way_to_the_next(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     save(raw / "a_1k_color.png", 1)
@@ -196,8 +245,10 @@ def test_only_what_others_would_misread_is_converted(tmp_path: Path) -> None:
     report = prepare(raw, out=tmp_path / "data")
     found = rows(tmp_path / "data")
     converted = {path for path, row in found.items() if row.converted}
-    assert converted == {"print.jpg", "clear.png", "deep.png"}  # old.tga yields to old.png
-    assert report.converted == 3
+    assert converted == {"print.jpg", "clear.png", "deep.png", "old.tga"}
+    assert report.converted == 4
+    outputs = {str(found[name].output) for name in ("old.tga", "old.png")}
+    assert len(outputs) == 2  # two pictures, though both would be old.png
     with Image.open(tmp_path / "data" / str(found["clear.png"].output)) as image:
         assert np.array_equal(np.asarray(image), np.asarray(surface(6)))
 

@@ -30,13 +30,13 @@ class ManifestRow:
     """Relative to the raw folder, with forward slashes."""
 
     asset: str
-    """Asset key: folder and name without map, resolution and format tokens."""
+    """Asset key: folder and name without map, resolution, format, tile and copy tokens, in NFC."""
 
     kind: str
     """Map kind: color, normal, displacement, roughness, ao, ..., preview."""
 
     status: Status
-    """kept: represents its asset; map: only listed; duplicate: bytes of a kept one; skipped."""
+    """kept: an image of its asset; map: only listed; duplicate: bytes of a kept one; skipped."""
 
     reason: str | None = None
     """Why the file was skipped, or why a map is only listed."""

@@ -1,47 +1,33 @@
-"""What a file name says: which asset, and which map of it.
+"""What a file name says among its neighbours: which asset, and which map, tile or copy of it.
 
-By the habits of Quixel Megascans (`abcd_4K_Albedo.jpg`), Poly Haven (`brick_wall_001_diff_2k.jpg`),
-ambientCG (`Bricks001_2K-JPG_Color.jpg`) and their neighbours. A map word counts only at the end of
-the name, before optional resolution and format tokens: `rough_concrete_01.jpg` is a colour image.
+The words are those of map_words.toml, by the habits of Quixel, Poliigon, Poly Haven, ambientCG and
+the engines. A word that also ends plain names is a map word only beside other maps.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-_WORDS = {
-    "color": "color colour col albedo alb diffuse diff dif basecolor basecolour",
-    "normal": "normal normals nor nrm norm norgl nordx normalgl normaldx normalogl normalopengl"
-    " normaldirectx",
-    "displacement": "displacement disp displace height",
-    "roughness": "roughness rough rgh",
-    "ao": "ao ambientocclusion occlusion occ",
-    "cavity": "cavity",
-    "specular": "specular spec specularity reflection refl",
-    "gloss": "gloss glossiness glossy smoothness",
-    "bump": "bump",
-    "opacity": "opacity alpha transparency",
-    "translucency": "translucency translucent transmission sss subsurface",
-    "metalness": "metalness metallic metallness metal",
-    "fuzz": "fuzz",
-    "mask": "mask",
-    "packed": "arm orm rma mra ord",
-    "emission": "emission emissive",
-    "curvature": "curvature",
-    "thickness": "thickness",
-    "preview": "preview thumb thumbnail",
-}
-_KINDS = {word: kind for kind, words in _WORDS.items() for word in words.split()}
-# Words that also end the names of plain pictures (rusty_metal.jpg): maps only beside other maps.
-_DOUBTFUL = frozenset({"rough", "metal", "metallic", "glossy", "translucent", "preview", "thumb"})
-_LETTERS = {"d": "color", "n": "normal", "s": "specular", "r": "roughness", "h": "displacement"}
-_RESOLUTION = re.compile(r"\d{1,2}k|\d{3,5}x\d{3,5}|\d{3,5}px", re.IGNORECASE)
-_PIXELS = frozenset({"256", "512", "1024", "2048", "4096", "8192"})
-_FORMAT = re.compile(r"jpe?g|png|exr|tiff?|tga|bmp|webp|lod\d", re.IGNORECASE)
+from vaeneer.data.map_words import Strength, map_words
+from vaeneer.data.name_readings import Reading, Readings, read_name
+
+_Key = tuple[str, str]
+"""Folder, and name without regard to case."""
+
+_PLAIN = "plain"
+_PICTURES = frozenset({"color", "preview"})
+_TILED = re.compile(r"(.+?)([._\- ])(\d{3,4}|[uU]\d{1,2}_?[vV]\d{1,2})")
+_UDIM = re.compile(r"1\d{3}(?<!1000)")
+_FIRST_TILE = "1001"
+_MOST_TILES = 200
+_CAMERAS = re.compile(
+    r"(.*[^A-Za-z])?(img|dsc|dscn|dscf|dji|gopr|mvi|pict?|photo|scan|p|pxl)", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +35,7 @@ class FileName:
     """What the name of one file says about it."""
 
     asset: str
-    """Asset key: posix folder + '/' + name without map, resolution and format tokens."""
+    """Asset key: posix folder + '/' + name without map, resolution and format tokens, in NFC."""
 
     kind: str
     """Map kind: color, normal, displacement, roughness, ao, ..., preview; color without a word."""
@@ -57,113 +43,286 @@ class FileName:
     word: str
     """The map word in lower case (diff, albedo, norgl); empty where there is none."""
 
+    tile: str = ""
+    """UDIM tile (1001) or its like (u1_v1); empty without one."""
+
+    copy: str = ""
+    """Number, version or "copy" after the map word: perhaps another picture of the asset."""
+
+    variant: bool = False
+    """Whether another colour map represents it: COL_VAR2 beside COL_VAR1 and a normal map."""
+
 
 def name_parts(relative_path: PurePosixPath) -> tuple[str, str]:
     """The asset key and the map kind that one file name means by itself.
 
-    The key does not depend on other files, so it stays when files are added. A file that is only
-    a map word (`folder/diffuse.png`) takes its folder for its name.
+    The key does not depend on other files. A file that is only a map word (`folder/diffuse.png`)
+    takes its folder for its name.
     """
-    parsed = _parse(relative_path)
-    return parsed.asset, parsed.kind
+    readings = read_name(relative_path.stem)
+    reading = readings.usual or readings.plain
+    return _asset(_folder(relative_path), reading.stem), reading.kind
 
 
 def group_names(paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, FileName]:
     """What each name means among the others.
 
-    Beside other maps of its asset a doubtful word (`_rough`, `_metal`, `_preview`) is a map and
-    alone it is part of a plain name; `_d` and `_n` are maps where both, or one and another map,
-    stand beside each other. A picture without a map word is a preview beside a true colour map.
+    Of all meanings of a name the one holds whose asset has other maps. A doubtful word (`_rough`,
+    `_mask`) alone is part of a plain name, and so is a letter (`_d`, `_n`) outside of a set.
+    A picture without a map word is a preview beside a colour map.
     """
-    files = list(paths)
-    certain = {path: _parse(path, letters=True) for path in files}
-    words: dict[str, set[str]] = defaultdict(set)
-    for parsed in certain.values():
-        words[parsed.asset].add(parsed.word)
-    parsed_files = {p: _settle(p, name, words[name.asset]) for p, name in certain.items()}
-    explicit = {name.asset for name in parsed_files.values() if name.word and name.kind == "color"}
-    return {
-        path: FileName(name.asset, "preview", "")
-        if not name.word and name.asset in explicit
-        else name
-        for path, name in parsed_files.items()
-    }
+    names = [_Name(path, _folder(path), read_name(path.stem)) for path in paths]
+    _choose(names)
+    _read_letters(names)
+    _read_tiles(names)
+    _join_folders(names)
+    _name_previews(names)
+    spelled = _spellings(names)
+    followers = _colour_variants(names)
+    return {name.path: _file_name(name, spelled, followers) for name in names}
 
 
-def _settle(path: PurePosixPath, name: FileName, words: set[str]) -> FileName:
-    """Keep a doubtful or one-letter map word only where the other words of the asset prove it."""
-    if name.word in _KINDS and name.word not in _DOUBTFUL:
-        return name
-    others = words - {name.word, ""}
-    if name.word in _DOUBTFUL:
-        proven = any(word in _KINDS for word in others)
-        return name if proven else _parse(path, doubtful=False)
-    if name.word in _LETTERS:
-        maps = {_KINDS.get(word) or _LETTERS.get(word) for word in others | {name.word}}
-        variants = {word for word in words if len(word) == 1} - set(_LETTERS)  # wall_a, wall_b
-        proven = {"color", "normal"} <= maps and not variants
-        return name if proven else _parse(path)
-    return name if name.word == "" else _parse(path)
+@dataclass(slots=True)
+class _Name:
+    """A file with its meanings and the one that was chosen."""
+
+    path: PurePosixPath
+    folder: str
+    readings: Readings
+    chosen: Reading = field(init=False)
+    key: _Key = field(init=False)
+
+    def choose(self, reading: Reading) -> None:
+        self.chosen = reading
+        self.key = _key(self.folder, reading.stem)
 
 
-def _parse(path: PurePosixPath, *, doubtful: bool = True, letters: bool = False) -> FileName:
-    """Read a name from its end. With `letters`, any single last letter counts as a word."""
-    tokens = _tokens(path.stem)
-    end = _skip_suffix(tokens, len(tokens))
-    start, word = _map_word(tokens, end, letters=letters)
-    if word in _DOUBTFUL and not doubtful:
-        start, word = end, ""
+class _Evidence:
+    """Which kinds stand beside each other, by asset key."""
+
+    def __init__(self, found: Iterable[tuple[_Key, Reading]]) -> None:
+        self.kinds: dict[_Key, set[str]] = defaultdict(set)
+        self.sure: dict[_Key, set[str]] = defaultdict(set)
+        self.moved: dict[_Key, set[str]] = defaultdict(set)
+        self.beside: dict[_Key, set[str]] = defaultdict(set)
+        for key, reading in found:
+            if not reading.word:
+                self.beside[key].add(_PLAIN)
+            elif reading.moved:
+                self.moved[key].add(reading.kind)
+            elif reading.strength is Strength.DOUBTFUL:
+                self.kinds[key].add(reading.kind)
+            else:
+                self.kinds[key].add(reading.kind)
+                self.beside[key].add(reading.kind)
+                if reading.strength is Strength.SURE:
+                    self.sure[key].add(reading.kind)
+
+    def proves(self, key: _Key, reading: Reading) -> bool:
+        """Whether the word of a reading is a map word beside what else the asset has."""
+        beside = self.beside[key]
+        others = beside - {reading.kind, _PLAIN}
+        if reading.moved:
+            return (
+                "color" in self.moved[key] | beside
+                and bool(self.moved[key] | others)
+                and (len((self.moved[key] | beside) - {_PLAIN}) > 1)
+            )
+        if reading.unclear:
+            return bool(others)
+        if reading.kind == "color":
+            if reading.strength is Strength.SURE:
+                bare = reading.word in ("color", "colour") and _PLAIN in beside
+                return bool(others) or reading.sized or not bare
+            return bool(others)
+        if reading.strength is Strength.SURE or (reading.sized and not reading.joined):
+            return True
+        if reading.strength is Strength.BESIDE:
+            return bool(others) or _PLAIN in beside or reading.kind in self.sure[key]
+        return bool(self.sure[key]) or (len(others) > 0 and len(beside) > 1)
+
+    def supports(self, key: _Key, reading: Reading) -> bool:
+        """Whether anything but the reading itself speaks for its asset."""
+        plain = _PLAIN in self.beside[key] and not reading.unclear
+        return plain or len(self.kinds[key] | self.moved[key] | {reading.kind}) > 1
+
+
+def _choose(names: Sequence[_Name]) -> None:
+    """Choose a meaning for each name: first beside all meanings, then beside the chosen ones."""
+    evidence = _Evidence(
+        (_key(name.folder, reading.stem), reading)
+        for name in names
+        for reading in (*name.readings.possible, name.readings.plain)
+    )
+    for name in names:
+        name.choose(_best(name, evidence))
+    evidence = _Evidence((name.key, name.chosen) for name in names)
+    for name in names:
+        if name.readings.possible:
+            name.choose(_best(name, evidence))
+
+
+def _best(name: _Name, evidence: _Evidence) -> Reading:
+    """The proven meaning with other maps beside it, longest asset name first; else the usual."""
+    readings = name.readings
+    proven = [
+        (reading, key)
+        for reading in readings.possible
+        if evidence.proves(key := _key(name.folder, reading.stem), reading)
+    ]
+    for reading, key in proven:
+        if evidence.supports(key, reading):
+            return reading
+    allowed = [reading for reading, _ in proven]
+    if readings.usual in allowed:
+        return readings.usual
+    return allowed[0] if allowed else readings.plain
+
+
+def _read_letters(names: Sequence[_Name]) -> None:
+    """Take single last letters for map words where they and the words of the asset are a set."""
+    lettered: dict[_Key, list[_Name]] = defaultdict(list)
+    for name in names:
+        letter = name.readings.letter
+        if letter is not None and not name.chosen.word:
+            lettered[_key(name.folder, letter.stem)].append(name)
+    if not lettered:
+        return
+    worded: dict[_Key, set[str]] = defaultdict(set)
+    for name in names:
+        if name.key in lettered:
+            worded[name.key].add(name.chosen.kind if name.chosen.word else _PLAIN)
+    for key, members in lettered.items():
+        letters = {n.readings.letter.word for n in members if n.readings.letter is not None}
+        kinds = _letter_kinds(letters, worded[key])
+        for name in members if kinds else ():
+            letter = name.readings.letter
+            assert letter is not None
+            name.choose(replace(letter, kind=kinds[letter.word]))
+
+
+def _letter_kinds(letters: set[str], worded: set[str]) -> dict[str, str]:
+    """Letter -> kind for the letters of one asset; empty where they are no set of maps."""
+    table = map_words().letters
+    if letters - set(table):  # wall_x, wall_y: variants
+        return {}
+    kinds: dict[str, str] = {}
+    has_colour = "color" in worded
+    for letter in sorted(letters, key=list(table).index):  # d before a, c and b
+        options = table[letter]
+        takes = options[0] if options[0] != "color" or not has_colour else options[-1]
+        has_colour |= takes == "color"
+        kinds[letter] = takes
+    every = set(kinds.values()) | worded
+    if not has_colour:
+        compass = "e" in letters and "s" not in letters  # north, east
+        return kinds if _PLAIN in worded and "normal" in every and not compass else {}
+    sure = "normal" in every or worded - {"color", _PLAIN}
+    return kinds if sure and len(every - {_PLAIN}) > 1 else {}
+
+
+def _read_tiles(names: Sequence[_Name]) -> None:
+    """Take UDIM numbers out of asset names: wall.1001 and wall.1002, Mat_1001_BaseColor."""
+    series: dict[_Key, list[tuple[_Name, str]]] = defaultdict(list)
+    for name in names:
+        match = _TILED.fullmatch(name.chosen.stem)
+        if match and not name.chosen.tile:
+            series[_key(name.folder, match.group(1))].append((name, match.group(3).lower()))
+    worded = {name.key for name in names if name.chosen.word and name.chosen.tile}
+    for key, members in series.items():
+        tiles = {tile for _, tile in members}
+        numbers = {tile for tile in tiles if tile.isdigit()}
+        if not all(_UDIM.fullmatch(number) for number in numbers):
+            continue  # numbered pictures: tile_0999, tile_1000, tile_1001
+        camera = _CAMERAS.fullmatch(key[1]) and not any(name.chosen.word for name, _ in members)
+        begins = _FIRST_TILE in numbers or not numbers
+        if key in worded or (begins and not camera and 1 < len(tiles) <= _MOST_TILES):
+            for name, tile in members:
+                name.choose(
+                    replace(name.chosen, stem=name.chosen.stem[: -len(tile) - 1], tile=tile)
+                )
+
+
+def _join_folders(names: Sequence[_Name]) -> None:
+    """Join maps that are named by map words alone with the one asset of their folder.
+
+    oak/oak.jpg beside oak/normal.jpg and oak/roughness.jpg: only where one side has the colour map.
+    """
+    bare = {name.key for name in names if not name.key[1]}
+    if not bare:
+        return
+    colours: dict[str, dict[_Key, bool]] = defaultdict(dict)
+    for name in names:
+        if (name.folder, "") in bare:
+            of_folder = colours[name.folder]
+            of_folder[name.key] = of_folder.get(name.key, False) or name.chosen.kind == "color"
+    joined: dict[_Key, str] = {}
+    for folder, of_folder in colours.items():
+        if len(of_folder) == 2 and sum(of_folder.values()) == 1:
+            stems = [n.chosen.stem for n in names if n.folder == folder and n.chosen.stem]
+            colour = next(key for key, has in of_folder.items() if has)
+            joined |= dict.fromkeys(of_folder, min(stems) if colour[1] else "")
+    for name in names:
+        if name.key in joined:
+            name.choose(replace(name.chosen, stem=joined[name.key]))
+
+
+def _name_previews(names: Sequence[_Name]) -> None:
+    explicit = {name.key for name in names if name.chosen.word and name.chosen.kind == "color"}
+    for name in names:
+        if not name.chosen.word and name.key in explicit:
+            name.choose(replace(name.chosen, kind="preview"))
+
+
+def _spellings(names: Sequence[_Name]) -> dict[_Key, str]:
+    """How the assets with maps are spelled: as their first colour map, else their first file."""
+    worded = {name.key for name in names if name.chosen.word or name.chosen.tile}
+    first: dict[_Key, tuple[bool, str, str]] = {}
+    for name in names:
+        if name.key in worded:
+            rank = (name.chosen.kind != "color", str(name.path), name.chosen.stem)
+            if name.key not in first or rank < first[name.key]:
+                first[name.key] = rank
+    return {key: stem for key, (_, _, stem) in first.items()}
+
+
+def _colour_variants(names: Sequence[_Name]) -> set[PurePosixPath]:
+    """Colour variants of assets with other maps, without the first of each asset and tile."""
+    varied = {name.key for name in names if name.chosen.variant and name.chosen.kind == "color"}
+    mapped = {n.key for n in names if n.key in varied and n.chosen.kind not in _PICTURES}
+    colours: dict[tuple[_Key, str], list[_Name]] = defaultdict(list)
+    for name in names:
+        if name.key in mapped and name.chosen.kind == "color":
+            colours[name.key, name.chosen.tile].append(name)
+    found: set[PurePosixPath] = set()
+    for members in colours.values():
+        first = min(members, key=lambda name: (name.chosen.variant, str(name.path)))
+        found |= {n.path for n in members if n.chosen.variant and n is not first}
+    return found
+
+
+def _file_name(name: _Name, spelled: Mapping[_Key, str], followers: set[PurePosixPath]) -> FileName:
+    chosen = name.chosen
+    return FileName(
+        asset=_asset(name.folder, spelled.get(name.key, chosen.stem)),
+        kind=chosen.kind,
+        word=chosen.word,
+        tile=chosen.tile,
+        copy=chosen.copy,
+        variant=name.path in followers,
+    )
+
+
+def _folder(path: PurePosixPath) -> str:
     folder = path.parent.as_posix()
-    if word:
-        start = _skip_suffix(tokens, start, pixels=True)
-        if start == 0:  # nothing but map words: the folder is the asset
-            return FileName("(root)" if folder == "." else folder, _kind(word), word)
-        stem = path.stem[: tokens[start - 1].end]
-    else:
-        bare = any(_RESOLUTION.fullmatch(token.text) for token in tokens[end:])
-        stem = path.stem[: tokens[end - 1].end] if bare and end else path.stem
-    return FileName(stem if folder == "." else f"{folder}/{stem}", _kind(word), word)
+    return "" if folder == "." else unicodedata.normalize("NFC", folder)
 
 
-@dataclass(frozen=True)
-class _Token:
-    text: str
-    end: int
+def _key(folder: str, stem: str) -> _Key:
+    return folder, stem.casefold()
 
 
-def _tokens(stem: str) -> list[_Token]:
-    found = re.finditer(r"[^_\-. ]+", stem)
-    return [_Token(match.group(), match.end()) for match in found]
-
-
-def _kind(word: str) -> str:
-    return _KINDS.get(word) or _LETTERS.get(word) or "color"
-
-
-def _skip_suffix(tokens: list[_Token], end: int, *, pixels: bool = False) -> int:
-    """The end of the name without its resolution and format tokens."""
-    while end > 0:
-        text = tokens[end - 1].text
-        known = _RESOLUTION.fullmatch(text) or _FORMAT.fullmatch(text)
-        if not known and not (pixels and text in _PIXELS):
-            break
-        end -= 1
-    return end
-
-
-def _map_word(tokens: list[_Token], end: int, *, letters: bool) -> tuple[int, str]:
-    """Where the map word before `end` starts, and the word; (end, '') without one."""
-    if end and tokens[end - 1].text in _PIXELS:  # albedo_2048, but not brick_2048
-        start, word = _map_word(tokens, end - 1, letters=False)
-        return (start, word) if word else (end, "")
-    if end >= 2 and tokens[end - 2].text.lower() == "col" and tokens[end - 1].text.isdigit():
-        return end - 2, "col"  # Poly Haven's colour variants: name_col_01_2k
-    for count in (3, 2, 1):  # ambient_occlusion, base_color, normal_map, nor_gl
-        if end >= count:
-            joined = "".join(token.text for token in tokens[end - count : end]).lower()
-            word = joined.removesuffix("map") if joined != "map" else joined
-            if word in _KINDS:
-                return end - count, word
-    if letters and end and len(tokens[end - 1].text) == 1 and tokens[end - 1].text.isalpha():
-        return end - 1, tokens[end - 1].text.lower()
-    return end, ""
+def _asset(folder: str, stem: str) -> str:
+    if not stem:  # nothing but map words: the folder is the asset
+        return folder or "(root)"
+    return f"{folder}/{stem}" if folder else stem

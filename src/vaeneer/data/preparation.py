@@ -26,7 +26,7 @@ from vaeneer.data.selecting import (
     describe,
     drop_exact_duplicates,
     group_near_duplicates,
-    keep_one_colour_map,
+    keep_colour_maps,
 )
 from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.data.splitting import match_split, read_split, split_by_asset
@@ -72,9 +72,9 @@ def prepare(
 
     rows, decoded = verified_rows(scan, given, earlier, settings, progress)
     links = {found.path.as_posix() for found in scan.images if found.link is not None}
-    rows = drop_exact_duplicates(
-        rows if given is not None else keep_one_colour_map(rows, links), links
-    )
+    if given is None:
+        rows = keep_colour_maps(rows, settings.near_duplicate_bits, links)
+    rows = drop_exact_duplicates(rows, links)
     _refuse_nothing_usable(raw, rows, scan, given)
     rows = group_near_duplicates(rows, settings.near_duplicate_bits)
     if given is None:

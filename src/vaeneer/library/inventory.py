@@ -78,18 +78,19 @@ def list_folder(root: Path, library: Path) -> Listing:
         raise DataError(f"{root} is not a folder; name the folder of your images.")
     scan = scan_folder(root, ignore=library)
     names = group_names(found.path for found in scan.images)
+    items = {path for path, name in names.items() if name.kind == _COLOUR and not name.variant}
     rows = [
         ManifestRow(
             path=found.path.as_posix(),
             asset=names[found.path].asset,
             kind=names[found.path].kind,
-            status="kept" if names[found.path].kind == _COLOUR else "map",
+            status="kept" if found.path in items else "map",
             size_bytes=found.size_bytes,
             mtime_ns=found.mtime_ns,
         )
         for found in scan.images
     ]
-    files = {f.path.as_posix(): f for f in scan.images if names[f.path].kind == _COLOUR}
+    files = {found.path.as_posix(): found for found in scan.images if found.path in items}
     sidecars = read_sidecars(root, scan.sidecars, {row.path: row.asset for row in rows})
     return Listing(
         files,
