@@ -57,6 +57,14 @@ class PrepareSettings:
     """Bits of 64 in which perceptual hashes of near duplicates may differ; where the light and
     dark of their thumbnails agree, twice as many."""
 
+    exclude: tuple[str, ...] | None = None
+    """Leave out paths below the folder that fit a pattern as in .gitignore, without case: wip/ or
+    *.psd. Repeatable. By default as in the run before; --empty-exclude ends it."""
+
+    include_previews: bool | None = None
+    """Also take folders of thumbnails, and previews and much smaller copies beside their originals.
+    By default as in the run before, at first not."""
+
     split: Path | None = None
     """CSV file (columns: file, split) with a given split; files it does not name are skipped."""
 

@@ -15,6 +15,14 @@ class IndexSettings:
     side, or of a quarter too (four times the work); none finds whole images only. auto is quarters
     for up to 2,000 images, else halves. A library keeps what it began with."""
 
+    exclude: tuple[str, ...] | None = None
+    """Leave out paths below the folder that fit a pattern as in .gitignore, without case: wip/ or
+    *.psd. Repeatable. By default as in the run before; --empty-exclude ends it."""
+
+    include_previews: bool | None = None
+    """Also take folders of thumbnails, and previews and much smaller copies beside their originals.
+    By default as in the run before, at first not."""
+
     min_side_px: int = 64
     """Images with a shorter side are skipped."""
 

@@ -21,7 +21,7 @@ def indexing(values: Values) -> RenderableType:
         lines.append(f"... and {len(skipped) - _SHOWN:,} more, in {values['library']}/errors.csv")
     if left_out:
         total = sum(left_out.values())
-        lines.append(f"left out {total:,} files: {_listed(left_out)}; see errors.csv")
+        lines.append(f"left out {total:,} files and folders: {_listed(left_out)}; see errors.csv")
     if values["noted"]:
         lines.append(f"read {values['noted']:,} with a note, in {values['library']}/errors.csv")
     if values["offline"]:

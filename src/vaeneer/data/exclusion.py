@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,9 @@ _STARTS = {
 }
 _REASONS = {name: reason for reason, names in _FOLDERS.items() for name in names}
 _METADATA = "metadata of macOS"  # `._brick.jpg` beside `brick.jpg`, and no picture
+PREVIEW = "preview"
+MUCH_SMALLER = "much smaller copy"
+_PREVIEWS = frozenset({THUMBNAILS, PREVIEW, MUCH_SMALLER})  # what --include-previews brings back
 HIDDEN = "hidden"
 EXCLUDED = "excluded"
 
@@ -69,6 +72,30 @@ class ScanRules:
 
     include_previews: bool = False
     """Whether previews, much smaller copies and folders of thumbnails are listed."""
+
+    def changed(
+        self, exclude: Sequence[str] | None, include_previews: bool | None
+    ) -> tuple[ScanRules, list[str]]:
+        """These rules, those of the run before, but for what is given now; and lines to say.
+
+        Raises SettingsError for a pattern that cannot be read.
+        """
+        if isinstance(exclude, str):
+            exclude = (exclude,)
+        rules = ScanRules(
+            self.exclude if exclude is None else tuple(exclude),
+            self.include_previews if include_previews is None else include_previews,
+        )
+        Exclusion(rules.exclude)
+        lines = []
+        if exclude is None and self.exclude:
+            lines.append(
+                f"Left out as in the run before: {printable(', '.join(self.exclude))}"
+                " (--empty-exclude ends it)."
+            )
+        if include_previews is None and self.include_previews:
+            lines.append("With previews as in the run before (--no-include-previews ends it).")
+        return rules, lines
 
 
 def reason_of_folder(name: str, *, include_previews: bool) -> str | None:
@@ -97,7 +124,7 @@ class Exclusion:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         """Raises SettingsError for a pattern that cannot be read."""
-        self._texts = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        self._texts = tuple(patterns)
         self._patterns = [_compiled(text) for text in self._texts]
         self._used: set[int] = set()
 
@@ -123,9 +150,14 @@ class Exclusion:
         ]
 
 
-def check_patterns(patterns: Sequence[str] | None) -> None:
-    """Raise SettingsError for the first pattern that cannot be read."""
-    Exclusion(patterns or ())
+def remedy(reasons: Collection[str]) -> str:
+    """What to do where nothing is left, by the reasons before their colons."""
+    ways = ["name a folder with colour images such as .jpg, .png or .tif"]
+    if not _PREVIEWS.isdisjoint(reasons):
+        ways.append("pass --include-previews")
+    if EXCLUDED in reasons:
+        ways.append("exclude less")
+    return ", or ".join(ways)
 
 
 def _compiled(text: str) -> GitIgnoreSpec:

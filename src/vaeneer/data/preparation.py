@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.config import PrepareSettings
+from vaeneer.data.exclusion import ScanRules, remedy
 from vaeneer.data.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -66,8 +67,10 @@ def prepare(
     _check_settings(settings)
     raw, out = _checked_folders(Path(raw), Path(out))
     earlier = _earlier_run(raw, out, overwrite=overwrite)
+    rules, notices = _earlier_rules(earlier).changed(settings.exclude, settings.include_previews)
+    settings = replace(settings, exclude=rules.exclude, include_previews=rules.include_previews)
     split = read_split(settings.split) if settings.split else None
-    scan = scan_folder(raw, ignore=out)
+    scan = scan_folder(raw, ignore=out, rules=rules, originals=split or ())
     given, missing = match_split(split, [found.path.as_posix() for found in scan.images])
 
     rows, decoded = verified_rows(scan, given, earlier, settings, progress)
@@ -85,7 +88,7 @@ def prepare(
     warnings = [*scan.warnings, *sidecars.warnings]
     report = make_report(raw, out, rows, scan, missing, warnings, dry_run=dry_run, decoded=decoded)
     report = replace(report, unread_sidecars=sidecars.unread)
-    for line in report.warnings:
+    for line in (*notices, *report.warnings):
         progress.say(line)
     if not dry_run:
         _write(raw, out, rows, earlier, settings, overwrite=overwrite, progress=progress)
@@ -93,6 +96,12 @@ def prepare(
     if not dry_run:
         write_json(out / REPORT_NAME, report.to_dict() | _how(raw, settings))
     return report
+
+
+def _earlier_rules(earlier: Manifest | None) -> ScanRules:
+    """What the run before left out; a data set keeps it."""
+    before = earlier.info["settings"] if earlier else {}
+    return ScanRules(tuple(before.get("exclude") or ()), bool(before.get("include_previews")))
 
 
 def _split(
@@ -154,10 +163,10 @@ def _refuse_nothing_usable(
     reasons = Counter(row.reason.split(":")[0] for row in rows if row.reason)
     found = (reasons + Counter(scan.others)).most_common(5)
     listed = ", ".join(f"{count} {reason}" for reason, count in found) or "it is empty"
-    remedy = "name a folder with colour images such as .jpg, .png or .tif"
+    way = remedy(reasons.keys() | scan.others.keys())
     if given is not None:
-        remedy = f"the split file's names must be paths below {raw}"
-    raise DataError(f"{raw} holds no usable image ({listed}); {remedy}.")
+        way = f"the split file's names must be paths below {raw}"
+    raise DataError(f"{raw} holds no usable image ({listed}); {way}.")
 
 
 def _checked_folders(raw: Path, out: Path) -> tuple[Path, Path]:

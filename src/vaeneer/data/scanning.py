@@ -136,10 +136,9 @@ class _Listing:
 
     def _enters(self, below: str, name: str) -> bool:
         path = f"{below}{name}"
-        if path in self.originals:
-            return True
-        reason = reason_of_folder(name, include_previews=self.rules.include_previews)
-        reason = reason or self.exclusion.reason(f"{path}/")
+        reason = self.exclusion.reason(f"{path}/")
+        if reason is None and path not in self.originals:
+            reason = reason_of_folder(name, include_previews=self.rules.include_previews)
         if reason is not None:
             self.leave_out(PurePosixPath(path), reason)
         return reason is None

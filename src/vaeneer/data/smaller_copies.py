@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from vaeneer.data.exclusion import MUCH_SMALLER, PREVIEW
 from vaeneer.data.images import header_size
 from vaeneer.data.naming import FileName, group_names
 from vaeneer.text import match_key, printable
@@ -85,7 +86,7 @@ def _previews(
         originals[_without_size(one.path.stem)[0]] = one
         originals[_without_size(own)[0] if own else ""] = one
     return {
-        one.path: f"preview: of {printable(originals[name].path.name)}"
+        one.path: f"{PREVIEW}: of {printable(originals[name].path.name)}"
         for one, name in previews.items()
         if name in originals
     }
@@ -98,7 +99,7 @@ def _much_smaller(alike: Sequence[FoundFile]) -> dict[PurePosixPath, str]:
     original = max(sizes, key=lambda one: sizes[one][0] * sizes[one][1])
     width, height = sizes[original]
     return {
-        one.path: f"much smaller copy: {size[0]} x {size[1]} px,"
+        one.path: f"{MUCH_SMALLER}: {size[0]} x {size[1]} px,"
         f" {printable(original.path.name)} has {width} x {height} px"
         for one, size in sizes.items()
         if _is_much_smaller(size, (width, height)) or _is_much_smaller(size, (height, width))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from vaeneer.config import IndexSettings, require
+from vaeneer.data.exclusion import Exclusion, remedy
 from vaeneer.data.scanning import FoundFile
 from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
 from vaeneer.files import holds_anything, mark_folder, write_text
@@ -18,7 +20,7 @@ from vaeneer.library.catalog import NAME as CATALOG
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.finishing import finish
 from vaeneer.library.index_report import IndexReport
-from vaeneer.library.inventory import Changes, Listing, changes_since, list_folder
+from vaeneer.library.inventory import Changes, Listing, changes_since, list_folder, rules_of
 from vaeneer.library.locking import changing
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.own_model import settle_model
@@ -65,7 +67,10 @@ def index(
             if not (target / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
                 write_text(target / CACHE_TAG, _TAG)
             mark_folder(target, "library")
-            listing = list_folder(root, target)
+            rules, notices = rules_of(catalog, settings.exclude, settings.include_previews)
+            for line in notices:
+                progress.say(line)
+            listing = list_folder(root, target, rules)
             changes = changes_since(catalog, listing, root, forget_missing=forget_missing)
             return _indexed(catalog, target, root, listing, changes, settings, progress, started)
         finally:
@@ -195,9 +200,10 @@ def _checked_folders(folder: Path, library: Path) -> tuple[Path, Path]:
 def _refuse_missing_drive(catalog: Catalog, library: Path, root: Path, listing: Listing) -> None:
     (items,) = catalog.execute("SELECT count(*) FROM items").fetchone()
     if items and not listing.files:
+        ways = f", or {remedy(listing.others)}" if listing.others else ""
         raise DataError(
-            f"{root} holds no image, and its library {items:,}; is a drive missing? Nothing was"
-            f" changed; delete {library} where it is no longer needed."
+            f"{root} holds no image ({_listed(listing)}), and its library {items:,}; is a drive"
+            f" missing? Nothing was changed; delete {library} where it is no longer needed{ways}."
         )
 
 
@@ -206,19 +212,24 @@ def _refuse_nothing_indexed(
 ) -> None:
     if items:
         return
-    reasons = Counter(reason.split(":")[0] for reason in failures.values())
+    raise DataError(
+        f"{root} holds no usable image ({_listed(listing, failures)}); {remedy(listing.others)}."
+    )
+
+
+def _listed(listing: Listing, failures: Mapping[str, str] | None = None) -> str:
+    """The most frequent reasons, with their numbers."""
+    reasons = Counter(reason.split(":")[0] for reason in (failures or {}).values())
     maps = len(listing.rows) - len(listing.files)
     reasons += Counter(listing.others) + Counter({"other maps": maps} if maps else {})
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
-    raise DataError(
-        f"{root} holds no usable image ({listed or 'it is empty'});"
-        " name a folder with colour images such as .jpg, .png or .tif."
-    )
+    return listed or "it is empty"
 
 
 def _check_settings(settings: IndexSettings) -> None:
     require(settings, min_side_px=16, batch_size=1, workers=0)
     if not settings.max_megapixels > 0:
         raise SettingsError(f"max_megapixels is {settings.max_megapixels}; use more than 0.")
+    Exclusion(settings.exclude or ())
     if settings.parts not in ("auto", "none", "halves", "quarters"):
         raise SettingsError(f"parts is {settings.parts!r}; use auto, none, halves or quarters.")

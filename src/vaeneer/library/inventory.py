@@ -7,11 +7,13 @@ not there is offline and stays (absences.py).
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vaeneer.data.exclusion import ScanRules
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.naming import group_names
 from vaeneer.data.scanning import FoundFile, scan_folder
@@ -46,7 +48,9 @@ class Listing:
     """All images with their assets, and what side-cars and folders say of them."""
     warnings: tuple[str, ...]
     others: dict[str, int]
-    """Reason -> number of files that are left out without a look at their pixels."""
+    """Reason -> number of files, and of whole folders, that are left out without a look inside."""
+    rules: ScanRules
+    """What was left out of the scan by choice."""
     left_out: tuple[tuple[str, str], ...] = ()
     """Path and reason of those that a user may miss; files that are no images are counted only."""
 
@@ -72,11 +76,24 @@ class Changes:
     """Files whose reason is known and that did not change since."""
 
 
-def list_folder(root: Path, library: Path) -> Listing:
+def rules_of(
+    catalog: Catalog, exclude: Sequence[str] | None, include_previews: bool | None
+) -> tuple[ScanRules, list[str]]:
+    """What to leave out: as given, else as in the run before; and lines to say of it.
+
+    Raises SettingsError for a pattern that cannot be read.
+    """
+    before = json.loads(catalog.state("rules") or "{}")
+    return ScanRules(
+        tuple(before.get("exclude", ())), before.get("include_previews", False)
+    ).changed(exclude, include_previews)
+
+
+def list_folder(root: Path, library: Path, rules: ScanRules) -> Listing:
     """Scan a folder, the library itself left out. Raises DataError when it is no folder."""
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; name the folder of your images.")
-    scan = scan_folder(root, ignore=library)
+    scan = scan_folder(root, ignore=library, rules=rules)
     names = group_names(found.path for found in scan.images)
     items = {path for path, name in names.items() if name.kind == _COLOUR and not name.variant}
     rows = [
@@ -97,6 +114,7 @@ def list_folder(root: Path, library: Path) -> Listing:
         tuple(describe(rows, sidecars.of_asset)),
         warnings=(*scan.warnings, *sidecars.warnings),
         others=scan.others | sidecars.counts(),
+        rules=rules,
         left_out=tuple(sorted((*scan.left_out, *sidecars.missed()))),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
         _record_offline(connection, changes)
         _record_assets(connection, listing)
         _record_left_out(connection, listing)
+        catalog.keep_state("rules", json.dumps(asdict(listing.rules)))
         _record_links(connection, listing)
         listed = [(path,) for path in (*listing.files, *changes.offline_failures)]
         connection.execute("CREATE TEMP TABLE listed (path TEXT PRIMARY KEY)")
