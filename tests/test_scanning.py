@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import vaeneer
 from conftest import Painter
 from vaeneer import IndexSettings, PrepareSettings, index, prepare
 from vaeneer.data.exclusion import ScanRules
 from vaeneer.data.folder import open_folder
 from vaeneer.data.scanning import Scan, scan_folder
 from vaeneer.errors import DataError, SettingsError
+from vaeneer.files import mark_folder
+from vaeneer.library.contact_sheet import write_sheet
 from vaeneer.library.library import Library
+from vaeneer.library.searching import search
 from vaeneer.provenance import MARKER
 
 NO_PARTS = IndexSettings(parts="none")
@@ -123,7 +125,11 @@ def test_a_preview_is_left_out_beside_its_original_alone(
     ],
 )
 def test_a_copy_of_a_quarter_of_the_sides_is_left_out_beside_the_original(
-    small: str, large: str, sizes: tuple[tuple[int, int], tuple[int, int]], out: bool, tmp_path: Path
+    small: str,
+    large: str,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    out: bool,
+    tmp_path: Path,
 ) -> None:
     plain(tmp_path / small, sizes[0])
     plain(tmp_path / large, sizes[1])
@@ -184,7 +190,9 @@ def test_a_data_set_keeps_what_is_excluded_until_other_patterns_come(
     assert dict(again.skipped_files)["old"] == "excluded: old/"
     previews = PrepareSettings(exclude=(), include_previews=True)
     assert prepare(raw, out=out, settings=previews).kept == 4
-    names = [item.path.name for side in ("train", "valid") for item in open_folder(out / side).items]
+    names = [
+        item.path.name for side in ("train", "valid") for item in open_folder(out / side).items
+    ]
     assert sorted(names) == ["a.png", "b.png", "c.png", "d.png"]  # thumbs/ is in the data set now
 
 
@@ -302,35 +310,31 @@ def test_a_file_that_vanishes_while_it_is_listed_is_listed_as_gone(
 # What vaeneer wrote
 
 
-def vaeneer(*words: str, cwd: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "vaeneer", *words], cwd=cwd, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{words}: {done.stderr}"
-
-
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, paint: Painter) -> Path:
-    """A folder of three surfaces in which every command that writes was run."""
+def written(
+    tmp_path_factory: pytest.TempPathFactory, paint: Painter, model: Path
+) -> Iterator[Path]:
+    """A folder of three surfaces in which commands that write folders and pictures were run."""
     root = tmp_path_factory.mktemp("written")
-    for number in range(3):
-        paint(root / f"s{number}.png", number)
-    for line in (
-        "prepare . --out data",
-        "train data --out run --epochs 1 --device cpu",
-        "evaluate run data/valid --out quality",
-        "similarity run data/train --out likeness --device cpu --baselines off",
-        "sample run --out drawn.png --count 2",
-        "reconstruct run s0.png --out again.png",
-        "index . --library lib --parts none",
-        "search lib s0.png --sheet hits.jpg",
-        "search lib s0.png --sheet hits.webp",
-        "map lib --out map.png",
-        "embed run . --out vectors.npy",
-        "prepare . --out data2",
-    ):
-        vaeneer(*line.split(), cwd=root)
-    return root
+    sources = [paint(root / f"s{number}.png", number) for number in range(3)]
+    prepare(root, out=root / "data")
+    side = root / "data" / "train"
+    train = vaeneer.TrainSettings(epochs=1, batch_size=2, device="cpu")
+    vaeneer.train(root / "data", out=root / "run", settings=train)
+    cpu = vaeneer.EvaluateSettings(device="cpu", quality=False)
+    vaeneer.evaluate(model, side, out=root / "quality", settings=cpu)
+    off = vaeneer.SimilaritySettings(device="cpu", baselines="off")
+    vaeneer.similarity(model, side, out=root / "likeness", settings=off)
+    vaeneer.sample(model, out=root / "drawn.png", count=2)
+    vaeneer.reconstruct(model, [sources[0]], out=root / "again.png")
+    index(root, library=root / "lib", settings=NO_PARTS)
+    vaeneer.map(root / "lib", out=root / "map.png")
+    with Library.open(root / "lib") as library:
+        found = search(library, sources[0])
+        for name in ("hits.png", "hits.jpg", "hits.webp"):
+            write_sheet(root / name, library, found)
+    prepare(root, out=root / "data2")
+    yield root
 
 
 def test_nothing_that_vaeneer_wrote_is_a_surface(written: Path) -> None:
@@ -338,10 +342,9 @@ def test_nothing_that_vaeneer_wrote_is_a_surface(written: Path) -> None:
     with Library.open(written / "lib") as library:
         assert [item.path for item in library.items()] == sources
     report = prepare(written, out=written / "data3", dry_run=True)
-    assert report.kept == 3
+    assert (report.kept, report.scanned) == (3, 3 + 6)
     reasons = dict(report.skipped_files)
-    folders = {path: why for path, why in reasons.items() if not Path(path).suffix}
-    assert folders == {
+    assert {path: why for path, why in reasons.items() if not Path(path).suffix} == {
         "data": "made by vaeneer: data set",
         "data2": "made by vaeneer: data set",
         "lib": "made by vaeneer: library",
@@ -349,6 +352,78 @@ def test_nothing_that_vaeneer_wrote_is_a_surface(written: Path) -> None:
         "quality": "made by vaeneer: evaluation",
         "run": "made by vaeneer: run",
     }
-    pictures = {"again.png", "drawn.png", "hits.jpg", "hits.webp", "map.png"}
+    pictures = {"again.png", "drawn.png", "hits.jpg", "hits.png", "hits.webp", "map.png"}
     assert all(reasons[name].startswith("made by vaeneer: a picture") for name in pictures)
-    assert report.skipped["made by vaeneer"] == len(reasons)
+    again = index(written, library=written / "lib")
+    assert (again.images, again.added, set(again.skipped)) == (3, 0, pictures)
+
+
+def test_each_folder_that_vaeneer_made_is_marked_and_named_itself_it_is_read(written: Path) -> None:
+    marked = {
+        file.parent.relative_to(written).as_posix(): json.loads(file.read_text())
+        for file in written.rglob(MARKER)
+    }
+    kinds = {name: content["kind"] for name, content in marked.items()}
+    assert kinds == {
+        "data": "data set", "data2": "data set", "lib": "library", "lib/model": "model",
+        "likeness": "similarity", "quality": "evaluation", "run": "run", "run/best": "model",
+        "run/last": "model", "data.cache": "cache",
+    }  # fmt: skip
+    assert {content["version"] for content in marked.values()} == {vaeneer.__version__}
+    assert len(scan_folder(written / "data").images) == 3
+    assert len(scan_folder(written / "data" / "train").images) == 2
+    assert prepare(written / "data", out=written.parent / "of a data set", dry_run=True).kept == 3
+
+
+def test_a_mark_is_enough_and_a_link_into_a_marked_folder_leads_nowhere(tmp_path: Path) -> None:
+    plain(tmp_path / "raw" / "a.jpg")
+    plain(tmp_path / "elsewhere" / "train" / "b.jpg")
+    mark_folder(tmp_path / "elsewhere", "data set")
+    (tmp_path / "raw" / "link").symlink_to(tmp_path / "elsewhere" / "train")
+    plain(tmp_path / "raw" / "new" / "c.jpg")
+    mark_folder(tmp_path / "raw" / "new", "sort of later versions")
+    plain(tmp_path / "raw" / "torn" / "d.jpg")
+    (tmp_path / "raw" / "torn" / MARKER).write_text("{")
+    assert scan_folder(tmp_path / "raw").left_out == (
+        ("link", "made by vaeneer: data set"),
+        ("new", "made by vaeneer: sort of later versions"),
+        ("torn", "made by vaeneer: folder"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("data set", {"manifest.parquet": "", "train/a.jpg": ""}),
+        ("library", {"catalog.sqlite": "SQLite format 3", "thumbs.db": ""}),
+        ("run", {"run.json": '{"data": {"fingerprint": "1"}}', "config.toml": ""}),
+        ("model", {"config.json": '{"reconstruction_loss": "bce"}', "model.safetensors": ""}),
+        ("evaluation", {"evaluation.json": "{}", "per-image.csv": ""}),
+        ("similarity", {"similarity.json": "{}", "similarity.html": ""}),
+        ("benchmark", {"bench.json": "{}", "bench.png": ""}),
+        ("cache", {"CACHEDIR.TAG": "Signature: x\n# Images decoded by vaeneer"}),
+    ],
+)
+def test_folders_of_versions_before_the_mark_are_known_by_their_files(
+    kind: str, files: dict[str, str], tmp_path: Path
+) -> None:
+    plain(tmp_path / "made" / "a.png")
+    for name, text in files.items():
+        (tmp_path / "made" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "made" / name).write_text(text)
+    assert scan_folder(tmp_path).left_out == (("made", f"made by vaeneer: {kind}"),)
+
+
+def test_files_with_such_names_of_other_programs_leave_nothing_out(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for name in ("config.json", "model.safetensors", "CACHEDIR.TAG", "run.json", "report.html"):
+        (tmp_path / "other" / name).write_text("{}")
+    assert scanned(tmp_path, "other/a.png") == (["other/a.png"], {})
+
+
+def test_what_is_made_to_be_read_is_read(tmp_path: Path) -> None:
+    vaeneer.synthesize(tmp_path / "raw" / "made", count=2, side_px=64)
+    Image.new("RGBA", (64, 64), (200, 90, 20, 99)).save(tmp_path / "raw" / "a.png")
+    report = prepare(tmp_path / "raw", out=tmp_path / "data")
+    assert (report.kept, report.converted, report.skipped) == (3, 1, {})
+    assert prepare(tmp_path / "data", out=tmp_path / "again").kept == 3
