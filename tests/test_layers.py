@@ -148,6 +148,41 @@ def test_files_and_functions_can_be_read_at_one_sitting(name: str) -> None:
             assert length <= 60, f"{node.name} has {length} lines"
 
 
+MAKE_FOLDERS = {
+    "files.py": "marks what it makes",
+    "data/placing.py": "inside of a data set",
+    "data/pack_places.py": "marks the cache",
+    "library/indexing.py": "marks the library",
+    "library/catalog.py": "the library",
+    "library/vector_chunks.py": "beside a file of vectors, and no picture in it",
+    "benchmarking/sources.py": "in a temporary folder",
+}
+"""The modules that make folders, and why no scan takes pictures in them for surfaces."""
+SAVE_PICTURES = {
+    "files.py": "names vaeneer in it",
+    "measuring/charts.py": "names vaeneer in it",
+    "data/decoding.py": "a surface, converted for a data set",
+    "data/synthetic.py": "a surface that is made",
+    "benchmarking/sources.py": "in a temporary folder",
+}
+"""The modules that write pictures to files."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_folder_and_no_picture_is_written_without_a_mark(name: str) -> None:
+    """`claim_folder`, `replacing_folder` and `save_picture` of files.py are the ways to do it."""
+    for node in ast.walk(parsed(SOURCE / name)):
+        if not isinstance(node, ast.Call):
+            continue
+        called, given = ast.unparse(node.func), [ast.unparse(value) for value in node.args]
+        where = f"{name}, line {node.lineno}: {called}"
+        if called.endswith((".mkdir", "makedirs")):
+            assert name in MAKE_FOLDERS, f"{where}; use claim_folder"
+        to_file = bool(given) and given[0] in {"temporary", "path", "file", "target"}
+        if called.endswith(".savefig") or (called.endswith(".save") and to_file):
+            assert name in SAVE_PICTURES, f"{where}; use save_picture"
+
+
 def test_module_names_say_what_is_inside() -> None:
     vague = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
     assert not {Path(name).stem for name in NAMES} & vague

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -311,9 +311,7 @@ def test_a_file_that_vanishes_while_it_is_listed_is_listed_as_gone(
 
 
 @pytest.fixture(scope="module")
-def written(
-    tmp_path_factory: pytest.TempPathFactory, paint: Painter, model: Path
-) -> Iterator[Path]:
+def written(tmp_path_factory: pytest.TempPathFactory, paint: Painter, model: Path) -> Path:
     """A folder of three surfaces in which commands that write folders and pictures were run."""
     root = tmp_path_factory.mktemp("written")
     sources = [paint(root / f"s{number}.png", number) for number in range(3)]
@@ -334,7 +332,7 @@ def written(
         for name in ("hits.png", "hits.jpg", "hits.webp"):
             write_sheet(root / name, library, found)
     prepare(root, out=root / "data2")
-    yield root
+    return root
 
 
 def test_nothing_that_vaeneer_wrote_is_a_surface(written: Path) -> None:
