@@ -138,17 +138,16 @@ class Color:
 
         Raises PyCMSError where LittleCMS fails.
         """
-        if self.profile is not None:
-            return convert_to_srgb(image, ImageCms.ImageCmsProfile(io.BytesIO(self.profile)))
-        assert self.matrix_space is not None
-        return Image.fromarray(self.matrix_space.to_srgb(np.asarray(image)))
+        precise = self.profile is None or image.mode == "L"  # LittleCMS is coarse in dark greys
+        if precise and self.matrix_space is not None:
+            return Image.fromarray(self.matrix_space.to_srgb(np.asarray(image)))
+        return convert_to_srgb(image, ImageCms.ImageCmsProfile(io.BytesIO(self.profile or b"")))
 
     def grey_to_srgb(self, values: NDArray[np.uint16]) -> Image.Image:
         """Convert 16-bit greys (H, W); mode L or RGB. Raises PyCMSError as above."""
-        if self.profile is None:
-            assert self.matrix_space is not None
+        if self.matrix_space is not None:
             return Image.fromarray(self.matrix_space.to_srgb(values))
-        return self.image_to_srgb(Image.fromarray(values))
+        return self.image_to_srgb(Image.fromarray((values >> 8).astype(np.uint8)))
 
 
 def convert_to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
@@ -173,12 +172,13 @@ def icc_color(data: bytes, space: str) -> Color | None:
         shown = np.asarray(convert_to_srgb(probe, profile)).astype(int)
     except (ImageCms.PyCMSError, OSError, TypeError) as error:
         raise ValueError("the ICC profile is damaged") from error
-    if space != "CMYK":
+    matrix_space = None if space == "CMYK" else _matrix_profile(data, grey=space == "GRAY")
+    if matrix_space is not None and space == "GRAY":
+        same = matrix_space.is_srgb
+    else:
         moved = np.abs(shown - np.asarray(probe.convert("RGB")))
-        if int(moved.max()) <= _SAME_LEVELS:
-            return None
-    key = hashlib.sha256(data).digest()
-    return Color(key, _matrix_profile(data) if space == "RGB" else None, data)
+        same = int(moved.max()) <= _SAME_LEVELS and space != "CMYK"
+    return None if same else Color(hashlib.sha256(data).digest(), matrix_space, data)
 
 
 @lru_cache(maxsize=3)
@@ -195,7 +195,7 @@ def _probe(mode: str) -> Image.Image:
     return Image.fromarray(np.concatenate([ramps, grid])[None]).convert(mode)
 
 
-def _matrix_profile(data: bytes) -> MatrixSpace | None:
+def _matrix_profile(data: bytes, *, grey: bool) -> MatrixSpace | None:
     """Curves and primaries of a profile that has only these; None for one with tables."""
     tags: dict[bytes, bytes] = {}
     count = int.from_bytes(data[128:132], "big")
@@ -205,6 +205,9 @@ def _matrix_profile(data: bytes) -> MatrixSpace | None:
     if b"A2B0" in tags or data[20:24] != b"XYZ ":
         return None
     try:
+        if grey:
+            curve = _icc_curve(tags[b"kTRC"])
+            return MatrixSpace((curve, curve, curve), np.eye(3))
         red, green, blue = (_icc_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC"))
         columns = [np.frombuffer(tags[name][8:20], ">i4") for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
     except (KeyError, ValueError, IndexError):
