@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vaeneer.config import IndexSettings
+from vaeneer.config import IndexSettings, SearchSettings
 from vaeneer.errors import DataError, LibraryError
 from vaeneer.library import embedding_items
 from vaeneer.library.census import stats
@@ -21,7 +21,7 @@ from vaeneer.library.index_report import IndexReport
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.searching import search
-from vaeneer.library_tables import hits
+from vaeneer.library_tables import hits, indexing
 
 Painter = Callable[[Path, int], Path]
 FACTS = ("images", "added", "changed", "moved", "removed", "unchanged", "offline")
@@ -183,6 +183,16 @@ def test_a_folder_that_cannot_be_listed_is_offline(copied: Path) -> None:
     assert facts(again(copied)) == {"images": 7, "unchanged": 7}
 
 
+def test_a_folder_behind_a_link_that_fails_is_offline(copied: Path) -> None:
+    away = disconnect(copied, "other")
+    (copied / "raw" / "other").rmdir()
+    (copied / "raw" / "other").symlink_to(copied / "raw" / "other")  # a loop: no such disk
+    assert again(copied).offline_folders == {"other": 1}
+    (copied / "raw" / "other").unlink()
+    (copied / "raw" / "other").symlink_to(away, target_is_directory=True)
+    assert facts(again(copied)) == {"images": 7, "unchanged": 7}
+
+
 def test_a_moved_folder_is_recognised_also_after_it_was_offline(
     copied: Path, decoded: list[str]
 ) -> None:
@@ -262,11 +272,17 @@ def test_a_box_on_an_offline_item_is_refused_with_a_way_on(copied: Path) -> None
         (item,) = (one for one in library.items() if one.path == "drive/far/e.png")
         with pytest.raises(LibraryError, match=rf"offline.*search by {item.id} without a box"):
             search(library, item.id, box=(0, 0, 32, 32))
+        there = search(library, item.id, settings=SearchSettings(where="offline = 0")).hits
+        assert {Path(hit.path).name for hit in there} == {"a.png", "b.png", "g.png"}
         report = search(library, item.id)
         values = hits(report.to_dict())
         sheet = contact_sheet(library, report)
+    indexed = indexing(again(copied).to_dict())
     console = Console(width=400, record=True)
     with console.capture() as shown:
-        console.print(values)
+        console.print(values, indexed)
     assert shown.get().count("(offline)") == 3
+    assert "offline 4 images: drive not there" in shown.get()
+    assert "--forget-missing" in shown.get()
+    assert "indexed 7 (4 offline)" in shown.get()
     assert sheet.width > 0

@@ -32,12 +32,13 @@ def indexing(values: Values) -> RenderableType:
             " there or empty; they are still found, by what the library has of them. Connect the"
             " drive and index again; where they are deleted for good, add --forget-missing"
         )
+    offline = f" ({values['offline']:,} offline)" if values["offline"] else ""
     speed = values["images_per_second"]
     rate = f", {speed:,.1f} images/s" if speed else ""
     return Group(
         plain(f"index: {values['library']}", {"model": values["model"], **counts}),
         *lines,
-        f"indexed {values['images']:,}{_not_indexed(len(skipped), left_out)}:"
+        f"indexed {values['images']:,}{offline}{_not_indexed(len(skipped), left_out)}:"
         f" {values['vectors']:,} vectors of"
         f" {values['dimensions']} numbers in {values['seconds']:,.1f} s{rate}",
     )

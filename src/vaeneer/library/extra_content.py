@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.image_files import ImageSource, decode_file
+from vaeneer.data.image_files import ImageSource, check_pixels, decode_file
 from vaeneer.data.orientation import orientation_of, upright_values
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.likeness import THUMB_PX, oriented
@@ -29,6 +29,7 @@ MAX_SCALED_ALPHA_LEVELS = 16.0
 """The same of pictures of two sizes, after a blur. Hard edges scaled to half differ by up to 12, a
 hole of a ten thousandth of the picture by more."""
 
+_MAX_MEGAPIXELS = 500.0  # as `read_image`
 _BARE_FORMATS = frozenset({"JPEG", "MPO", "PPM"})  # without alpha; the rest of an MPO is previews
 
 
@@ -66,7 +67,12 @@ class ExtraContent:
 
 def read_extra(path: Path) -> ExtraContent:
     """Extra content of a picture file. Raises ImageFileError."""
-    return decode_file(path, _extra)
+
+    def decode(image: Image.Image, _: ImageSource) -> ExtraContent:
+        check_pixels(path, image.size, _MAX_MEGAPIXELS)
+        return _extra(image)
+
+    return decode_file(path, decode)
 
 
 def content_classes(
@@ -102,7 +108,7 @@ def keep_extras(catalog: Catalog, found: dict[int, ExtraContent]) -> None:
         connection.executemany("UPDATE items SET alpha = ?, frames = ? WHERE id = ?", rows)
 
 
-def _extra(image: Image.Image, _: ImageSource) -> ExtraContent:
+def _extra(image: Image.Image) -> ExtraContent:
     if image.format in _BARE_FORMATS:
         return ExtraContent()
     alpha = _alpha(image) if image.has_transparency_data else None

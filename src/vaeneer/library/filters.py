@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from vaeneer.errors import SettingsError
 
 TEXTS = ("path", "folder", "file", "name", "asset", "category", "tag", "format", "mode")
-NUMBERS = ("id", "width", "height", "bytes")
+NUMBERS = ("id", "width", "height", "bytes", "offline")
 MOST_CHARACTERS = 4000
 MOST_DEPTH = 30
 """Parentheses and NOTs inside each other."""

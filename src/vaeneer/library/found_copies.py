@@ -11,7 +11,7 @@ from vaeneer.library.extra_content import ExtraContent
 from vaeneer.library.families import Families
 from vaeneer.library.file_states import FileState
 
-_LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "DIB", "TGA", "PPM"})
+_LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "DIB", "TGA", "PPM", "PSD", "EXR", "HDR"})
 _DEEP_MODES = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
 _PRESENT = FileState()
 
