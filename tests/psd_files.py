@@ -19,6 +19,7 @@ def psd_bytes(
     palette: bytes = b"",
     composite: bool = True,
     layers: bytes = b"",
+    profile: bytes = b"",
 ) -> bytes:
     """A PSD or PSB whose flattened image is `planes`, (C, H, W), of mode 3 RGB, 1 grey, 4 CMYK ...
 
@@ -28,6 +29,8 @@ def psd_bytes(
     channels, height, width = planes.shape
     bits = 1 if planes.dtype == np.bool_ else planes.dtype.itemsize * 8
     version = struct.pack(">4sHHI", b"8BIM", 1057, 0, 5) + struct.pack(">I?x", 1, composite)
+    if profile:
+        version += struct.pack(">4sHHI", b"8BIM", 1039, 0, len(profile)) + profile
     lengths = ">Q" if big else ">I"
     return b"".join(
         (

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from psd_files import psd_bytes
 from vaeneer.data import decoders
 from vaeneer.data.decoders import decode, missing_extra, pages, stored_size, supported_suffixes
+from vaeneer.data.images import header_size, read_image
 from vaeneer.data.levels import to_image
+from vaeneer.data.pixel_digest import pixel_digest
+from vaeneer.data.scanning import scan_folder
 from vaeneer.data.tiff_decoding import seek_picture
 from vaeneer.errors import ImageFileError
 
@@ -558,3 +561,95 @@ def test_no_library_is_imported_before_a_file_needs_it() -> None:
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_size_of_a_file_is_read_from_its_header(tmp_path: Path, suffix: str) -> None:
     assert stored_size(written(tmp_path, suffix)) == (WIDTH, HEIGHT)
+
+
+def test_a_picture_of_every_format_is_read_upright_in_8_bits(tmp_path: Path) -> None:
+    """Through `read_image`, the one way in."""
+    turned = [(274, "H", 1, 6, True)]
+    for kind in ("f4", "f8", "u4"):
+        write_tiff(tmp_path / "a.tif", scaled(3, kind), extratags=turned)
+        picture = read_image(tmp_path / "a.tif")
+        assert (picture.width_px, picture.height_px) == (HEIGHT, WIDTH)
+        upright = np.rot90(true_levels(3), -1)
+        assert abs(np.asarray(picture.rgb) - upright).max() <= 0.6
+        assert (picture.format, picture.plain) == ("TIFF", False)
+    write_tiff(tmp_path / "a.tif", scaled(3, "u2"), separate=True)
+    assert abs(np.asarray(read_image(tmp_path / "a.tif").rgb) - true_levels(3)).max() <= 0.51
+    for suffix in sorted(supported_suffixes() - {".psb", ".heif", ".hif"}):
+        path = written(tmp_path, suffix)
+        picture = read_image(path)
+        assert np.array_equal(np.asarray(picture.rgb), levels(path)), suffix
+        assert header_size(path) == picture.rgb.size
+        with pytest.raises(ImageFileError, match="too many pixels"):
+            read_image(path, max_megapixels=0.0001)
+
+
+def test_a_preview_before_the_picture_is_not_taken_for_it(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.tif", scaled(3, "u1")
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(values[::3, ::3], photometric="rgb")  # some writers mark it, some do not
+        writer.write(values, photometric="rgb")
+    assert np.array_equal(np.asarray(read_image(path).rgb), values)
+    assert header_size(path) == (WIDTH, HEIGHT)
+
+
+def test_a_linear_profile_of_a_deep_picture_is_applied_at_its_depth(tmp_path: Path) -> None:
+    """In 8 bits the darkest greys of a linear profile would be a few steps."""
+    profile = linear_profile()
+    light = np.repeat(np.linspace(0, 0.02, 64, dtype=np.float32)[None, :, None], 3, axis=2)
+    light = np.repeat(light, 16, axis=0)
+    extra = [(34675, "B", len(profile), profile, True)]
+    write_tiff(tmp_path / "a.tif", light, extratags=extra)
+    grey = np.asarray(read_image(tmp_path / "a.tif").rgb)
+    assert abs(grey - srgb(light)).max() <= 1.5
+    planes = np.moveaxis(np.rint(light * 65535).astype(np.uint16), -1, 0)
+    path = tmp_path / "a.psd"
+    path.write_bytes(psd_bytes(planes, profile=profile))
+    assert abs(np.asarray(read_image(path).rgb) - srgb(light)).max() <= 1.5
+
+
+def linear_profile() -> bytes:
+    """An ICC profile of sRGB's primaries without its curve."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    curve = b"para" + bytes(4) + struct.pack(">HHi", 0, 0, 1 << 16)
+    for number in range(struct.unpack_from(">I", data, 128)[0]):
+        name, offset, size = struct.unpack_from(">4sII", data, 132 + 12 * number)
+        if name in (b"rTRC", b"gTRC", b"bTRC"):
+            data[offset : offset + size] = curve.ljust(size, b"\0")
+            struct.pack_into(">I", data, 132 + 12 * number + 8, len(curve))
+    return bytes(data)
+
+
+def test_the_digest_of_a_file_is_of_all_that_it_holds(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.tif", tmp_path / "b.tif"
+    write_tiff(first, scaled(3, "f4"))
+    write_tiff(second, scaled(3, "f4"), compression="zlib", predictor=True, bigtiff=True)
+    assert pixel_digest(first) == pixel_digest(second)
+    changed = scaled(3, "f4")
+    changed[0, 0, 0] += 1e-4  # less than a level
+    write_tiff(second, changed)
+    assert pixel_digest(first) != pixel_digest(second)
+
+    planes = np.moveaxis(scaled(4, "u1"), -1, 0)
+    other_alpha = planes.copy()
+    other_alpha[3, 0, 0] ^= 1
+    digests = set()
+    for flat, layers in ((planes, b"a"), (other_alpha, b"a"), (planes, b"b")):
+        first.write_bytes(psd_bytes(flat, layers=layers))
+        digests.add(pixel_digest(first))
+    assert len(digests) == 3
+    second.write_bytes(psd_bytes(planes, layers=b"b", compression=0))
+    assert pixel_digest(second) in digests
+
+
+def test_a_folder_lists_what_it_cannot_read_and_takes_the_rest(tmp_path: Path) -> None:
+    written(tmp_path, ".psd")
+    for name in ("photo.dng", "icon.SVG", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    scan = scan_folder(tmp_path)
+    assert [found.path.name for found in scan.images] == ["sound.psd"]
+    remedy = "export it as 16-bit TIFF or PNG"
+    assert scan.left_out == (
+        ("icon.SVG", f"format not supported (.svg): {remedy}"),
+        ("photo.dng", f"format not supported (.dng): {remedy}"),
+    )

@@ -507,9 +507,10 @@ def test_what_is_left_out_is_listed_and_an_impossible_time_is_clamped(
     }
     with (tmp_path / "lib" / "errors.csv").open(encoding="utf-8", newline="") as stream:
         listed = {row["path"]: (row["reason"], row["outcome"]) for row in csv.DictReader(stream)}
+    remedy = "export it as 16-bit TIFF or PNG"
     assert listed == {
-        "a.svg": ("format not supported (.svg)", "left out"),
-        "b.svg": ("format not supported (.svg)", "left out"),
+        "a.svg": (f"format not supported (.svg): {remedy}", "left out"),
+        "b.svg": (f"format not supported (.svg): {remedy}", "left out"),
         r"br\xfcck.png": ("file name is not UTF-8", "left out"),
         "nowhere.png": ("link to nothing", "left out"),
     }

@@ -206,7 +206,7 @@ def test_bad_files_are_skipped_with_reasons(raw: Path, tmp_path: Path) -> None:
     (raw / "page.jpg").write_text("<html>")
     surface(60, 63).save(raw / "small.png")
     (raw / "notes.txt").write_text("x")
-    (raw / "height.exr").write_text("x")
+    (raw / "height.dng").write_text("x")
     save(raw / ".hidden.png", 70)
     save(raw / ".cache" / "a.png", 71)
     report = prepare(raw, out=tmp_path / "data")
@@ -218,7 +218,7 @@ def test_bad_files_are_skipped_with_reasons(raw: Path, tmp_path: Path) -> None:
         "not an image": 1,
         "too small": 1,
         "not an image file (.txt)": 1,
-        "format not supported (.exr)": 1,
+        "format not supported (.dng)": 1,
         "hidden": 2,
     }
     assert dict(report.skipped_files)["small.png"] == "too small: 63 x 63 px, under 64 px"

@@ -26,6 +26,10 @@ _LIBRARIES = {
     ".psd": None, ".psb": None, ".hdr": "cv2", ".exr": "OpenImageIO", ".jxl": "OpenImageIO",
     ".heic": "pillow_heif", ".heif": "pillow_heif", ".hif": "pillow_heif",
 }
+_NEVER_READ = frozenset((
+    ".raw", ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw",
+    ".iiq", ".3fr", ".svg", ".svgz", ".eps", ".xcf", ".kra", ".afphoto",
+))
 # fmt: on
 _EXTRA = "format not supported; install vaeneer[formats]"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
@@ -51,6 +55,14 @@ def missing_extra(suffix: str) -> str | None:
     """The reason why files of a suffix are not read here though an extra would; else None."""
     library = _LIBRARIES.get(suffix.lower())
     return _EXTRA if library and importlib.util.find_spec(library) is None else None
+
+
+def unread_reason(suffix: str) -> str | None:
+    """The reason why files of a suffix hold pictures but are not read here; else None."""
+    suffix = suffix.lower()
+    if suffix in _NEVER_READ:
+        return f"format not supported ({suffix}): export it as 16-bit TIFF or PNG"
+    return missing_extra(suffix)
 
 
 def format_of(start: bytes) -> str | None:

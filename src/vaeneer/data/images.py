@@ -4,9 +4,7 @@ What becomes what:
 
 - EXIF orientation is applied; of an animation the first frame counts.
 - 16-bit grey is scaled by 1/257, 12-bit grey by 255/4095; 16-bit colour keeps its high byte.
-- Float grey: values up to 1 are a share of white, up to 255 are levels, up to 65535 are 16-bit
-  levels; below 0 is black; NaN, infinity and larger values are refused.
-- 32-bit integers up to 65535 are 16-bit levels, larger ones the full unsigned 32-bit range.
+- Floats, 32-bit integers and linear light are scaled as `levels` says.
 - Alpha is dropped and the colours under it kept: in a material, alpha is another map
   (opacity, gloss), not a hole.
 - An embedded ICC profile that is not sRGB is applied (grey, RGB and CMYK); a broken one ignored.
@@ -15,6 +13,7 @@ What becomes what:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from vaeneer.data.color import Color, convert_to_srgb
+from vaeneer.data.decoders import decode, format_of, stored_size, supported_suffixes
 from vaeneer.data.embedded_color import read_color
 from vaeneer.data.image_depth import stored_bits
 from vaeneer.data.image_files import (
@@ -35,19 +35,23 @@ from vaeneer.data.image_files import (
     known_formats,
     load_whole,
 )
+from vaeneer.data.jpeg_repair import TruncatedError
+from vaeneer.data.levels import float_levels, to_16_bits, to_image
 from vaeneer.data.orientation import DAMAGED_EXIF, SIDEWAYS, orientation_of, upright
+from vaeneer.data.tiff_decoding import is_within, seek_picture
 from vaeneer.errors import ImageFileError
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".tif", ".tiff", ".tga", ".bmp",
     ".dib", ".webp", ".gif", ".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".dds",
-))
+)) | supported_suffixes()
 # fmt: on
-"""Lower-case suffixes of the files that are taken for images."""
+"""Lower-case suffixes of the files that are taken for images in this installation."""
 
 _BROWSER_FORMATS = frozenset({"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "AVIF"})
 _PLAIN_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"})
+_RETRIED = frozenset({"corrupt", "not an image", "not supported", "truncated"})
 _HALVED_MODES = frozenset({"RGB", "RGBA", "RGBX"})  # in which Pillow keeps the high byte
 
 
@@ -102,8 +106,15 @@ def read_image(
     corrupt, not supported, too many pixels, not readable.
     """
     path = Path(path)
+    kind = format_of(first_bytes(path))
+    if kind not in (None, "TIFF"):
+        return _read_deep(path, max_megapixels)
 
-    def decode(image: Image.Image, source: ImageSource) -> Picture:
+    def look(image: Image.Image, source: ImageSource) -> Picture:
+        if image.format == "TIFF" and not seek_picture(image):
+            raise ImageFileError(path, "not supported: a TIFF that Pillow does not read rightly")
+        if source.rebuilt and not is_within(image, path.stat().st_size):
+            raise TruncatedError("the pixels are cut")
         check_pixels(path, image.size, max_megapixels)
         full_size = _draft(image, at_least_px) if at_least_px else None
         color, notes = read_color(image)
@@ -112,7 +123,33 @@ def read_image(
         picture = _picture(image, full_size, color, bits, source.deep_colors, source.notes + notes)
         return replace(picture, plain=False) if source.rebuilt else picture
 
-    return decode_file(path, decode)
+    try:
+        return decode_file(path, look)
+    except ImageFileError as error:
+        if kind is None or error.reason.partition(":")[0] not in _RETRIED:
+            raise
+        return _read_deep(path, max_megapixels, error)
+
+
+def _read_deep(path: Path, max_megapixels: float, error: ImageFileError | None = None) -> Picture:
+    """A picture that Pillow does not read; error: what Pillow said of it."""
+    with PILLOW.ours():
+        try:
+            decoded = decode(path, max_megapixels=max_megapixels)
+            image = to_image(decoded)
+            color, notes = read_color(image)
+            if color and image.mode == "L" and decoded.bits > 8:
+                image = Image.fromarray(to_16_bits(decoded))
+            notes = (*decoded.notes, *notes)
+            bits = decoded.bits
+            picture = _picture(image, None, color, bits, lambda: to_16_bits(decoded), notes)
+        except ImageFileError as again:
+            cut = error is not None and error.reason.startswith("truncated")
+            raise (error if error is not None and cut else again) from again
+        except Exception as again:  # as Pillow does, so do other decoders
+            raise ImageFileError(path, error_reason(again)) from again
+    rgb = upright(picture.rgb, decoded.orientation)
+    return Picture(rgb, *rgb.size, decoded.mode, decoded.format, False, decoded.bits, picture.notes)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -140,9 +177,12 @@ def header_size(path: Path) -> tuple[int, int] | None:
     """Width and height in pixels as the header says, not turned upright; None if unreadable."""
     with PILLOW.ours():
         try:
-            first_bytes(path)
-            with Image.open(path, formats=known_formats()) as image:
-                return image.size
+            kind = format_of(first_bytes(path))
+            if kind in (None, "TIFF"):
+                with suppress(Exception), Image.open(path, formats=known_formats()) as image:
+                    if image.format != "TIFF" or seek_picture(image):
+                        return image.size
+            return stored_size(path) if kind else None
         except Exception:  # as in read_image
             return None
 
@@ -225,7 +265,7 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
     """Grey of 12 to 32 bits as (H, W) uint8; the scales are in the module's docstring."""
     values = np.asarray(image)
     if image.mode == "F":
-        return _float_levels(values)
+        return float_levels(values)
     if image.mode == "I" and (values.max() > 65535 or values.min() < -32768):
         levels = values.astype(np.int32).view(np.uint32) / 16843009.0  # (2^32 - 1) / 255
     else:
@@ -235,13 +275,3 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
         if tags.get(262) == 0 and image.mode != "I":  # WhiteIsZero, which Pillow leaves as it is
             levels = 255.0 - levels
     return np.rint(levels).astype(np.uint8)
-
-
-def _float_levels(values: np.ndarray) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise ValueError("float pixels that are NaN or infinite")
-    top = float(values.max())
-    if top > 65535:
-        raise ValueError(f"float pixels up to {top:g}, which no picture has")
-    white = 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0
-    return np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8)

@@ -88,8 +88,19 @@ def to_image(decoded: Decoded) -> Image.Image:
     return image
 
 
-def float_levels(values: Array) -> Array:
-    """8-bit levels of floats that a display shows as they are; the scales are in the docstring."""
+def to_16_bits(decoded: Decoded) -> Array:
+    """Grey (H, W) or colours (H, W, 3) as uint16, without alpha; not for CMYK.
+
+    Raises ValueError for floats that are no picture.
+    """
+    values = decoded.values
+    if values.ndim == 3:
+        values = values[..., 0] if values.shape[2] < 3 else values[..., :3]
+    return _scale(values, decoded.bits, np.uint16)
+
+
+def float_levels(values: Array, kind: type[np.unsignedinteger[Any]] = np.uint8) -> Array:
+    """Levels of floats that a display shows as they are; the scales are in the docstring."""
     if not np.isfinite(values).all():
         raise ValueError("float pixels that are NaN or infinite")
     top = float(values.max())
@@ -97,7 +108,7 @@ def float_levels(values: Array) -> Array:
         raise ValueError(f"float pixels up to {top:g}, which no picture has")
     white = 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0
     scaled = np.clip(values / values.dtype.type(white), 0, 1).astype(np.float32)
-    levels: Array = np.rint(scaled * 255).astype(np.uint8)
+    levels: Array = np.rint(scaled * np.float32(np.iinfo(kind).max)).astype(kind)
     return levels
 
 
@@ -112,18 +123,21 @@ def blacken_non_finite(values: Array) -> tuple[Array, tuple[str, ...]]:
     return np.where(bad, values.dtype.type(0), values), (f"NaN or infinite pixels: {pixels}",)
 
 
-def _scale(values: Array, bits: int) -> Array:
+def _scale(values: Array, bits: int, kind: type[np.unsignedinteger[Any]] = np.uint8) -> Array:
+    top = np.iinfo(kind).max
     if values.dtype.kind == "f":
-        return float_levels(values)
-    if values.dtype == np.uint8 and bits == 8:
+        return float_levels(values, kind)
+    if values.dtype == kind and bits == np.iinfo(kind).bits:
         return np.ascontiguousarray(values)
     if values.dtype == np.bool_:
-        return values.astype(np.uint8) * np.uint8(255)
+        return np.where(values, kind(top), kind(0))
     white = 2**bits - 1
+    if values.dtype == np.int32 and int(values.min()) < -32768:
+        values = values.view(np.uint32)  # unsigned, whatever its writer called it
     if values.dtype.kind == "i" or bits > 16:
         full = int(np.iinfo(values.dtype).max)
         white = 65535 if full > 65535 and int(values.max()) <= 65535 else full
-    levels: Array = np.rint(np.clip(values, 0, white) * (255.0 / white)).astype(np.uint8)
+    levels: Array = np.rint(np.clip(values, 0, white) * (top / white)).astype(kind)
     return levels
 
 

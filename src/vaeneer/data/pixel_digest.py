@@ -11,10 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vaeneer.data.decoders import decode, format_of, pages
 from vaeneer.data.embedded_color import read_color
 from vaeneer.data.image_depth import stored_bits
-from vaeneer.data.image_files import ImageSource, check_pixels, decode_file, load_whole
+from vaeneer.data.image_files import (
+    ImageSource,
+    check_pixels,
+    decode_file,
+    first_bytes,
+    load_whole,
+)
+from vaeneer.data.jpeg_repair import TruncatedError
 from vaeneer.data.orientation import orientation_of, upright_values
+from vaeneer.data.tiff_decoding import is_within, seek_picture
+from vaeneer.errors import ImageFileError
 
 _BLOCK_BYTES = 2**24  # hashed at a time
 _DEEP_FORMATS = frozenset({"PNG", "PPM", "JPEG2000"})  # with 16-bit colours that OpenCV reads
@@ -31,14 +41,22 @@ def pixel_digest(path: Path, *, max_megapixels: float = 500.0) -> bytes:
     Raises ImageFileError as `read_image` does.
     """
 
-    def decode(image: Image.Image, source: ImageSource) -> bytes:
+    kind = format_of(first_bytes(path))
+    if kind not in (None, "TIFF"):
+        return _deep_digest(path, max_megapixels)
+
+    def look(image: Image.Image, source: ImageSource) -> bytes:
+        if image.format == "TIFF" and not seek_picture(image):
+            raise ImageFileError(path, "not supported: a TIFF that Pillow does not read rightly")
+        if source.rebuilt and not is_within(image, path.stat().st_size):
+            raise TruncatedError("the pixels are cut")
         check_pixels(path, image.size, max_megapixels)
         digest = hashlib.sha256()
         color, _ = read_color(image)
         digest.update(color.key if color else b"sRGB")
         bits = stored_bits(image, source.start)
         if bits > 8 and not image.mode.startswith(("I", "F")):
-            values = _deep_frame(image, source)
+            values = _deep_frame(image, source, max_megapixels)
             if values is None:
                 return hashlib.sha256(b"file " + source.read()).digest()
             _add(digest, "RGB", upright_values(values, orientation_of(image)[0]))
@@ -49,12 +67,36 @@ def pixel_digest(path: Path, *, max_megapixels: float = 500.0) -> bytes:
             _add(digest, name, upright_values(values, orientation))
         return digest.digest()
 
-    return decode_file(path, decode)
+    try:
+        return decode_file(path, look)
+    except ImageFileError:
+        if kind is None:
+            raise
+        return _deep_digest(path, max_megapixels)
 
 
-def _deep_frame(image: Image.Image, source: ImageSource) -> NDArray[Any] | None:
+def _deep_digest(path: Path, max_megapixels: float) -> bytes:
+    """The same of a file that Pillow does not read."""
+    decoded = decode(path, max_megapixels=max_megapixels)
+    fields = (decoded.format, decoded.mode, decoded.orientation, decoded.space)
+    digest = hashlib.sha256(repr(fields).encode() + (decoded.profile or b""))
+    for values in pages(path):
+        digest.update(f"{values.shape} {values.dtype.str[1:]} ".encode())
+        little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        digest.update(np.ascontiguousarray(little).data)
+    return digest.digest()
+
+
+def _deep_frame(
+    image: Image.Image, source: ImageSource, max_megapixels: float
+) -> NDArray[Any] | None:
     """The colours of a still picture at their full depth, None where they are not decoded."""
     still = getattr(image, "n_frames", 1) == 1
+    if still and image.format == "TIFF" and source.rebuilt is None:
+        try:
+            return decode(source.path, max_megapixels=max_megapixels).values
+        except ImageFileError:
+            return None
     return source.deep_colors() if still and image.format in _DEEP_FORMATS else None
 
 

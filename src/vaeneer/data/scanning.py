@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from vaeneer.data.decoders import unread_reason
 from vaeneer.data.exclusion import (
     Exclusion,
     ScanRules,
@@ -19,9 +20,6 @@ from vaeneer.data.smaller_copies import copies_beside_originals
 from vaeneer.data.walking import Entry, Folder, made_kind, walk
 from vaeneer.provenance import MADE_HERE
 from vaeneer.text import is_utf8, printable
-
-# Pictures that artists do keep beside colour maps, but that are no 8- or 16-bit RGB files.
-_UNSUPPORTED = frozenset({".exr", ".hdr", ".psd", ".psb", ".svg", ".raw", ".dng", ".heic", ".jxl"})
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,8 @@ class _Listing:
         name = entry.name
         suffix = _suffix(name)
         image = suffix in IMAGE_SUFFIXES
-        if name.startswith(".") and not (image or suffix in _UNSUPPORTED):
+        unread = unread_reason(suffix)
+        if name.startswith(".") and not (image or unread):
             return
         path = PurePosixPath(f"{below}{name}")
         excluded = self.exclusion.reason(f"{below}{name}")
@@ -156,12 +155,12 @@ class _Listing:
             self.leave_out(path, reason_of_hidden_file(name))
         elif excluded is not None:
             self.leave_out(path, excluded)
-        elif not image and suffix != ".json" and suffix not in _UNSUPPORTED:
+        elif not image and suffix != ".json" and unread is None:
             self.others[f"not an image file ({printable(suffix) or 'no suffix'})"] += 1
         elif not is_utf8(str(path)):
             self.leave_out(path, "file name is not UTF-8")
-        elif suffix in _UNSUPPORTED:
-            self.leave_out(path, f"format not supported ({suffix})")
+        elif unread is not None:
+            self.leave_out(path, unread)
         else:
             self._add_file(entry, path, image=image)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _SUBFILE_TYPE, _BITS, _COMPRESSION, _PLANES, _SAMPLE_FORMAT = 254, 258, 259, 284, 339
+# fmt: off
+_OF_THE_PIXELS = frozenset((
+    254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338,
+    339,
+))
+# fmt: on
+_STRIPS, _TILES = (273, 279), (324, 325)  # offsets and byte counts
 _DNG_VERSION = 50706
 _PLANAR_SEPARATE = 2
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
@@ -57,6 +65,16 @@ def seek_picture(image: Image.Image) -> bool:
         return image.mode == "F"  # float grey
     separate = tags.get(_PLANES, 1) == _PLANAR_SEPARATE
     return not (separate and (bits != {8} or image.mode in ("LA", "PA", "CMYK")))
+
+
+def is_within(image: Image.Image, file_bytes: int) -> bool:
+    """Whether the pixels of a TIFF that Pillow has open end before `file_bytes`."""
+    tags = getattr(image, "tag_v2", {})
+    for offsets, counts in (_STRIPS, _TILES):
+        spans = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+        if any(offset + count > file_bytes for offset, count in spans):
+            return False
+    return True
 
 
 def read_tiff(path: Path, check_size: CheckSize) -> Decoded:
@@ -112,6 +130,7 @@ def _secondary(subfile_type: int) -> bool:
 
 
 def _decoded(path: Path, page: TiffPage, check_size: CheckSize) -> Decoded:
+    _check_tags(path, page)
     kind = int(page.photometric)
     if _DNG_VERSION in page.tags or _DNG_VERSION in page.parent.pages.first.tags:
         raise ImageFileError(path, f"not supported: camera raw, {_REMEDY}")
@@ -185,8 +204,21 @@ def _divide_by_alpha(values: Array) -> Array:
     return np.concatenate([colours.astype(values.dtype), values[..., 3:]], axis=2)
 
 
+def _check_tags(path: Path, page: TiffPage) -> None:
+    """Refuse a page of which tifffile left out a damaged tag that its pixels need."""
+    file, layout = page.parent.filehandle, page.parent.tiff
+    file.seek(page.offset)
+    (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    entries = file.read(count * layout.tagsize)
+    starts = range(0, len(entries) - 1, layout.tagsize)
+    codes = {struct.unpack_from(f"{layout.byteorder}H", entries, at)[0] for at in starts}
+    if any(code not in page.tags for code in codes & _OF_THE_PIXELS):
+        raise ImageFileError(path, "corrupt: damaged header")
+
+
 def _pixels(path: Path, page: TiffPage) -> Array:
     """Pixels of a page, (H, W), (H, W, C) or (C, H, W); refuses one whose data is not all there."""
+    _check_tags(path, page)
     if not page.is_contiguous:  # reading on from the first offset fails where the file ends
         needed = math.prod(page.chunked)
         end = page.parent.filehandle.size
@@ -210,6 +242,8 @@ def _reason(error: Exception) -> str:
         return "not supported: compression of this TIFF; install vaeneer[formats]"
     if isinstance(error, MemoryError):
         return "too large for the memory of this machine"
+    if isinstance(error, struct.error) or "IFD" in text:
+        return "corrupt: the file is cut off or its header damaged"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     if isinstance(error, NotImplementedError) or "not supported" in text:
