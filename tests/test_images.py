@@ -6,6 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -101,6 +102,30 @@ def test_16_bit_colour_keeps_its_high_byte(tmp_path: Path) -> None:
     path.write_bytes(png16(np.array([[[0, 32768, 65535]]], ">u2")))
     assert pixels(path)[0, 0].tolist() == [0, 128, 255]
     assert read_image(path).plain
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode", "bits"),
+    [
+        ("png", "1", 1), ("png", "L", 8), ("png", "P", 8), ("png", "RGB", 8), ("png", "I;16", 16),
+        ("tif", "1", 1), ("tif", "L", 8), ("tif", "P", 8), ("tif", "I;16", 16), ("tif", "I", 32),
+        ("tif", "F", 32), ("tif", "CMYK", 8), ("bmp", "1", 8), ("jpg", "RGB", 8), ("gif", "P", 8),
+        ("ppm", "RGB", 8), ("pgm", "I;16", 16), ("jp2", "I;16", 16), ("jp2", "RGB", 8),
+        ("webp", "RGBA", 8), ("tga", "RGBA", 8), ("dds", "RGB", 8), ("avif", "RGB", 8),
+    ],
+)  # fmt: skip
+def test_bits_are_those_of_the_file(tmp_path: Path, suffix: str, mode: str, bits: int) -> None:
+    image = surface().convert("L").convert(mode) if mode != "P" else surface().quantize(8)
+    image.save(tmp_path / f"a.{suffix}")
+    assert read_image(tmp_path / f"a.{suffix}").bits == bits
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "ppm", "jp2"])
+def test_16_bit_colour_is_told_from_8_bits(tmp_path: Path, suffix: str) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (64, 64, 3), np.uint16)
+    assert cv2.imwrite(str(tmp_path / f"a.{suffix}"), values)
+    picture = read_image(tmp_path / f"a.{suffix}")
+    assert (picture.mode.partition(";")[0], picture.bits) == ("RGB", 16)
 
 
 def png16(values: np.ndarray) -> bytes:
