@@ -246,25 +246,32 @@ def _read_tiles(names: Sequence[_Name]) -> None:
 def _join_folders(names: Sequence[_Name]) -> None:
     """Join maps that are named by map words alone with the one asset of their folder.
 
-    oak/oak.jpg beside oak/normal.jpg and oak/roughness.jpg: only where one side has the colour map.
+    oak/oak.jpg beside oak/normal.jpg and oak/roughness.jpg, where one side has the colour map; and
+    Sand/Dry_Sand_Preview.png beside Sand/8K_Albedo.jpg.
     """
-    bare = {name.key for name in names if not name.key[1]}
-    if not bare:
-        return
-    colours: dict[str, dict[_Key, bool]] = defaultdict(dict)
-    for name in names:
-        if (name.folder, "") in bare:
-            of_folder = colours[name.folder]
-            of_folder[name.key] = of_folder.get(name.key, False) or name.chosen.kind == "color"
-    joined: dict[_Key, str] = {}
-    for folder, of_folder in colours.items():
-        if len(of_folder) == 2 and sum(of_folder.values()) == 1:
-            stems = [n.chosen.stem for n in names if n.folder == folder and n.chosen.stem]
-            colour = next(key for key, has in of_folder.items() if has)
-            joined |= dict.fromkeys(of_folder, min(stems) if colour[1] else "")
-    for name in names:
-        if name.key in joined:
-            name.choose(replace(name.chosen, stem=joined[name.key]))
+    bare = {name.folder for name in names if not name.chosen.stem}
+    in_folder: dict[str, list[_Name]] = defaultdict(list)
+    for name in names if bare else ():
+        if name.folder in bare:
+            in_folder[name.folder].append(name)
+    for members in in_folder.values():
+        previews = [name for name in members if name.chosen.stem and _says_preview(name)]
+        others = [name for name in members if name.chosen.stem and name not in previews]
+        words = [name for name in members if not name.chosen.stem]
+        if len({name.key for name in others}) == 1:
+            colours = [any(n.chosen.kind == "color" for n in side) for side in (others, words)]
+            if sum(colours) == 1:
+                stem = min(name.chosen.stem for name in others) if colours[0] else ""
+                for name in members:
+                    name.choose(replace(name.chosen, stem=stem))
+        elif not others and any(name.chosen.kind == "color" for name in words):
+            for name in previews:
+                name.choose(replace(name.chosen, stem="", kind="preview", word="preview"))
+
+
+def _says_preview(name: _Name) -> bool:
+    usual = name.readings.usual
+    return usual is not None and usual.kind == "preview"
 
 
 def _name_previews(names: Sequence[_Name]) -> None:
