@@ -17,6 +17,7 @@ from vaeneer.config import IndexSettings, SearchSettings
 from vaeneer.data.synthetic import surface
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.duplicates import DuplicateGroup, DuplicatesReport, csv_text, duplicates
+from vaeneer.library.extra_content import read_extra
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.searching import search
@@ -162,6 +163,16 @@ def test_what_became_a_link_after_it_was_found_is_told_so(tmp_path: Path) -> Non
     (raw / "a.png").symlink_to("b.png")  # as programs do that make links of copies
     link = "exact a symbolic link to b.png: deleting it frees nothing"
     assert told(duplicates(library), raw) == {"b.png": {"a.png": link}}
+    generations = []
+    for again in (False, True, True):
+        if again:
+            indexed(raw)
+        with Library.open(library) as opened:
+            generations.append(opened.catalog.generation)
+            assert [item.link for item in opened.items()] == (
+                ["b.png", None] if again else [None] * 2
+            )
+    assert generations[0] < generations[1] == generations[2]  # so that a server asks again, once
 
 
 def decal(colour: Image.Image, shape: str) -> Image.Image:
@@ -278,6 +289,34 @@ def test_alpha_is_read_once(
 
     monkeypatch.setattr("vaeneer.library.duplicate_search.read_extra", refuse)
     assert duplicates(tmp_path / "library").groups == before.groups
+
+
+def test_extra_content_of_files_that_pillow_does_not_read(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    colours = np.asarray(picture(20)).astype(np.float32) / 255
+    alpha = np.ones((SIDE_PX, SIDE_PX, 1), np.float32)
+    hole = alpha.copy()
+    hole[:, :64] = 0
+    written = {
+        "plain": [colours],
+        "opaque": [np.concatenate([colours, alpha], 2)],
+        "hole": [np.concatenate([colours, hole], 2)],
+        "pages": [colours, colours[::-1]],
+    }
+    for name, planes in written.items():
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as out:
+            for values in planes:
+                samples = ["unassalpha"] if values.shape[2] == 4 else []
+                out.write(values, photometric="rgb", extrasamples=samples)
+    extras = {name: read_extra(tmp_path / f"{name}.tif") for name in written}
+    assert not extras["plain"]
+    assert not extras["opaque"]
+    assert extras["pages"].alpha is None
+    assert len(extras["pages"].frames) == 32
+    shown = extras["hole"].alpha
+    assert shown is not None
+    assert (shown[:, :32] == 0).all()
+    assert (shown[:, 32:] == 255).all()
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.image_files import ImageSource, check_pixels, decode_file
+from vaeneer.data.decoders import decode, format_of, pages
+from vaeneer.data.image_files import ImageSource, check_pixels, decode_file, first_bytes
 from vaeneer.data.orientation import orientation_of, upright_values
+from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.likeness import THUMB_PX, oriented
 
@@ -67,12 +69,19 @@ class ExtraContent:
 
 def read_extra(path: Path) -> ExtraContent:
     """Extra content of a picture file. Raises ImageFileError."""
+    kind = format_of(first_bytes(path))
 
-    def decode(image: Image.Image, _: ImageSource) -> ExtraContent:
+    def look(image: Image.Image, _: ImageSource) -> ExtraContent:
         check_pixels(path, image.size, _MAX_MEGAPIXELS)
         return _extra(image)
 
-    return decode_file(path, decode)
+    if kind in (None, "TIFF"):
+        try:
+            return decode_file(path, look)
+        except ImageFileError:
+            if kind is None:
+                raise
+    return _deep_extra(path)
 
 
 def content_classes(
@@ -121,15 +130,39 @@ def _extra(image: Image.Image) -> ExtraContent:
     return ExtraContent(alpha, digest.digest() if count > 1 else b"")
 
 
+def _deep_extra(path: Path) -> ExtraContent:
+    """The same of a file that Pillow does not read."""
+    decoded = decode(path, max_megapixels=_MAX_MEGAPIXELS)
+    values = decoded.values
+    channels = values.shape[2] if values.ndim == 3 else 1
+    alpha = None
+    if channels in (2, 4) and not decoded.mode.startswith("CMYK"):
+        white = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1.0
+        share = np.clip(values[..., -1].astype(np.float32) / white, 0, 1)
+        alpha = _small(np.rint(share * 255).astype(np.uint8), decoded.orientation)
+    digest, more = hashlib.sha256(), False
+    for number, page in enumerate(pages(path)):  # the first has all channels of the picture
+        if number or page.size > channels * values.shape[0] * values.shape[1]:
+            digest.update(page.tobytes())
+            more = True
+    return ExtraContent(alpha, digest.digest() if more else b"")
+
+
 def _alpha(image: Image.Image) -> NDArray[np.uint8] | None:
+    values = np.asarray(image.convert("RGBA").getchannel("A"))
+    return _small(values, orientation_of(image)[0])
+
+
+def _small(alpha: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8] | None:
+    """An alpha channel (H, W), upright and (64, 64); None where all of it is opaque."""
     import cv2
 
-    values = np.asarray(image.convert("RGBA").getchannel("A"))
-    if values.min() == 255:
+    if alpha.min() == 255:
         return None
-    upright = np.ascontiguousarray(upright_values(values, orientation_of(image)[0]))
-    size = (THUMB_PX, THUMB_PX)
-    return np.asarray(cv2.resize(upright, size, interpolation=cv2.INTER_AREA), np.uint8)
+    turned = np.ascontiguousarray(upright_values(alpha, orientation))
+    return np.asarray(
+        cv2.resize(turned, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA), np.uint8
+    )
 
 
 def _packed(alpha: NDArray[np.uint8] | None) -> bytes:

@@ -216,10 +216,12 @@ def _record_links(connection: sqlite3.Connection, listing: Listing) -> None:
         if found.link is not None or found.file_id is not None
     }
     changed = [path for path in known | now if known.get(path) != now.get(path)]
-    connection.executemany(
+    updated = connection.executemany(
         "UPDATE items SET link = ?, file_id = ? WHERE path = ?",
         [(*now.get(path, (None, None)), path) for path in changed],
     )
+    if updated.rowcount > 0:  # of those, some are items
+        connection.execute(_GENERATION)
 
 
 def _half(vector: NDArray[np.float32]) -> bytes:
