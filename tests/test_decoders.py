@@ -371,6 +371,25 @@ def test_exr_of_grey_of_a_window_with_nan_and_under_any_name(tmp_path: Path) -> 
     assert reason(path) == "not supported: EXR without a colour layer"
 
 
+@needs("OpenImageIO")
+def test_the_primaries_of_an_exr_are_brought_to_those_of_srgb(tmp_path: Path) -> None:
+    oiio = pytest.importorskip("OpenImageIO")
+    acescg = (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)
+    for chromaticities, want in (
+        (acescg, (142, 128, 124)),
+        ((0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329), (137, 129, 125)),
+        ((0.0,) * 8, (137, 129, 125)),
+    ):
+        spec = oiio.ImageSpec(8, 8, 3, "float")
+        spec.attribute("chromaticities", oiio.TypeDesc("float[8]"), chromaticities)
+        output = oiio.ImageOutput.create(str(tmp_path / "a.exr"))
+        assert output.open(str(tmp_path / "a.exr"), spec)
+        output.write_image(np.full((8, 8, 3), (0.25, 0.22, 0.205), np.float32))
+        output.close()
+        assert np.abs(levels(tmp_path / "a.exr")[0, 0].astype(int) - want).max() <= 1
+    assert decode(tmp_path / "a.exr", max_megapixels=1).notes[0].startswith("metadata dropped: ")
+
+
 @needs("imagecodecs")
 @needs("OpenImageIO")
 def test_jpeg_xl_of_any_depth(tmp_path: Path) -> None:

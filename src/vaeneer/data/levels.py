@@ -8,9 +8,9 @@ What becomes what:
 - Floats that a display shows as they are ("srgb"): values up to 1 are a share of white, up to 255
   are levels, up to 65535 are 16-bit levels; below 0 is black; NaN, infinity and larger values are
   refused.
-- Linear light ("linear": EXR, HDR, 32-bit PSD): the exposure is reduced until 99 % of the pixels
-  are at most white in each channel, never raised; then the sRGB curve. Values in 0..1 are thus
-  changed by the sRGB curve alone. NaN and infinity are black.
+- Linear light ("linear": EXR, HDR, 32-bit PSD): brought to sRGB's primaries; the exposure
+  is reduced until 99 % of the pixels are at most white in each channel, never raised; then the
+  sRGB curve. Values in 0..1 are thus changed by the sRGB curve alone. NaN and infinity are black.
 - Alpha is dropped and the colours under it kept.
 """
 
@@ -64,6 +64,9 @@ class Decoded:
     profile: bytes | None = None
     """Embedded ICC profile of the values."""
 
+    matrix: Array | None = None
+    """(3, 3): linear light of the file's primaries to that of sRGB's; None where they are equal."""
+
 
 def name_mode(base: str, values: Array, bits: int) -> str:
     """Pillow's manner of naming pixels: `RGB` of 8 bits, `RGB;16`, `L;32F`, `L;16S`."""
@@ -81,7 +84,10 @@ def to_image(decoded: Decoded) -> Image.Image:
     cmyk = decoded.mode.startswith("CMYK")
     if values.ndim == 3 and not cmyk:  # grey + alpha, RGB + alpha
         values = values[..., 0] if values.shape[2] < 3 else values[..., :3]
-    levels = (_encode_light if decoded.space == "linear" else _scale)(values, decoded.bits)
+    if decoded.space == "linear":
+        levels = _encode_light(values, decoded.bits, decoded.matrix)
+    else:
+        levels = _scale(values, decoded.bits)
     image = Image.fromarray(levels, "CMYK") if cmyk else Image.fromarray(levels)
     if decoded.profile:
         image.info["icc_profile"] = decoded.profile
@@ -141,11 +147,13 @@ def _scale(values: Array, bits: int, kind: type[np.unsignedinteger[Any]] = np.ui
     return levels
 
 
-def _encode_light(values: Array, bits: int) -> Array:
+def _encode_light(values: Array, bits: int, matrix: Array | None) -> Array:
     """8-bit sRGB levels of linear light."""
     light = blacken_non_finite(values)[0].astype(np.float32)
     if values.dtype.kind == "u":
         light /= np.float32(2**bits - 1)
+    if matrix is not None and light.ndim == 3:
+        light = light @ matrix.T.astype(np.float32)
     step = max(1, int(np.sqrt(light.shape[0] * light.shape[1] / _SAMPLED_PIXELS)))
     sample = light[::step, ::step]
     brightest = sample.max(axis=2) if sample.ndim == 3 else sample

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from vaeneer.data.color import primaries_matrix
 from vaeneer.data.levels import Array, CheckSize, Decoded, Space, blacken_non_finite, name_mode
 from vaeneer.errors import ImageFileError
 
@@ -46,11 +47,12 @@ def read_exr(path: Path, check_size: CheckSize) -> Decoded:
     ):
         values = _fit_window(values, spec)
     values, notes = blacken_non_finite(values)
+    matrix, dropped = _to_srgb(spec.getattribute("chromaticities"))
     bits = values.dtype.itemsize * 8
     base = "L" if count == 1 else "RGB"
     values = values[..., 0] if count == 1 else values
     mode = name_mode(base, values, bits)
-    return Decoded(values, "linear", 1, mode, "EXR", bits, notes)
+    return Decoded(values, "linear", 1, mode, "EXR", bits, notes + dropped, matrix=matrix)
 
 
 def exr_contents(path: Path) -> Iterator[Array]:
@@ -186,6 +188,21 @@ def _colour_channels(path: Path, image: Any) -> tuple[int, int, int]:
     if len(layers) == 1 or named:
         return (*(named or list(layers.values()))[0], 3)
     raise ImageFileError(path, "not supported: EXR without a colour layer")
+
+
+def _to_srgb(chromaticities: Any) -> tuple[Array | None, tuple[str, ...]]:
+    """Matrix from the primaries that a file names (red, green, blue, white) to those of sRGB."""
+    if chromaticities is None:
+        return None, ()
+    try:
+        red, green, blue, white = (
+            (float(x), float(y))
+            for x, y in zip(chromaticities[::2], chromaticities[1::2], strict=True)
+        )
+        matrix = primaries_matrix((red, green, blue), white)
+    except (TypeError, ValueError) as error:
+        return None, (f"metadata dropped: {error}",)
+    return (None if np.allclose(matrix, np.eye(3), atol=0.002) else matrix), ()
 
 
 def _fit_window(values: Array, spec: Any) -> Array:
