@@ -221,6 +221,10 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save(five, raw / "other_pages.tif", save_all=True, append_images=[picture(31)])
     save(five, raw / "page.bmp")
+    for shape in ("disc", "square"):
+        save(decal(picture(17), shape), raw / f"bmp_{shape}.bmp")  # Pillow reads it without alpha
+        rgba = np.asarray(decal(picture(18), shape)).astype(np.uint16) * 256 + 5
+        cv2.imwrite(str(raw / f"deep_{shape}.png"), rgba[..., [2, 1, 0, 3]])
     save(six.convert("P"), raw / "moving.gif", save_all=True, append_images=[picture(32)])
     save(six.convert("P").convert("RGB"), raw / "still.bmp")
     indexed(raw)
@@ -250,7 +254,8 @@ def test_what_differs_in_alpha_pages_or_frames_is_no_copy(contents: Path) -> Non
     }
     assert groups["disc.png"] == {"disc.png", "disc_again.tif", "disc_small.png"}
     assert groups["square.png"] == {"square.png", "square_turned.png"}
-    assert group_of(report, "disc_with_a_hole.png") is None
+    for name in ("disc_with_a_hole.png", "bmp_disc.bmp", "deep_square.png"):
+        assert group_of(report, name) is None
     assert groups["disc_without.bmp"] == set()  # each decal would lose its shape with it
     assert groups["other_pages.tif"] == groups["pages.tif"] == set()
     assert group_of(report, "still.bmp") is None  # it is the best, and the other one holds more

@@ -60,7 +60,11 @@ def pixel_digest(path: Path, *, max_megapixels: float = 500.0) -> bytes:
             if values is None:
                 return hashlib.sha256(b"file " + source.read()).digest()
             _add(digest, "RGB", upright_values(values, orientation_of(image)[0]))
+            digest.update(repr(image.info.get("transparency", "")).encode())  # one clear colour
             return digest.digest()
+        spare = spare_channel(image, source)
+        if spare is not None:
+            _add(digest, "spare", spare)
         load_whole(image, source)
         orientation, _ = orientation_of(image)
         for name, values in _frames(image):
@@ -73,6 +77,27 @@ def pixel_digest(path: Path, *, max_megapixels: float = 500.0) -> bytes:
         if kind is None:
             raise
         return _deep_digest(path, max_megapixels)
+
+
+def spare_channel(image: Image.Image, source: ImageSource) -> NDArray[np.uint8] | None:
+    """Fourth bytes (H, W) of a 32-bit BMP, which many programs write alpha to and Pillow drops.
+
+    None where they say nothing: all equal. image: open, not loaded yet.
+    """
+    tiles = getattr(image, "tile", []) if image.format in ("BMP", "DIB") else []
+    tile = tiles[0] if tiles else None
+    if tile is None or tile.codec_name != "raw" or not isinstance(tile.args, tuple):
+        return None
+    layout, stride, direction = tile.args[:3]
+    if layout not in ("BGRX", "XBGR"):
+        return None
+    size = int(stride) * image.height
+    rows = np.frombuffer(source.read(), np.uint8)[tile.offset : tile.offset + size]
+    if rows.size < size:
+        return None
+    first = 3 if layout == "BGRX" else 0
+    values = rows.reshape(image.height, int(stride))[::direction, first : 4 * image.width : 4]
+    return None if values.min() == values.max() else values
 
 
 def _deep_digest(path: Path, max_megapixels: float) -> bytes:

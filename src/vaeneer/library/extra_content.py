@@ -20,6 +20,7 @@ from PIL import Image
 from vaeneer.data.decoders import decode, format_of, pages
 from vaeneer.data.image_files import ImageSource, check_pixels, decode_file, first_bytes
 from vaeneer.data.orientation import orientation_of, upright_values
+from vaeneer.data.pixel_digest import spare_channel
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.likeness import THUMB_PX, oriented
@@ -71,9 +72,10 @@ def read_extra(path: Path) -> ExtraContent:
     """Extra content of a picture file. Raises ImageFileError."""
     kind = format_of(first_bytes(path))
 
-    def look(image: Image.Image, _: ImageSource) -> ExtraContent:
+    def look(image: Image.Image, source: ImageSource) -> ExtraContent:
         check_pixels(path, image.size, _MAX_MEGAPIXELS)
-        return _extra(image)
+        spare = spare_channel(image, source)
+        return _extra(image) if spare is None else ExtraContent(_small(spare, 1))
 
     if kind in (None, "TIFF"):
         try:
