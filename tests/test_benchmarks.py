@@ -31,6 +31,18 @@ def seed_recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
+def test_real_maps_are_read_right_from_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = BENCHMARKS.parent.parent / "shared" / "data" / "pbr.csv"
+    if not table.is_file():
+        pytest.skip("the table of real map sets, ../shared/data/pbr.csv, is not here")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import map_names
+
+    result = map_names.measure(table)
+    assert result["map_accuracy"] >= 0.98
+    assert result["set_accuracy"] >= 0.98
+
+
 def test_plain_crops_have_the_distribution_of_vaeneers(seed_recipe: ModuleType) -> None:
     crop = seed_recipe.RandomResizedCrop()
     torch.manual_seed(3)

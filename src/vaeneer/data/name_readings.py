@@ -277,11 +277,11 @@ class _Reader:
             yield Reading(stem, kind, word, Strength.BESIDE, joined=True, unclear=True)
 
     def _amid(self, end: int) -> Iterator[Reading]:
-        """A sure word with other words after it: normal_brick, Color_Light."""
+        """A word with other words after it: normal_brick, Color_Light."""
         for last in range(end - 2, max(-1, end - 2 - _MOST_TOKENS_AFTER), -1):
             token = self.tokens[last]
             entry = self.table.find(token.text)
-            if entry is None or entry.strength is not Strength.SURE:
+            if entry is None or entry.strength is Strength.DOUBTFUL:
                 continue
             if last > 0 and end - 1 - last > _MOST_TOKENS_AFTER_AMID:
                 return
@@ -290,9 +290,12 @@ class _Reader:
             reading = self._reading(last + 1, word, ())
             rest = self.stem[token.end : self.tokens[end - 1].end]
             whole = reading.stem + rest if reading.stem else rest.lstrip("_-. ")
-            yield replace(reading, stem=whole, moved=True)
+            sure = entry.strength is Strength.SURE
+            if sure:
+                yield replace(reading, stem=whole, moved=True)
             if reading.stem:
-                yield replace(reading, strength=Strength.DOUBTFUL, variant=True)
+                weaker = Strength.BESIDE if sure else Strength.DOUBTFUL
+                yield replace(reading, strength=weaker, variant=True)
             return
 
 
