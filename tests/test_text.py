@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaeneer.text import clean_text, is_utf8, match_key, printable
+from vaeneer.text import clean_text, encodable, is_utf8, match_key, printable, to_csv, to_json
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=40)
 
@@ -21,6 +23,18 @@ def test_cleaned_and_printable_text_can_be_stored_and_stays_as_it_is(text: str) 
         assert json.loads(json.dumps(cleaned, ensure_ascii=False).encode()) == cleaned
         assert clean(cleaned) == cleaned
         assert not any(ord(character) < 32 or ord(character) == 127 for character in cleaned)
+
+
+@given(st.lists(st.tuples(ANY_TEXT, ANY_TEXT), min_size=1))
+def test_json_and_csv_come_back_as_they_were_but_for_bytes_that_are_no_text(
+    rows: list[tuple[str, str]],
+) -> None:
+    wanted = [[encodable(cell) for cell in row] for row in rows]
+    for ascii_only in (True, False):
+        written = to_json({"rows": rows}, compact=True, ascii_only=ascii_only)
+        assert json.loads(written.encode("ascii" if ascii_only else "utf-8")) == {"rows": wanted}
+    stream = io.StringIO(to_csv(rows).encode().decode(), newline="")
+    assert list(csv.reader(stream)) == wanted
 
 
 @pytest.mark.parametrize(

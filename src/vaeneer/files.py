@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import secrets
 import shutil
@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from vaeneer.errors import OutputExistsError
 from vaeneer.provenance import MARKER, marker_text, picture_options
+from vaeneer.text import encodable, is_utf8, to_json
 
 if TYPE_CHECKING:
+    import pyarrow
     from PIL import Image
+
+_LONGEST_BYTES = 200  # of the 255 that most file systems allow
+_TOKEN_CHARACTERS = 40  # each up to 4 bytes
 
 
 @contextmanager
@@ -65,14 +70,43 @@ def replacing_folder(path: Path, *, kind: str) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all."""
+    """Write UTF-8 text whole or not at all, its line ends as they are."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(encodable(text), encoding="utf-8", newline="")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON value, indented, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, to_json(value, indent=2) + "\n")
+
+
+@contextmanager
+def native_name(path: Path) -> Iterator[str]:
+    """Yield a name of an existing file that libraries in C take: UTF-8, whatever its own is."""
+    if is_utf8(str(path)):
+        yield str(path)
+        return
+    with path.open("rb") as stream:
+        yield f"/dev/fd/{stream.fileno()}"
+
+
+def write_parquet(path: Path, table: pyarrow.Table, **options: Any) -> None:
+    """Write a table whole or not at all; options are those of `pyarrow.parquet.write_table`."""
+    import pyarrow.parquet as parquet
+
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        parquet.write_table(table, stream, **options)
+
+
+def read_parquet(path: Path, **options: Any) -> pyarrow.Table:
+    """Read a table; options are those of `pyarrow.parquet.ParquetFile`.
+
+    Raises OSError or pyarrow.ArrowException where it is missing or damaged.
+    """
+    import pyarrow.parquet as parquet
+
+    with path.open("rb") as stream, parquet.ParquetFile(stream, **options) as file:
+        return file.read(use_threads=False)
 
 
 def save_picture(image: Image.Image, path: Path, file_format: str = "PNG", **options: Any) -> None:
@@ -127,9 +161,18 @@ def claim_folder(
     return path
 
 
+def short_name(name: str, longest_bytes: int = _LONGEST_BYTES) -> str:
+    """A file name with room for an ending; one that is cut gets 8 hex digits of its SHA-256."""
+    whole = os.fsencode(name)
+    if len(whole) <= longest_bytes:
+        return name
+    start = whole[: longest_bytes - 9].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(whole).hexdigest()[:8]}"
+
+
 def _beside(path: Path) -> Path:
     """A name that nobody has, in the same folder, so that renaming is one step."""
-    return path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.part")
+    return path.with_name(f".{path.name[:_TOKEN_CHARACTERS]}.{secrets.token_hex(6)}.part")
 
 
 def _fsync(path: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
+from rich.console import RenderableType
 
-from vaeneer.tables import Values, plain
+from vaeneer.tables import Values, grid, page, plain
 
 _SHOWN = 10  # names of a list
 _MOST_GROUPS = 100
@@ -28,14 +26,14 @@ def indexing(values: Values) -> RenderableType:
         folders = list(values["offline_folders"])
         more = f" and {len(folders) - _SHOWN:,} more" if len(folders) > _SHOWN else ""
         lines.append(
-            f"offline {values['offline']:,} images: {escape(', '.join(folders[:_SHOWN]))}{more} not"
+            f"offline {values['offline']:,} images: {', '.join(folders[:_SHOWN])}{more} not"
             " there or empty; they are still found, by what the library has of them. Connect the"
             " drive and index again; where they are deleted for good, add --forget-missing"
         )
     offline = f" ({values['offline']:,} offline)" if values["offline"] else ""
     speed = values["images_per_second"]
     rate = f", {speed:,.1f} images/s" if speed else ""
-    return Group(
+    return page(
         plain(f"index: {values['library']}", {"model": values["model"], **counts}),
         *lines,
         f"indexed {values['images']:,}{offline}{_not_indexed(len(skipped), left_out)}:"
@@ -55,12 +53,9 @@ def hits(values: Values) -> RenderableType:
     asked = ", ".join(values["query"]["images"])
     box = values["query"]["box"]
     where = f" at {','.join(map(str, box))}" if box else ""
-    table = Table(title=f"search: {asked}{where}", title_justify="left")
-    for head in ("", "score", "probability", "id", "category", "path"):
-        right = head in ("", "score", "probability", "id")
-        table.add_column(head, justify="right" if right else "left", overflow="fold")
-    if values["query"]["compared"] == "parts":
-        table.add_column("x,y,w,h", no_wrap=True)
+    heads = ["", "score", "probability", "id", "category", "path"]
+    heads += ["x,y,w,h"] if values["query"]["compared"] == "parts" else []
+    rows = []
     for rank, hit in enumerate(values["hits"], start=1):
         likely = hit["probability"]
         cells = [
@@ -72,10 +67,11 @@ def hits(values: Values) -> RenderableType:
             f"{hit['path']}{_absent(hit)}",
         ]
         place = [",".join(map(str, hit["box"]))] if hit["box"] else []
-        table.add_row(*(escape(cell) for cell in [*cells, *place]))
+        rows.append([*cells, *place])
+    table = grid(f"search: {asked}{where}", heads, rows, right=heads[:4], unbroken=("x,y,w,h",))
     sheet = [f"picture {values['sheet']}"] if "sheet" in values else []
     none = [] if values["hits"] else ["nothing in the library meets what was asked"]
-    return Group(table, *none, *sheet)
+    return page(table, *none, *sheet)
 
 
 def _absent(item: Values) -> str:
@@ -85,26 +81,21 @@ def _absent(item: Values) -> str:
 
 def copies(values: Values) -> RenderableType:
     """The groups of a page: kind, what is proposed to keep, and its copies."""
-    table = Table(title=f"duplicates: {values['library']}", title_justify="left")
-    for head in ("", "kind", "sure", "file", "what it is"):
-        table.add_column(head, justify="right" if head in ("", "sure") else "left", overflow="fold")
+    rows = []
     groups = values["groups"]
     for group in groups[:_MOST_GROUPS]:
         for number, item in enumerate(group["items"]):
             first = number == 0
             place = f" at {','.join(map(str, item['box']))}" if item["box"] else ""
-            table.add_row(
-                f"{group['id']}" if first else "",
-                group["kind"] if first else "",
-                f"{item['confidence']:.2f}",
-                escape(item["path"]),
-                escape(f"{_what_it_is(item)}{place}"),
-            )
+            named = (f"{group['id']}", group["kind"]) if first else ("", "")
+            what = f"{_what_it_is(item)}{place}"
+            rows.append((*named, f"{item['confidence']:.2f}", item["path"], what))
+    heads = ("", "kind", "sure", "file", "what it is")
     counts = _listed(values["groups_by_kind"]) or "nothing twice"
     left = len(groups) - _MOST_GROUPS
     more = [f"... and {left:,} more groups: --json, --csv and --html have them"] if left > 0 else []
-    return Group(
-        table,
+    return page(
+        grid(f"duplicates: {values['library']}", heads, rows, right=("", "sure")),
         *more,
         f"{values['total_groups']:,} groups in {values['images']:,} images ({counts}), page"
         f" {values['page']} of {values['pages']}; {values['spare_files']:,} files"
@@ -130,20 +121,18 @@ def _skipped(skipped: Values) -> list[str]:
 def drawn(values: Values) -> RenderableType:
     """What a map shows, and where it is."""
     shown = {name: value for name, value in values.items() if name != "out"}
-    return Group(plain("map", shown), f"the map: {values['out']}")
+    return page(plain("map", shown), f"the map: {values['out']}")
 
 
 def clusters(values: Values) -> RenderableType:
     """One row for each cluster."""
-    table = Table(title=f"cluster: {values['library']}", title_justify="left")
-    for head in ("", "items", "name", "by", "most central"):
-        right = head in ("", "items")
-        table.add_column(head, justify="right" if right else "left", overflow="fold")
-    for one in values["clusters"]:
-        name, central = escape(one["name"]), escape(one["central"])
-        table.add_row(f"{one['id']}", f"{one['size']:,}", name, one["named_by"], central)
-    return Group(
-        table,
+    heads = ("", "items", "name", "by", "most central")
+    rows = [
+        (f"{one['id']}", f"{one['size']:,}", one["name"], one["named_by"], one["central"])
+        for one in values["clusters"]
+    ]
+    return page(
+        grid(f"cluster: {values['library']}", heads, rows, right=heads[:2]),
         f"{len(values['clusters']):,} clusters of {values['items']:,} items,"
         f" {len(values['alone']):,} alone; {values['seconds']:,.1f} s",
     )
@@ -151,15 +140,13 @@ def clusters(values: Values) -> RenderableType:
 
 def strange(values: Values) -> RenderableType:
     """One row for each item that does not belong."""
-    table = Table(title=f"outliers: {values['library']}", title_justify="left")
-    for head in ("score", "kind", "file", "reason"):
-        right = head == "score"
-        table.add_column(head, justify="right" if right else "left", overflow="fold")
-    for one in values["outliers"]:
-        path, reason = escape(one["path"]), escape(one["reason"])
-        table.add_row(f"{one['score']:.2f}", one["kind"], path, reason)
-    return Group(
-        table,
+    heads = ("score", "kind", "file", "reason")
+    rows = [
+        (f"{one['score']:.2f}", one["kind"], one["path"], one["reason"])
+        for one in values["outliers"]
+    ]
+    return page(
+        grid(f"outliers: {values['library']}", heads, rows, right=heads[:1]),
         f"{values['found']:,} of {values['items']:,} items do not seem to belong;"
         f" {len(values['outliers']):,} shown; {values['seconds']:,.1f} s",
     )
@@ -173,15 +160,12 @@ def census(values: Values) -> RenderableType:
         facts[name] = f"{values[name] / 2**20:,.1f} MiB"
     for name in ("formats", "maps", "sides_px", "left_out"):
         facts[name.replace("_px", ", px")] = _listed(values[name])
-    table = Table(title="images", title_justify="left")
-    table.add_column("category")
-    table.add_column("images", justify="right")
-    for name, count in values["categories"].items():
-        table.add_row(name or "(none)", f"{count:,}")
+    rows = [(name or "(none)", f"{count:,}") for name, count in values["categories"].items()]
+    table = grid("images", ("category", "images"), rows, right=("images",))
     parts = [plain(f"stats: {values['library']}", {k: v for k, v in facts.items() if v != ""})]
     if values["tags"]:
         parts.append(f"tags: {_listed(dict(list(values['tags'].items())[:_SHOWN]))}")
-    return Group(*parts, table)
+    return page(*parts, table)
 
 
 def _listed(counts: Values) -> str:

@@ -1,13 +1,19 @@
-"""What a command shows at its end: small tables made of a report's `to_dict()`."""
+"""What a command shows at its end: small tables made of a report's `to_dict()`.
+
+All text becomes `rich.text.Text` in `grid` and `page`, so that no name is ever read as markup.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import get_console
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
+
+from vaeneer.text import printable
 
 Values = Mapping[str, Any]
 _COLOURS = {
@@ -30,11 +36,39 @@ _COMPARED = {
 }
 
 
+def grid(
+    title: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    right: Collection[str] = (),
+    unbroken: Collection[str] = (),
+) -> Table:
+    """A table of plain text: what brackets, control characters and undecodable bytes are in it.
+
+    right: heads of the columns that are aligned to the right. unbroken: of those that do not wrap.
+    """
+    table = Table(title=_text(title), title_justify="left")
+    for head in heads:
+        side: Any = "right" if head in right else "left"
+        table.add_column(_text(head), justify=side, overflow="fold", no_wrap=head in unbroken)
+    for row in rows:
+        table.add_row(*map(_text, row))
+    return table
+
+
+def page(*parts: RenderableType) -> RenderableType:
+    """Tables and lines below each other, each line as plain text."""
+    return Group(*(_text(part) if isinstance(part, str) else part for part in parts))
+
+
 def plain(title: str, values: Values) -> RenderableType:
     """Names with values, for reports without a table of their own."""
-    table = _two_columns(title)
+    table = Table(title=_text(title), title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
     for name, value in _flat(values):
-        table.add_row(name, value)
+        table.add_row(_text(name), value)
     return table
 
 
@@ -46,7 +80,7 @@ def preparation(values: Values) -> RenderableType:
     skipped = [f"skipped {path}: {reason}" for path, reason in values["skipped_files"]]
     if len(skipped) > _MANY:
         skipped[_MANY:] = [f"... and {len(skipped) - _MANY:,} more, all in report.json"]
-    return Group(
+    return page(
         plain("prepare", counts),
         *skipped,
         *([f"read {len(notes):,} with a note, in report.json"] if notes else []),
@@ -58,19 +92,18 @@ def training(values: Values) -> RenderableType:
     """The last epoch of a run, its best, and where the pictures are."""
     line = values["figures"]
     train, valid = line["train"], line["valid"]
-    table = Table(title=_title("train", values["out"]), title_justify="left")
-    table.add_column("last epoch", no_wrap=True)
-    for head in ("loss", "pixels", "KL", "nats/dim", "excess", "active"):
-        table.add_column(head, justify="right", no_wrap=True)
+    numbers = ("loss", "pixels", "KL", "nats/dim", "excess", "active")
     kind = "" if train["loss"] == "bce" else " (squared errors)"
-    table.add_row(f"training{kind}", *_elbo(train), "")
-    table.add_row("validation", *_elbo(valid), f"{valid['active_units']}")
+    rows = [
+        (f"training{kind}", *_elbo(train), ""),
+        ("validation", *_elbo(valid), f"{valid['active_units']}"),
+    ]
     for name, excess in valid["trivial_excess_nats"].items():
         if excess is not None:
-            table.add_row(_COLOURS[name], "", "", "", "", f"{excess:,.0f}", "")
+            rows.append((_COLOURS[name], "", "", "", "", f"{excess:,.0f}", ""))
     best = values["best_valid_loss"]
-    return Group(
-        table,
+    return page(
+        _figures(f"train: {values['out']}", ("last epoch", *numbers), rows),
         "nats per image; excess: above the entropy of the pixels. Summed over 16"
         f" images, as the seed quotes it, the training loss is {train['seed_loss']:,.0f}.",
         f"best epoch {values['best_epoch']} of {values['epochs']} (validation loss {best:,.0f});"
@@ -83,9 +116,6 @@ def training(values: Values) -> RenderableType:
 def evaluation(values: Values) -> RenderableType:
     """The model beside the predictors that know nothing but a colour."""
     entropy = values["entropy_nats"]
-    table = Table(title=_title("evaluate", values["folder"]), title_justify="left")
-    for head in ("predictor", "nats/image", "nats/dim", "above entropy"):
-        table.add_column(head, justify="left" if head == "predictor" else "right", no_wrap=True)
     dims = values["nats_per_image"] / values["nats_per_dim"]
     rows = [("this model", values["excess_nats"])]
     if values["iwae_nats"] is not None:
@@ -93,11 +123,13 @@ def evaluation(values: Values) -> RenderableType:
         rows.append((f"  bound of {values['iwae_samples']} weighted samples", bound))
     rows += [(_COLOURS[k], v) for k, v in values["trivial_excess_nats"].items() if v is not None]
     rows.append(("the least possible (entropy)", 0.0))
-    for name, excess in rows:
-        nats = entropy + excess
-        table.add_row(name, f"{nats:,.0f}", f"{nats / dims:.4f}", f"{excess:,.0f}")
-    return Group(
-        table,
+    cells = [
+        (name, f"{entropy + excess:,.0f}", f"{(entropy + excess) / dims:.4f}", f"{excess:,.0f}")
+        for name, excess in rows
+    ]
+    heads = ("predictor", "nats/image", "nats/dim", "above entropy")
+    return page(
+        _figures(f"evaluate: {values['folder']}", heads, cells),
         f"{values['images']:,} images: reconstruction {values['reconstruction_nats']:,.1f} + KL"
         f" {values['kl_nats']:,.1f} nats, {values['active_units']} active units"
         f"{_likeness(values)};"
@@ -123,7 +155,7 @@ def similarity(values: Values) -> RenderableType:
             hard = variant["inside_category"]
             parts += _compared(f"{name.replace('_', ' ')} inside a category ", hard, "")
     chance = values["chance"]
-    return Group(
+    return page(
         *parts,
         f"{values['images']:,} images, {values['crops']:,} crops: {values['same_pairs']:,} pairs of"
         f" one image, {values['different_pairs']:,} of two; {values['gallery_size']:,.0f} crops"
@@ -142,29 +174,25 @@ _FEWER = ("auc", "eer", "recall_at_1", "arr")
 def _compared(name: str, variant: Values, folder: str) -> list[RenderableType]:
     title = f"similarity: {name}{'on ' if name.strip() and folder else ''}{folder}".rstrip()
     shown = _COMPARED if get_console().width >= _WIDE else _FEWER
-    table = Table(title=title, title_justify="left")
-    table.add_column("representation", no_wrap=True)
-    for key in shown:
-        table.add_column(_COMPARED[key], justify="right", no_wrap=True)
-    for row in variant["representations"].values():
-        cells = ["inf" if row[key] is None else f"{row[key]:.4f}" for key in shown]
-        table.add_row(row["title"], *cells)
+    rows = [
+        (row["title"], *("inf" if row[key] is None else f"{row[key]:.4f}" for key in shown))
+        for row in variant["representations"].values()
+    ]
+    table = _figures(title, ("representation", *(_COMPARED[key] for key in shown)), rows)
     return [table, variant["verdict"]] if variant["verdict"] else [table]
 
 
 def calibration(values: Values) -> RenderableType:
     """How well the vectors tell held-out crops apart, before and after, and what a cosine says."""
-    table = Table(title=_title("calibrate", values["out"]), title_justify="left")
-    table.add_column("held-out crops, by", no_wrap=True)
-    for head in ("AUC", "EER"):
-        table.add_column(head, justify="right", no_wrap=True)
     names = {"latents": "latents", "before": "vectors before", "after": "vectors now"}
-    for name, figures in values["figures"].items():
-        table.add_row(names[name], f"{figures['auc']:.4f}", f"{figures['eer']:.4f}")
+    rows = [
+        (names[name], f"{figures['auc']:.4f}", f"{figures['eer']:.4f}")
+        for name, figures in values["figures"].items()
+    ]
     even = values["even_cosine"]
     says = "no cosine tells" if even is None else f"as likely as not at cosine {even:.3f}"
-    return Group(
-        table,
+    return page(
+        _figures(f"calibrate: {values['out']}", ("held-out crops, by", "AUC", "EER"), rows),
         f"{values['latents']:,} latents to {values['dimensions']:,} numbers, fitted to"
         f" {values['crops']} crops of each of {values['train_images']:,} images; measured on"
         f" {values['held_out_images']:,} others, {values['seconds']:,.1f} s",
@@ -177,7 +205,7 @@ def calibration(values: Values) -> RenderableType:
 def demonstration(values: Values) -> RenderableType:
     """The short table of a demo, and where to look."""
     shown = {name: value for name, value in values.items() if name not in ("pictures", "report")}
-    return Group(
+    return page(
         plain("demo", shown),
         *_paths(values),
         f"the report, one file with everything: {values['report']}",
@@ -187,22 +215,24 @@ def demonstration(values: Values) -> RenderableType:
 def speed(values: Values) -> RenderableType:
     """What the machine can do, each part of vaeneer below its ceiling, and the bottleneck."""
     ceilings, network = values["ceilings"], values["network"]
-    table = Table(title=_title("bench", values["device"]), title_justify="left")
-    table.add_column("part", no_wrap=True)
-    for head in ("images/s", "ceiling", "share"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("of", no_wrap=True)
-    for name, part in values["parts"].items():
-        most = f"{part['ceiling_images_per_s']:,.0f}"
-        rate = f"{part['images_per_s']:,.1f}"
-        table.add_row(name, rate, most, f"{part['share']:.0%}", part["ceiling"])
+    rows = [
+        (
+            name,
+            f"{part['images_per_s']:,.1f}",
+            f"{part['ceiling_images_per_s']:,.0f}",
+            f"{part['share']:.0%}",
+            part["ceiling"],
+        )
+        for name, part in values["parts"].items()
+    ]
+    heads = ("part", "images/s", "ceiling", "share", "of")
     products = ", ".join(
         f"{kind} {speed:,.0f}" for kind, speed in ceilings["matmul_gflop_per_s"].items()
     )
     upload = ceilings["upload_gb_per_s"]
     shares = ", ".join(f"{name} {share:.0%}" for name, share in values["epoch_shares"].items())
-    return Group(
-        table,
+    return page(
+        grid(f"bench: {values['device']}", heads, rows, right=heads[1:4], unbroken=heads),
         f"matrix product, GFLOP/s: {products}; copying {ceilings['copy_gb_per_s']:,.1f} GB/s"
         + (f", to the device {upload:,.1f} GB/s" if upload is not None else ""),
         f"{network['architecture']} network: {network['step_gflop']:.2f} GFLOP to train on an"
@@ -238,19 +268,17 @@ def _paths(values: Values) -> Iterable[str]:
         yield f"picture {picture}"
 
 
-def _title(command: str, what: str) -> str:
-    return f"{command}: {what}"
+def _figures(title: str, heads: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A table of numbers behind the name of each row."""
+    return grid(title, heads, rows, right=heads[1:], unbroken=heads)
 
 
-def _two_columns(title: str) -> Table:
-    table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    return table
+def _text(text: str | Text) -> Text:
+    return Text(printable(text)) if isinstance(text, str) else text
 
 
-def _flat(values: Values, prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
+def _flat(values: Values, prefix: str = "") -> list[tuple[str, Text]]:
+    rows: list[tuple[str, Text]] = []
     for name, value in values.items():
         label = f"{prefix}{name}".replace("_", " ")
         if isinstance(value, Mapping):
@@ -260,14 +288,12 @@ def _flat(values: Values, prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
+def _cell(value: Any) -> Text:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Text(f"{value:,}")
     if isinstance(value, float):
-        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+        return Text(f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}")
     if isinstance(value, list | tuple):
         shown = [_cell(item) for item in value[:_MANY]]
-        return "\n".join([*shown, "..."] if len(value) > _MANY else shown)
-    return str(value)
+        return Text("\n").join([*shown, Text("...")] if len(value) > _MANY else shown)
+    return _text(str(value))

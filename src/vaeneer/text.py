@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+_ROW_END = "\r\n"
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -26,8 +35,37 @@ def printable(text: str) -> str:
     The result is valid UTF-8 and cannot move the cursor of a terminal. It is for people to read;
     it does not name the file any more where something was replaced.
     """
-    text = _SURROGATE.sub(_escaped_byte, text)
-    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(
+        lambda match: match.group().encode("unicode_escape").decode(), encodable(text)
+    )
+
+
+def encodable(text: str) -> str:
+    r"""A text that can be written as UTF-8: undecodable bytes of a path as \xfc, the rest as is."""
+    return _SURROGATE.sub(_escaped_byte, text)
+
+
+def to_json(
+    value: Any, *, indent: int | None = None, compact: bool = False, ascii_only: bool = False
+) -> str:
+    """One JSON value that every reader takes: finite numbers, valid Unicode.
+
+    Undecodable bytes of paths are written as in `encodable`; all other text comes back as it was.
+    """
+    marks = (",", ":") if compact else None
+    text = json.dumps(value, indent=indent, separators=marks, ensure_ascii=False, allow_nan=False)
+    text = _SURROGATE.sub(lambda match: f"\\{_escaped_byte(match)}", text)
+    return (
+        _NOT_ASCII.sub(lambda match: json.dumps(match.group())[1:-1], text) if ascii_only else text
+    )
+
+
+def to_csv(rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV that can be written as UTF-8, a line a row; line ends in it are quoted."""
+    lines: list[str] = []
+    sink: Any = SimpleNamespace(write=lambda line: lines.append(line.removesuffix(_ROW_END)))
+    csv.writer(sink, lineterminator=_ROW_END).writerows(rows)  # quotes only what its row end has
+    return encodable("".join(f"{line}\n" for line in lines))
 
 
 def match_key(name: str) -> str:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Toml
-from rich.console import Console
+from rich.text import Text
 
 import vaeneer
 from vaeneer.cli import (
@@ -33,7 +33,9 @@ from vaeneer.cli import (
     training,
     vectors,
 )
+from vaeneer.console import plain_console, spell_out
 from vaeneer.errors import TrainingInterrupted, VaeneerError
+from vaeneer.text import printable
 from vaeneer.toml_settings import read_sections, unknown_name
 
 COMMANDS = (
@@ -90,19 +92,21 @@ def launch(
         Show the traceback of an error.
     """
     app.config = (_toml(config),) if config else ()
-    app([_long(token) for token in tokens])
+    ends = tokens.index("--") if "--" in tokens else len(tokens)
+    app([*(_long(token) for token in tokens[:ends]), *tokens[ends:]])
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; the exit code: 0, 1 for errors, 130 when stopped."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    spell_out()
+    errors = plain_console(errors=True)
     try:
-        app.meta(arguments)
+        app.meta(_in_front(arguments))
         sys.stdout.flush()
     except BrokenPipeError:  # `vaeneer ... | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except TrainingInterrupted as error:
-        errors.print(str(error), markup=False)
+        errors.print(Text(printable(str(error))))
         return 130
     except KeyboardInterrupt:
         errors.print("Stopped.")
@@ -111,13 +115,29 @@ def run(arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         else:
-            errors.print(_sentence(error), markup=False)
+            errors.print(Text(printable(_sentence(error))))
         return 1
     return 0
 
 
+def _in_front(arguments: Sequence[str]) -> list[str]:
+    """The options of every command first; behind the images of search they would be images."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    front: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments[:end])
+    for word in words:
+        if word == "--config":
+            front += [word, *([value] if (value := next(words, None)) is not None else [])]
+        else:
+            (front if word == "--debug" or word.startswith("--config=") else rest).append(word)
+    return [*front, *rest, *arguments[end:]]
+
+
 def _long(token: str) -> str:
-    """A flag of one letter, as the settings have it: -k is --k."""
+    """A flag of one letter, as the settings have it: -k is --k; -0 is --null."""
+    if token == "-0":
+        return "--null"
     return f"-{token}" if re.fullmatch(r"-[a-z](=.*)?", token, re.DOTALL) else token
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 import vaeneer
 from vaeneer import library_tables as tables
-from vaeneer.cli.options import OUTPUT, Flat, Json, Overwrite, show
+from vaeneer.cli.options import OUTPUT, Flat, Json, Overwrite, show, write_bytes
 from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings, OutliersSettings
 from vaeneer.console import ConsoleProgress
 
@@ -43,7 +43,7 @@ def duplicates(
     if csv and not json:
         from vaeneer.library.duplicates import csv_text
 
-        print(csv_text(report.groups), end="")
+        write_bytes(csv_text(report.groups).encode())
         return
     show(report.to_dict(), tables.copies, json)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json as json_module
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
+from vaeneer.console import plain_console
 from vaeneer.model.box import is_in_box
 from vaeneer.tables import Values
+from vaeneer.text import to_json
 
 OUTPUT = Group("Output", sort_key=2)
 SETTINGS = Group("Settings", sort_key=1)
@@ -29,14 +31,23 @@ Flat = Parameter(name="*", group=SETTINGS)
 def show(values: Values, table: Callable[[Values], RenderableType], as_json: bool) -> None:
     """Print a report: as one JSON object, or as the table made of it."""
     if as_json:
-        print(json_module.dumps(values, allow_nan=False))
+        print(to_json(values, ascii_only=True))
     else:
-        Console(highlight=False, soft_wrap=True).print(table(values), markup=False)
+        plain_console().print(table(values))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write to standard output what is not for a terminal's encoding: paths, UTF-8 files."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def own_folder(model: Path, what: str, folder: Path) -> Path:
     """Where a command's results lie by default: in the model's folder, of one in the box here."""
-    name = folder.resolve().name
+    from vaeneer.files import short_name
+
+    name = short_name(folder.resolve().name)
     if is_in_box(model):  # the package is only read
         return Path(f"{what}-{model.resolve().name}-{name}")
     return model / f"{what}-{name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 
 import vaeneer
 from vaeneer import library_tables as tables
-from vaeneer.cli.options import OUTPUT, Flat, Json, show
+from vaeneer.cli.options import OUTPUT, Flat, Json, show, write_bytes
 from vaeneer.config import SearchSettings
 from vaeneer.errors import SettingsError
 
@@ -26,6 +27,7 @@ def search(
     settings: Annotated[SearchSettings, Flat] = SearchSettings(),
     sheet: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     paths: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,
+    null: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,
     json: Json = False,
 ) -> None:
     """Find what looks like an image, like a box on it, or like several images.
@@ -43,12 +45,16 @@ def search(
     sheet
         Also write a picture of the query and its hits, with the boxes drawn: hits.png.
     paths
-        Print the hits' paths alone, one a line.
+        Print the hits' paths alone, byte by byte as they are, one a line.
+    null
+        With --paths: end each path with a NUL instead of a line end, for xargs -0. Short: -0.
     """
     from vaeneer.library.contact_sheet import write_sheet
     from vaeneer.library.library import Library
     from vaeneer.library.queries import box_of
 
+    if null and not paths:
+        raise SettingsError("--null (-0) is a form of --paths; give both, or leave it out.")
     with Library.open(library) as opened:
         report = vaeneer.search(
             opened,
@@ -60,8 +66,8 @@ def search(
         if sheet is not None:
             write_sheet(sheet, opened, report)
     if paths and not json:
-        for hit in report.hits:
-            print(hit.path)
+        end = b"\0" if null else b"\n"
+        write_bytes(b"".join(os.fsencode(hit.path) + end for hit in report.hits))
         return
     values = report.to_dict() | ({"sheet": str(sheet)} if sheet is not None else {})
     show(values, tables.hits, json)

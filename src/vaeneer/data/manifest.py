@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vaeneer.errors import DataError
-from vaeneer.files import replacing
+from vaeneer.files import read_parquet, write_parquet
+from vaeneer.text import to_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -134,13 +135,12 @@ def read_manifest(folder: Path | str) -> Manifest | None:
     Raises DataError when the file is damaged or was written in another format.
     """
     import pyarrow
-    import pyarrow.parquet as parquet
 
     path = Path(folder) / MANIFEST_NAME
     if not path.is_file():
         return None
     try:
-        table = parquet.read_table(path)
+        table = read_parquet(path)
         info = json.loads(table.schema.metadata[b"vaeneer"])
         if info["format"] not in _READABLE:
             raise ValueError(f"format {info['format']}, expected {FORMAT}")
@@ -155,14 +155,12 @@ def read_manifest(folder: Path | str) -> Manifest | None:
 def write_manifest(folder: Path, rows: Sequence[ManifestRow], info: dict[str, Any]) -> Path:
     """Write the manifest of a data set, whole or not at all; `info` must fit into JSON."""
     import pyarrow
-    import pyarrow.parquet as parquet
 
-    metadata = {"vaeneer": json.dumps({"format": FORMAT, **info})}
+    metadata = {"vaeneer": to_json({"format": FORMAT, **info})}
     schema = _schema().with_metadata(metadata)
     table = pyarrow.Table.from_pylist([asdict(row) for row in rows], schema=schema)
     path = folder / MANIFEST_NAME
-    with replacing(path) as temporary:
-        parquet.write_table(table, temporary, compression="zstd")
+    write_parquet(path, table, compression="zstd")
     return path
 
 

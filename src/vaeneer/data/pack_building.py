@@ -19,6 +19,7 @@ from vaeneer.data.folder import ImageFolder
 from vaeneer.data.images import header_size
 from vaeneer.data.pack_index import PackIndex, PackLayout, empty_index, read_index
 from vaeneer.data.pack_writing import PackWriter, remove_leftovers, saying_where, without_garbage
+from vaeneer.data.scanning import clamped_ns
 from vaeneer.data.shrinking import ShrinkJob, sha256_of, shrink
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.progress import Progress
@@ -68,7 +69,7 @@ def look_at(folder: ImageFolder) -> Wanted:
     for number, item in enumerate(folder.items):
         with suppress(OSError):
             status = item.path.stat()
-            found[number] = status.st_size, status.st_mtime_ns
+            found[number] = status.st_size, clamped_ns(status.st_mtime_ns)
     names = strings(item.name for item in folder.items)
     return Wanted(folder.root, names, found[:, 0].copy(), found[:, 1].copy())
 

@@ -14,7 +14,7 @@ import PIL
 from numpy.typing import NDArray
 
 from vaeneer.errors import SettingsError
-from vaeneer.files import replacing
+from vaeneer.files import read_parquet, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow
@@ -184,11 +184,9 @@ def read_index(folder: Path, layout: PackLayout) -> PackIndex | None:
     """
     import pyarrow
     import pyarrow.compute as compute
-    import pyarrow.parquet as parquet
 
     try:
-        with parquet.ParquetFile(folder / INDEX_NAME, page_checksum_verification=True) as file:
-            table = file.read(use_threads=False)
+        table = read_parquet(folder / INDEX_NAME, page_checksum_verification=True)
         info = json.loads(table.schema.metadata[b"vaeneer"])
         if info.pop("pillow") != PIL.__version__:  # another Pillow may read what this one did not
             table = table.filter(compute.is_null(table["reason"]))
@@ -202,16 +200,13 @@ def read_index(folder: Path, layout: PackLayout) -> PackIndex | None:
 
 def write_index(folder: Path, index: PackIndex) -> None:
     """Write the index whole or not at all; the bytes it names must be on the disk by now."""
-    import pyarrow.parquet as parquet
-
     metadata = {"vaeneer": json.dumps({**_info(index), "pillow": PIL.__version__})}
-    with replacing(folder / INDEX_NAME) as temporary:
-        parquet.write_table(
-            index.table.replace_schema_metadata(metadata),
-            temporary,
-            compression="zstd",
-            write_page_checksum=True,
-        )
+    write_parquet(
+        folder / INDEX_NAME,
+        index.table.replace_schema_metadata(metadata),
+        compression="zstd",
+        write_page_checksum=True,
+    )
 
 
 def _info(index: PackIndex) -> dict[str, Any]:

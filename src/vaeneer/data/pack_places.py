@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vaeneer.data.manifest import MANIFEST_NAME
 from vaeneer.data.pack_index import PackLayout
-from vaeneer.files import mark_folder
+from vaeneer.files import mark_folder, short_name
 from vaeneer.progress import Progress
 from vaeneer.provenance import CACHE_TAG
 
@@ -30,7 +30,7 @@ def default_cache(root: Path) -> Path:
 
 def _beside(root: Path) -> Path | None:
     owner = _owner(root)
-    return owner.with_name(f"{owner.name}.cache") if owner.name else None
+    return owner.with_name(f"{short_name(owner.name)}.cache") if owner.name else None
 
 
 def _owner(root: Path) -> Path:
@@ -46,7 +46,7 @@ def _inside(base: Path, root: Path) -> Path:
     """A folder in a place that many data sets share."""
     owner = _owner(root)
     digest = hashlib.sha256(os.fsencode(owner)).hexdigest()[:12]
-    return base / f"{owner.name}-{digest}"
+    return base / f"{short_name(owner.name)}-{digest}"
 
 
 def _user_cache() -> Path:
@@ -64,7 +64,7 @@ def homes(root: Path, cache: Path | None) -> list[Path]:
 def pack_name(root: Path, layout: PackLayout) -> str:
     """The folder of one pack below its home: `train-568px`, or `568px` for a lone folder."""
     real = root.resolve()
-    return layout.tag if real == _owner(root) else f"{real.name}-{layout.tag}"
+    return layout.tag if real == _owner(root) else f"{short_name(real.name)}-{layout.tag}"
 
 
 def claim(home: Path, place: Path) -> None:

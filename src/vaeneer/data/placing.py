@@ -50,7 +50,8 @@ def name_outputs(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
             output = f"{folder}/{source.name if row.plain else _short_file(source.stem) + '.png'}"
             if output.lower() in taken:  # a.tga becomes a.png, but a.png is there
                 digest = hashlib.sha256(row.path.encode()).hexdigest()[:8]
-                output = f"{folder}/{digest}-{output.rsplit('/', 1)[1]}"
+                longer = PurePosixPath(output)
+                output = f"{folder}/{digest}-{_short_file(longer.stem)}{longer.suffix}"
             taken.add(output.lower())
             row = replace(row, output=output, converted=not row.plain)
         named.append(row)

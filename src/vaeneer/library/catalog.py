@@ -7,6 +7,7 @@ read from several at once; one process writes at a time (locking.py).
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from vaeneer.data.near_duplicates import Fingerprint
 from vaeneer.errors import LibraryError
 from vaeneer.library.catalog_schema import VERSION, migrate, version
+from vaeneer.text import is_utf8
 
 NAME = "catalog.sqlite"
 WHOLE = 0
@@ -181,7 +183,9 @@ class Catalog:
     def state(self, key: str) -> str | None:
         """What is remembered under a name."""
         row = self.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+        if row is None:
+            return None
+        return os.fsdecode(row[0]) if isinstance(row[0], bytes) else str(row[0])
 
     def needed(self, key: str) -> str:
         """As `state`. Raises LibraryError where nothing is remembered."""
@@ -191,8 +195,9 @@ class Catalog:
         return found
 
     def keep_state(self, key: str, value: str) -> None:
-        """Remember a text under a name."""
-        self.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+        """Remember a text under a name; a path that is not UTF-8 as its bytes."""
+        stored = value if is_utf8(value) else os.fsencode(value)
+        self.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, stored))
 
     def left_out(self) -> dict[str, int]:
         """Reason -> number of files of the folder that were not looked at in the last run."""

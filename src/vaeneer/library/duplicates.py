@@ -6,8 +6,6 @@ or the files of its groups change, so that pages of groups cost little.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import time
@@ -29,6 +27,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.likeness import LEAST_LIKENESS
 from vaeneer.library.proving import Kind
 from vaeneer.progress import Progress, Silent
+from vaeneer.text import to_csv, to_json
 
 NAME = "duplicates.json"
 _VERSION = 2
@@ -158,26 +157,23 @@ def duplicates(
 def write_csv(path: Path, groups: Sequence[DuplicateGroup]) -> None:
     """Write `csv_text` to a file, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(csv_text(groups), encoding="utf-8", newline="")
+        temporary.write_bytes(csv_text(groups).encode())
 
 
 def csv_text(groups: Sequence[DuplicateGroup]) -> str:
-    """One line for each file of each group; a box has x, y, width, height in pixels."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for group in groups:
-        for item in group.items:
-            writer.writerow(
-                (
-                    *(group.id, group.kind, group.confidence, group.keep, item.path),
-                    *(item.relation or "keep", item.confidence, item.change),
-                    *(item.box or ("", "", "", "")),
-                    *(item.width_px, item.height_px, item.size_bytes, int(item.spare)),
-                    *(item.link or "", item.same_file or "", int(item.offline)),
-                )
-            )
-    return stream.getvalue()
+    """One line for each file of each group, fit for UTF-8; x, y, width, height are in pixels."""
+    rows = [
+        (
+            *(group.id, group.kind, group.confidence, group.keep, item.path),
+            *(item.relation or "keep", item.confidence, item.change),
+            *(item.box or ("", "", "", "")),
+            *(item.width_px, item.height_px, item.size_bytes, int(item.spare)),
+            *(item.link or "", item.same_file or "", int(item.offline)),
+        )
+        for group in groups
+        for item in group.items
+    ]
+    return to_csv([_COLUMNS, *rows])
 
 
 def _least(settings: DuplicatesSettings) -> float:
@@ -209,7 +205,7 @@ def _search(library: Library, least: float, progress: Progress) -> _Found:
         "files": _files_digest(library, groups, skipped),
     }
     if set(skipped.values()) <= set(ABSENT):  # what cannot be read now may be readable later
-        write_text(library.folder / NAME, json.dumps(kept, ensure_ascii=False) + "\n")
+        write_text(library.folder / NAME, to_json(kept) + "\n")
     return _Found(groups, skipped)
 
 

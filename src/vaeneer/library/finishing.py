@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,6 +13,7 @@ from vaeneer.library.catalog import Catalog
 from vaeneer.library.thumbnails import remove_thumbnails
 from vaeneer.library.vector_files import PARTS, WHOLES, synced
 from vaeneer.progress import Progress
+from vaeneer.text import to_csv
 
 FORMAT = 1
 FACTS, ERRORS = "library.json", "errors.csv"
@@ -76,11 +75,7 @@ def write_errors(path: Path, catalog: Catalog) -> None:
         " UNION ALL SELECT path, (SELECT group_concat(value, '; ') FROM json_each(notes)), 'read'"
         " FROM items WHERE embedded AND notes <> '[]' ORDER BY 3 DESC, 1"
     )
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("path", "reason", "outcome"))
-    writer.writerows(rows)
-    write_text(path, stream.getvalue())
+    write_text(path, to_csv([("path", "reason", "outcome"), *rows]))
 
 
 def _count(catalog: Catalog, what: str) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vaeneer.files import replacing
+from vaeneer.files import write_parquet
 from vaeneer.library.clusters import ALONE, title_of
 from vaeneer.library.library_map import LibraryMap
 from vaeneer.library.map_tiles import Tiles, jpeg
@@ -24,7 +24,6 @@ def write_table(path: Path, found: LibraryMap, tiles: Tiles) -> None:
     a JPEG of each tile (n, side, side, 3).
     """
     import pyarrow
-    import pyarrow.parquet as parquet
 
     items, vectors = found.items, np.ascontiguousarray(found.wholes.vectors, np.float32)
     flat = pyarrow.array(vectors.ravel())
@@ -59,8 +58,7 @@ def write_table(path: Path, found: LibraryMap, tiles: Tiles) -> None:
             pyarrow.struct([("bytes", pyarrow.binary()), ("path", text)]),
         ),
     }
-    with replacing(path) as temporary:
-        parquet.write_table(pyarrow.table(columns), temporary)
+    write_parquet(path, pyarrow.table(columns))
 
 
 def _neighbours(found: LibraryMap) -> object:

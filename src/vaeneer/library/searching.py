@@ -22,6 +22,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.placing import PROVEN, Placer
 from vaeneer.library.queries import Query, Source, combined, cut_out, query_of
 from vaeneer.model.probability import Calibration
+from vaeneer.text import is_utf8
 
 _SAID = (
     "EXISTS (SELECT 1 FROM metadata WHERE metadata.asset = item_facts.asset"
@@ -287,5 +288,8 @@ def _check(settings: SearchSettings) -> None:
     require(settings, k=1, min_probability=0)
     if settings.min_probability > 1:
         raise SettingsError(f"min_probability is {settings.min_probability}; use 0 to 1.")
+    for name, text in (("category", settings.category), ("tag", settings.tag)):
+        if text is not None and not is_utf8(text):
+            raise SettingsError(f"{name} is {text!r}, which is not UTF-8; no item has it.")
     if settings.where is not None:
         condition(settings.where)  # before anything is decoded

@@ -16,6 +16,7 @@ from vaeneer.data.loading import chunks
 from vaeneer.errors import OutputExistsError
 from vaeneer.files import replacing, write_json
 from vaeneer.progress import Progress
+from vaeneer.text import to_json
 
 Floats = NDArray[np.float32]
 CHUNK_IMAGES = 64
@@ -39,7 +40,7 @@ class Partial:
 
         job: all that the vectors and their order depend on; its JSON is compared.
         """
-        wanted = json.loads(json.dumps(job))
+        wanted = json.loads(to_json(job))
         before = _known_job(self.folder / _JOB)
         if before == wanted:
             return

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vaeneer.bounds import SEED
 from vaeneer.errors import DataError, LibraryError
-from vaeneer.files import replacing
+from vaeneer.files import native_name, replacing
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -115,7 +115,8 @@ class VectorIndex:
                 stream.seek(max(0, path.stat().st_size - _TRAILER_BYTES))
                 line = stream.read().rstrip(b"\n").rpartition(b"\n")[2]
             training = Training(**json.loads(line))
-            index = faiss.read_index(str(path))
+            with native_name(path) as name:
+                index = faiss.read_index(name)
         except (RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise LibraryError(f"{path} is damaged; index the folder again.") from error
         return cls(index, training)
@@ -125,7 +126,8 @@ class VectorIndex:
         import faiss
 
         with replacing(path) as temporary:
-            faiss.write_index(self._index, str(temporary))
+            with native_name(temporary) as name:
+                faiss.write_index(self._index, name)
             with temporary.open("ab") as stream:
                 stream.write(b"\n" + json.dumps(asdict(self.training)).encode() + b"\n")
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.errors import DataError, SettingsError
-from vaeneer.files import replacing
+from vaeneer.files import read_parquet, replacing, write_parquet
+from vaeneer.text import to_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -74,10 +75,9 @@ def write_vectors(path: Path, table: VectorTable) -> list[Path]:
 def read_vectors(path: Path) -> VectorTable:
     """A Parquet file that `write_vectors` wrote. Raises DataError for any other."""
     import pyarrow
-    import pyarrow.parquet as parquet
 
     try:
-        table = parquet.read_table(path)
+        table = read_parquet(path)
         facts = json.loads(table.schema.metadata[b"vaeneer"])
         vectors = table["vector"].combine_chunks()
         flat = np.asarray(vectors.flatten(), np.float32)
@@ -88,11 +88,9 @@ def read_vectors(path: Path) -> VectorTable:
 
 def _write_parquet(path: Path, table: VectorTable) -> None:
     import pyarrow
-    import pyarrow.parquet as parquet
 
     flat = pyarrow.array(np.ascontiguousarray(table.vectors).ravel())
     column = pyarrow.FixedSizeListArray.from_arrays(flat, table.vectors.shape[1])
     written = table.names.select(NAMES).append_column("vector", column)
-    metadata = {"vaeneer": json.dumps({"format": 1, **table.facts})}
-    with replacing(path) as temporary:
-        parquet.write_table(written.replace_schema_metadata(metadata), temporary)
+    metadata = {"vaeneer": to_json({"format": 1, **table.facts})}
+    write_parquet(path, written.replace_schema_metadata(metadata))

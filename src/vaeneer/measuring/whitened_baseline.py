@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vaeneer.errors import ModelFileError
-from vaeneer.files import replacing
+from vaeneer.files import native_name, replacing
 from vaeneer.measuring.baselines import grey_world_histogram
 from vaeneer.measuring.local_patterns import DIMENSIONS, local_binary_patterns
 
@@ -89,7 +89,8 @@ def load_whitening(file: Path | None = None) -> Whitening:
     """
     file = file or SHIPPED
     try:
-        values = load_file(file)
+        with native_name(file) as name:
+            values = load_file(name)
         whitening = Whitening(values["mean"].float(), values["projection"].float())
     except (OSError, KeyError, SafetensorError) as error:
         raise ModelFileError(

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vaeneer.errors import ModelFileError
-from vaeneer.files import claim_folder, replacing_folder, write_json
+from vaeneer.files import claim_folder, native_name, replacing_folder, write_json
 from vaeneer.model.architectures import ARCHITECTURES, build
 from vaeneer.model.box import box_model, box_names
 from vaeneer.model.card import FORMAT, ModelCard
@@ -68,7 +68,8 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
     folder = find_model(path)
     card = read_card(folder)
     try:
-        weights = {name: _full(value) for name, value in load_file(folder / WEIGHTS).items()}
+        with native_name(folder / WEIGHTS) as file:
+            weights = {name: _full(value) for name, value in load_file(file).items()}
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"{folder / WEIGHTS} cannot be read: {error}") from error
     vae = _empty(card.architecture)
@@ -143,7 +144,8 @@ def read_foreign_weights(file: Path | str) -> dict[str, Tensor]:
     path = Path(file)
     try:
         if path.suffix == ".safetensors":
-            loaded: Any = load_file(path)
+            with native_name(path) as name:
+                loaded: Any = load_file(name)
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from vaeneer.config import ReadoutSettings
 from vaeneer.errors import ModelFileError
-from vaeneer.files import write_json
+from vaeneer.files import native_name, write_json
 from vaeneer.model.probability import Calibration, calibration_of
 from vaeneer.model.readout import Readout
 
@@ -52,7 +52,8 @@ def read_readout(folder: Path, size: int) -> tuple[Readout | None, Calibration |
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["format"] > FORMAT:
             raise ValueError(f"it has format {facts['format']}, and this vaeneer reads {FORMAT}")
-        tensors = load_file(folder / TENSORS)
+        with native_name(folder / TENSORS) as name:
+            tensors = load_file(name)
         _check(tensors, size)
         known = facts["calibration"]
         readout = Readout(

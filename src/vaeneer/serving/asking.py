@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 
 from vaeneer.config import SearchSettings
@@ -19,7 +18,7 @@ from vaeneer.serving.addresses import API, thumbnail_address
 from vaeneer.serving.house import House, TheHouse, TheLibrary
 from vaeneer.serving.item_pages import not_for_long
 from vaeneer.serving.open_library import OpenLibrary
-from vaeneer.serving.problems import Problem, problem_response
+from vaeneer.serving.problems import Json, Problem, problem_response
 from vaeneer.serving.uploads import MOST_IMAGES, Upload, as_files, form_of, read_as_form
 
 router = APIRouter(prefix=API)
@@ -138,9 +137,7 @@ async def embed(request: Request, house: TheHouse, library: TheLibrary) -> Respo
     finally:
         await form.close()
     model = library.catalog.needed("model")
-    return JSONResponse(
-        {"model": model, "dimensions": opened.embedder.dimensions, "vectors": vectors}
-    )
+    return Json({"model": model, "dimensions": opened.embedder.dimensions, "vectors": vectors})
 
 
 async def _searched(house: House, asked: SearchFields, uploads: list[Upload]) -> Response:
@@ -149,7 +146,7 @@ async def _searched(house: House, asked: SearchFields, uploads: list[Upload]) ->
     if not uploads and not asked.item:
         raise Problem(422, "image: send a picture, or name an item.")
     answer = await house.workroom.do(lambda: _search(house, library, opened, asked, uploads))
-    return JSONResponse(answer)
+    return Json(answer)
 
 
 def _search(

@@ -7,7 +7,6 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from vaeneer.errors import ImageFileError
@@ -19,8 +18,8 @@ from vaeneer.serving.addresses import API, image_address, thumbnail_address
 from vaeneer.serving.house import TheHouse, TheLibrary
 from vaeneer.serving.item_pages import Page, Sort, counts, items_of, left_out_counts, left_out_files
 from vaeneer.serving.open_library import OpenLibrary
-from vaeneer.serving.pictures import as_jpeg, megapixels_of, shown_as
-from vaeneer.serving.problems import Problem
+from vaeneer.serving.pictures import DatedFile, as_jpeg, megapixels_of, shown_as
+from vaeneer.serving.problems import Json, Problem
 
 router = APIRouter(prefix=API)
 _FOR_EVER = "private, max-age=31536000, immutable"
@@ -30,21 +29,23 @@ Text = Annotated[str | None, Query(max_length=255)]
 
 
 @router.get("", summary="What is served", response_model=answers.Start)
-def start(house: TheHouse) -> dict[str, Any]:
+def start(house: TheHouse) -> Response:
     """Names of the libraries and runs, and of the models that can draw."""
-    return {
-        "name": "vaeneer",
-        "version": version("vaeneer"),
-        "libraries": list(house.libraries),
-        "runs": list(house.served.runs()),
-        "models": box_names(),
-    }
+    return Json(
+        {
+            "name": "vaeneer",
+            "version": version("vaeneer"),
+            "libraries": list(house.libraries),
+            "runs": list(house.served.runs()),
+            "models": box_names(),
+        }
+    )
 
 
 @router.get("/libraries", summary="The libraries", response_model=answers.LibrariesAnswer)
-def libraries(house: TheHouse) -> dict[str, Any]:
+def libraries(house: TheHouse) -> Response:
     """What each library holds, counted, and whether it can be searched yet."""
-    return {"libraries": [_library(one) for one in house.libraries.values()]}
+    return Json({"libraries": [_library(one) for one in house.libraries.values()]})
 
 
 @router.get("/items", summary="A page of items", response_model=answers.ItemsAnswer)
@@ -88,7 +89,7 @@ def items(
     )
     total, found = items_of(library.catalog, page)
     shown = [_item(library.name, item) for item in found]
-    return _json({"total": total, "offset": offset, "limit": limit, "items": shown})
+    return Json({"total": total, "offset": offset, "limit": limit, "items": shown})
 
 
 @router.get("/items/{item}", summary="One item", response_model=answers.ItemDetails)
@@ -100,7 +101,7 @@ def item_details(library: TheLibrary, item: ItemId) -> Response:
     maps = catalog.execute("SELECT path, kind FROM maps WHERE asset = ? ORDER BY path", asset)
     sidecar = catalog.execute("SELECT sidecar FROM assets WHERE asset = ?", asset).fetchone()
     said = catalog.execute("SELECT value FROM metadata WHERE asset = ? AND key = 'category'", asset)
-    return _json(
+    return Json(
         _item(library.name, found)
         | {
             "absolute_path": str(library.path(found)),
@@ -127,7 +128,7 @@ def left_out(
 ) -> Response:
     """Files of the folder that could not be read or were not looked at, with the reasons."""
     total, files = left_out_files(library.catalog, reason, offset=offset, limit=limit)
-    return _json(
+    return Json(
         {
             "counts": left_out_counts(library.catalog),
             "total": total,
@@ -189,7 +190,7 @@ async def image(
         return Response(status_code=304, headers=headers)
     kind = shown_as(found)
     if kind is not None and max_px is None:
-        return FileResponse(path, headers=headers, media_type=kind)
+        return DatedFile(path, headers=headers, media_type=kind)
     made = await house.workroom.do(lambda: _made(house, found, path, max_px))
     return Response(made, headers=headers, media_type="image/jpeg")
 
@@ -266,8 +267,3 @@ def _is_known(request: Request, tag: str) -> bool:
     asked = request.headers.get("if-none-match", "")
     known = {one.strip().removeprefix("W/") for one in asked.split(",")}
     return tag in known or "*" in known
-
-
-def _json(values: dict[str, Any]) -> Response:
-    """JSON as it is: the fields are made above, and need no second look."""
-    return JSONResponse(values)

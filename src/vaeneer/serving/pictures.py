@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from pathlib import Path
 
 from PIL import Image
+from starlette.responses import FileResponse
 
 from vaeneer.data.images import header_size, read_rgb
 from vaeneer.errors import ImageFileError
@@ -23,6 +26,18 @@ SHOWN = {
 """Media types of what browsers show, by Pillow's names."""
 _MODES = frozenset({"1", "L", "P", "RGB"})  # not CMYK, which few show right, nor alpha
 _QUALITY = 90
+_LAST_DATE_S = 253_402_300_799  # the end of the year 9999, in seconds of Unix
+
+
+class DatedFile(FileResponse):
+    """A file as an answer; a time that no HTTP header can say is the nearest that one can."""
+
+    def set_stat_headers(self, stat_result: os.stat_result) -> None:
+        """Length, date and tag."""
+        seconds = min(max(stat_result[stat.ST_MTIME], 0), _LAST_DATE_S)
+        fields = list(stat_result[:10])
+        fields[stat.ST_MTIME] = seconds
+        super().set_stat_headers(os.stat_result(fields))
 
 
 def shown_as(item: Item) -> str | None:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import JSONResponse
 from PIL import Image
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from vaeneer.serving import answers
 from vaeneer.serving.addresses import API
 from vaeneer.serving.house import House, TheHouse, TheLibrary
 from vaeneer.serving.open_library import OpenLibrary
-from vaeneer.serving.problems import Problem
+from vaeneer.serving.problems import Json, Problem
 
 router = APIRouter(prefix=API)
 _AT_ONCE = 16  # as in generating/drawing.py, so that one seed gives the same pictures there
@@ -55,7 +54,7 @@ async def sample(house: TheHouse, asked: answers.SampleRequest) -> Response:
             pixels += house.network.do(partial(_decoded, vae, z))
         return [data_address(one) for one in pixels]
 
-    return JSONResponse({"images": await house.workroom.do(work)})
+    return Json({"images": await house.workroom.do(work)})
 
 
 @router.get(
@@ -84,7 +83,7 @@ async def reconstruct(
             "psnr_db": psnr_db(pixels, answer),
         }
 
-    return JSONResponse(await house.workroom.do(work))
+    return Json(await house.workroom.do(work))
 
 
 @router.get("/interpolate", summary="Between two items", response_model=answers.InterpolateAnswer)
@@ -107,7 +106,7 @@ async def interpolate(
         values = [round(float(one), 4) for one in t]
         return {"images": [data_address(one) for one in pixels], "t": values}
 
-    return JSONResponse(await house.workroom.do(work))
+    return Json(await house.workroom.do(work))
 
 
 def data_address(pixels: Pixels) -> str:

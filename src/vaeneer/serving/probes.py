@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API
 from vaeneer.serving.house import TheHouse
 from vaeneer.serving.metrics import MEDIA_TYPE
-from vaeneer.serving.problems import Problem, busy
+from vaeneer.serving.problems import Json, Problem, busy
 from vaeneer.serving.tokens import COOKIE
 
 router = APIRouter()
@@ -61,7 +61,7 @@ async def prometheus(house: TheHouse) -> Response:
 @router.post(f"{API}/login", summary="Log the page in", response_model=answers.StateAnswer)
 async def login(request: Request, house: TheHouse, asked: answers.LoginRequest) -> Response:
     """Sets a cookie for whoever knows the token; scripts of the page cannot read it."""
-    answer = JSONResponse({"state": "in"})
+    answer = Json({"state": "in"})
     if house.token is None:
         return answer
     if not house.token.is_right(asked.token):
@@ -81,7 +81,7 @@ async def login(request: Request, house: TheHouse, asked: answers.LoginRequest) 
 @router.post(f"{API}/logout", summary="Log the page out", response_model=answers.StateAnswer)
 async def logout() -> Response:
     """Takes the cookie away."""
-    answer = JSONResponse({"state": "out"})
+    answer = Json({"state": "out"})
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer
 

@@ -18,6 +18,7 @@ from vaeneer.errors import (
     SettingsError,
     VaeneerError,
 )
+from vaeneer.text import to_json
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 10
@@ -33,6 +34,14 @@ _OWN_WORDS = {
     404: "Nothing is at this address; GET /api/v1/openapi.json says what is where.",
     405: "This address is asked with another method; see Allow.",
 }
+
+
+class Json(JSONResponse):
+    """JSON that every client takes, whatever is in a path: see `vaeneer.text.to_json`."""
+
+    def render(self, content: Any) -> bytes:
+        """The body of the answer, in UTF-8."""
+        return to_json(content, compact=True).encode()
 
 
 class Problem(HTTPException):
@@ -64,7 +73,7 @@ def problem_response(
     }
     if errors is not None:
         body["errors"] = errors
-    return JSONResponse(body, status, headers, MEDIA_TYPE)
+    return Json(body, status, headers, MEDIA_TYPE)
 
 
 def as_problem(error: VaeneerError) -> Problem:

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings
@@ -20,7 +19,8 @@ from vaeneer.serving.addresses import API, thumbnail_address
 from vaeneer.serving.house import House, TheHouse, TheLibrary
 from vaeneer.serving.jobs import Job
 from vaeneer.serving.open_library import OpenLibrary
-from vaeneer.serving.problems import Problem
+from vaeneer.serving.problems import Json, Problem
+from vaeneer.text import to_json
 
 router = APIRouter(prefix=API)
 _COMPUTING: dict[int | str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ def _job(house: House, library: OpenLibrary, what: str, work: Any) -> Job[Any]:
 def _not_yet(job: Job[Any]) -> Response:
     progress = job.progress
     body = {"state": "computing", "stage": progress.stage, "progress": round(progress.fraction, 4)}
-    return JSONResponse(body, 202, {"Retry-After": str(_RETRY_AFTER_SECONDS)})
+    return Json(body, 202, {"Retry-After": str(_RETRY_AFTER_SECONDS)})
 
 
 def _all_duplicates(library: Library, progress: Progress) -> DuplicatesReport:
@@ -102,13 +102,11 @@ def _page(
     for item in told:
         address = thumbnail_address(library.name, item["id"], hashes.get(item["id"], ""))
         item["thumbnail"] = address
-    return JSONResponse(values)
+    return Json(values)
 
 
 def _map(library: Library, progress: Progress) -> bytes:
     """The answer as JSON, made once."""
-    import json
-
     from vaeneer.library.library_map import map_of  # imports openTSNE and scikit-learn
 
     found = map_of(library, MapSettings(), ClusterSettings(), progress)
@@ -124,4 +122,4 @@ def _map(library: Library, progress: Progress) -> bytes:
         "cluster_names": {str(cluster.id): cluster.name for cluster in found.clusters},
         "category_names": names,
     }
-    return json.dumps(values, allow_nan=False, separators=(",", ":")).encode()
+    return to_json(values, compact=True).encode()

@@ -10,14 +10,14 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
 
 from vaeneer.errors import VaeneerError
 from vaeneer.model.checkpoint import read_card
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API
 from vaeneer.serving.house import House, TheHouse
-from vaeneer.serving.problems import Problem
+from vaeneer.serving.pictures import DatedFile
+from vaeneer.serving.problems import Json, Problem
 from vaeneer.toml_settings import read_sections
 from vaeneer.training.run_folder import RunFolder, read_metrics
 
@@ -31,7 +31,7 @@ Name = Annotated[str, Path(max_length=255, description="Name of a run.")]
 @router.get("/runs", summary="Training runs", response_model=answers.RunsAnswer)
 def runs(house: TheHouse) -> Response:
     """All runs that are served, with how far they are."""
-    return JSONResponse({"runs": [_summary(n, f) for n, f in house.served.runs().items()]})
+    return Json({"runs": [_summary(n, f) for n, f in house.served.runs().items()]})
 
 
 @router.get("/runs/{name}", summary="One run", response_model=answers.RunAnswer)
@@ -39,7 +39,7 @@ def run(house: TheHouse, name: Name) -> Response:
     """Settings, facts, the card of the best model, and the names of its pictures."""
     folder = _run(house, name)
     checkpoints = RunFolder(folder).root.glob("checkpoints/epoch-*/config.json")
-    return JSONResponse(
+    return Json(
         _summary(name, folder)
         | {
             "config": _config(folder),
@@ -61,7 +61,7 @@ def metrics(
     lines = read_metrics(folder)
     new = [line for line in lines if line.get("epoch", 0) > after_epoch]
     finished = _summary(name, folder)["finished"]
-    return JSONResponse({"lines": _finite(new), "epochs": len(lines), "finished": finished})
+    return Json({"lines": _finite(new), "epochs": len(lines), "finished": finished})
 
 
 @router.get(
@@ -85,7 +85,7 @@ def picture(
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    return FileResponse(found, headers=headers, media_type="image/png")
+    return DatedFile(found, headers=headers, media_type="image/png")
 
 
 def _run(house: House, name: str) -> FilePath:

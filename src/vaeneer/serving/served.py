@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vaeneer.errors import SettingsError
 from vaeneer.library.catalog import NAME as CATALOG
+from vaeneer.text import printable
 from vaeneer.training.run_folder import RunFolder
 
 _MOST_RUNS = 1000
@@ -61,7 +62,7 @@ def _named(folders: Iterable[Path]) -> dict[str, Path]:
     """Folders by their names; of equal names the later ones are numbered."""
     found: dict[str, Path] = {}
     for folder in folders:
-        name = known = folder.resolve().name or "library"
+        name = known = printable(folder.resolve().name) or "library"
         number = 1
         while name in found:
             number += 1

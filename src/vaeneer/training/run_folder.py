@@ -14,6 +14,7 @@ from vaeneer.config import TrainSettings
 from vaeneer.errors import SettingsError, TrainingError
 from vaeneer.files import write_json, write_text
 from vaeneer.recipes import Recipe
+from vaeneer.text import encodable
 from vaeneer.toml_settings import read_settings
 
 FREE_ON_RESUME = (
@@ -78,7 +79,9 @@ class RunFolder:
         table = {name: value for name, value in asked.items() if value is not None}
         if settings.cache is not None:
             table["cache"] = str(settings.cache)
-        write_text(self.config, tomli_w.dumps({"train": {"data": str(data.absolute()), **table}}))
+        table |= {name: encodable(text) for name, text in table.items() if isinstance(text, str)}
+        train = {"data": encodable(str(data.absolute())), **table}
+        write_text(self.config, tomli_w.dumps({"train": train}))
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Append one epoch's figures and see them to the disk."""
@@ -119,6 +122,7 @@ def settings_to_resume(run: RunFolder, asked: TrainSettings) -> TrainSettings:
     default, changed = TrainSettings(), {}
     for name in (field.name for field in fields(TrainSettings)):
         value = getattr(asked, name)
+        value = encodable(value) if isinstance(value, str) else value  # as it is in the file
         if value in (getattr(default, name), getattr(own, name)):
             continue
         if name not in FREE_ON_RESUME:

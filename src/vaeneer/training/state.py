@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vaeneer.errors import ModelFileError, NonFiniteLossError
-from vaeneer.files import replacing
+from vaeneer.files import native_name, replacing
 from vaeneer.model.vae import VAE
 from vaeneer.seeds import numbers_for
 
@@ -92,7 +92,7 @@ def check_weights(vae: VAE, path: Path) -> None:
 def load_state(path: Path, vae: VAE, averaged: VAE | None, optimizer: Optimizer) -> TrainState:
     """Put back what `save_state` wrote. Raises ModelFileError when the file cannot be read."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with native_name(path) as name, safe_open(name, framework="pt") as file:
             state = TrainState(**json.loads(file.metadata()["state"]))
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
