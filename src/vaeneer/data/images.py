@@ -246,7 +246,7 @@ def _to_rgb(image: Image.Image, color: Color | None) -> tuple[Image.Image, bool]
         return color.grey_to_srgb(np.asarray(image).astype(np.uint16)).convert("RGB"), False
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_grey_levels(image)).convert("RGB"), False
-    if image.mode not in ("L", "CMYK"):
+    if image.mode not in ("L", "CMYK", "RGB"):  # to RGB again would be a copy
         image = image.convert("L" if image.mode == "1" else "RGB")
     if color:
         return color.image_to_srgb(image).convert("RGB"), False
