@@ -273,6 +273,29 @@ def test_a_png_needs_no_end_but_its_pixels(tmp_path: Path) -> None:
                 pictured(tmp_path, data[:-missing] + padding)
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_rubbish_behind_the_last_page_of_a_tiff_is_no_page(
+    tmp_path: Path, compression: str
+) -> None:
+    data = encoded("TIFF", compression=compression)
+    (first,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    at = first + 2 + 12 * count
+    for offset in (3, 8, len(data) // 2, len(data) + 9, 2**32 - 1):
+        wild = data[:at] + struct.pack("<I", offset) + data[at + 4 :]
+        assert np.array_equal(np.asarray(pictured(tmp_path, wild).rgb), np.asarray(surface()))
+
+
+def test_a_tiff_that_does_not_name_its_channels_is_refused(tmp_path: Path) -> None:
+    data = encoded("TIFF")
+    (first,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    places = range(first + 2, first + 2 + 12 * count, 12)
+    at = next(p for p in places if data[p : p + 2] == struct.pack("<H", 262))
+    with pytest.raises(ImageFileError, match="corrupt"):
+        pictured(tmp_path, data[:at] + struct.pack("<H", 263) + data[at + 2 :])
+
+
 @pytest.mark.parametrize("tag", [269, 270, 305, 306, 700, 33723, 34377, 34665, 37724])
 @pytest.mark.parametrize("kind", [2, 4, 5, 7, 12, 99])
 def test_rubbish_in_a_tiff_tag_is_dropped(tmp_path: Path, tag: int, kind: int) -> None:

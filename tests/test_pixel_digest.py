@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from test_picture_color import icc_profile, power, srgb_curve
@@ -110,6 +111,25 @@ def test_the_full_depth_counts(tmp_path: Path) -> None:
     assert len({digest, *others}) == 4
     assert read_image(tmp_path / "a.png").bits == 16
     assert read_image(tmp_path / "f.png").bits == 8
+
+
+def test_deep_tiffs_of_any_layout_are_equal(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "a.png"), DEEP[..., ::-1])
+    digest = pixel_digest(tmp_path / "a.png")
+    planes = np.ascontiguousarray(DEEP.transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, photometric="rgb")
+    tifffile.imwrite(tmp_path / "b.tif", DEEP, photometric="rgb", byteorder=">", bigtiff=True)
+    tifffile.imwrite(tmp_path / "c.tif", planes, photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(tmp_path / "d.tif", DEEP, photometric="rgb", tile=(16, 16), compression="zlib")
+    for name in "abcd":
+        assert pixel_digest(tmp_path / f"{name}.tif") == digest, name
+    with tifffile.TiffWriter(tmp_path / "e.tif") as tiff:
+        for page in (DEEP, DEEP):
+            tiff.write(page, photometric="rgb")
+    assert pixel_digest(tmp_path / "e.tif") != digest
+    floats = (DEEP / 65535).astype(np.float32)
+    tifffile.imwrite(tmp_path / "f.tif", floats, photometric="rgb")
+    assert pixel_digest(tmp_path / "f.tif") != digest
 
 
 def test_16_bit_grey_counts_all_its_bits(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import threading
 import warnings
@@ -38,6 +39,7 @@ _FORMATS = (
     "TGA",
 )
 _TAIL_BYTES = 32
+_RUBBISH_ERRORS = frozenset({errno.EINVAL, errno.EOVERFLOW})  # a seek to a wild offset
 _LFS_START = b"version https://git-lfs"
 _UNSUPPORTED = ("unsupported", "unimplemented", "cannot handle", "unknown compression")
 # fmt: off
@@ -83,7 +85,7 @@ def decode_file(path: Path, decode: Callable[[Image.Image, ImageSource], _T]) ->
         except (ImageFileError, MemoryError):
             raise
         except Exception as error:  # a damaged file makes Pillow raise nearly anything
-            if isinstance(error, OSError) and error.strerror:
+            if isinstance(error, OSError) and error.strerror and error.errno not in _RUBBISH_ERRORS:
                 raise ImageFileError(path, error_reason(error)) from error
             return _decode_rebuilt(source, decode, error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +60,21 @@ def pixel_digest(path: Path, *, max_megapixels: float = 500.0) -> bytes:
             values = _deep_frame(image, source, max_megapixels)
             if values is None:
                 return hashlib.sha256(b"file " + source.read()).digest()
-            _add(digest, "RGB", upright_values(values, orientation_of(image)[0]))
-            digest.update(repr(image.info.get("transparency", "")).encode())  # one clear colour
+            name = "CMYK" if image.mode == "CMYK" else "RGB"
+            _add(digest, name, upright_values(values, orientation_of(image)[0]))
+            if "transparency" in image.info:  # one clear colour
+                digest.update(repr(image.info["transparency"]).encode())
             return digest.digest()
         spare = spare_channel(image, source)
         if spare is not None:
             _add(digest, "spare", spare)
         load_whole(image, source)
         orientation, _ = orientation_of(image)
-        for name, values in _frames(image):
-            _add(digest, name, upright_values(values, orientation))
+        try:
+            for name, values in _frames(image):
+                _add(digest, name, upright_values(values, orientation))
+        except _PageError:
+            return hashlib.sha256(b"file " + source.read()).digest()
         return digest.digest()
 
     try:
@@ -103,6 +109,15 @@ def spare_channel(image: Image.Image, source: ImageSource) -> NDArray[np.uint8] 
 def _deep_digest(path: Path, max_megapixels: float) -> bytes:
     """The same of a file that Pillow does not read."""
     decoded = decode(path, max_megapixels=max_megapixels)
+    if decoded.format == "TIFF" and len(list(islice(pages(path), 2))) == 1:
+        mode = decoded.mode.partition(";")[0]
+        described = Image.new(mode if mode in ("L", "CMYK") else "RGB", (1, 1))
+        described.info["icc_profile"] = decoded.profile
+        color, _ = read_color(described)
+        digest = hashlib.sha256(color.key if color else b"sRGB")
+        name = "CMYK" if mode == "CMYK" else "RGB"
+        _add(digest, name, upright_values(decoded.values, decoded.orientation))
+        return digest.digest()
     fields = (decoded.format, decoded.mode, decoded.orientation, decoded.space)
     digest = hashlib.sha256(repr(fields).encode() + (decoded.profile or b""))
     for values in pages(path):
@@ -125,6 +140,10 @@ def _deep_frame(
     return source.deep_colors() if still and image.format in _DEEP_FORMATS else None
 
 
+class _PageError(Exception):
+    """A further page cannot be read."""
+
+
 def _frames(image: Image.Image) -> Iterator[tuple[str, NDArray[Any]]]:
     """Every page or frame: the name of its channels and their values, (H, W) or (H, W, C)."""
     count = 0
@@ -133,6 +152,10 @@ def _frames(image: Image.Image) -> Iterator[tuple[str, NDArray[Any]]]:
             image.seek(count)
         except EOFError:
             return
+        except Exception as error:  # rubbish behind the last page makes Pillow raise anything
+            if count == 0:
+                raise
+            raise _PageError from error
         yield _values(image)
         count += 1
 
@@ -152,6 +175,8 @@ def _values(image: Image.Image) -> tuple[str, NDArray[Any]]:
 
 def _add(digest: Any, name: str, values: NDArray[Any]) -> None:
     """Add one frame, a block of rows at a time; grey counts as a colour."""
+    if name == "RGB" and values.ndim == 3 and values.shape[2] == 2:
+        values = values[..., [0, 0, 0, 1]]
     if name == "RGB" and values.ndim == 3 and values.shape[2] == 4:
         opaque = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
         if bool((values[..., 3] == opaque).all()):

@@ -34,7 +34,9 @@ _OF_THE_PIXELS = frozenset((
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and byte counts
 _DNG_VERSION = 50706
 _PLANAR_SEPARATE = 2
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
+_SIZE = (256, 257)
+_PHOTOMETRIC, _SAMPLES, _SUBSAMPLING = 262, 277, 530
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _ASSOCIATED_ALPHA = 1
 _PAGES = 10_000  # more is a chain that bites its tail
 _REMEDY = "save it as 16-bit RGB TIFF or PNG"
@@ -52,6 +54,10 @@ def seek_picture(image: Image.Image) -> bool:
                 image.seek(page)
             except EOFError:
                 break
+            except Exception:  # as below; rubbish behind the last page is no page
+                if page and not _names_a_size(image):
+                    break
+                raise
             tags = getattr(image, "tag_v2", {})
             pixels = image.width * image.height
             if not _secondary(tags.get(_SUBFILE_TYPE, 0)) and pixels > area:
@@ -60,11 +66,26 @@ def seek_picture(image: Image.Image) -> bool:
     except Exception:  # Pillow raises nearly anything at a page that it does not know
         return False
     tags = getattr(image, "tag_v2", {})
+    kind = tags.get(_PHOTOMETRIC)
+    if kind is None and tags.get(_SAMPLES, 1) > 2:  # Pillow takes the first channel for grey
+        return False
+    if (
+        kind == _YCBCR
+        and tags.get(_COMPRESSION, 1) == 1
+        and tags.get(_SUBSAMPLING, (2, 2)) != (1, 1)
+    ):
+        return False
     bits = set(tags.get(_BITS, (1,)))
     if not bits <= {1, 2, 4, 8, 12, 16} or set(tags.get(_SAMPLE_FORMAT, (1,))) - {1, 4}:
-        return image.mode == "F"  # float grey
+        return image.mode == "F" and kind != _WHITE_IS_ZERO  # float grey
     separate = tags.get(_PLANES, 1) == _PLANAR_SEPARATE
     return not (separate and (bits != {8} or image.mode in ("LA", "PA", "CMYK")))
+
+
+def _names_a_size(image: Image.Image) -> bool:
+    """Whether the directory that Pillow read last is that of a page."""
+    tags = getattr(image, "tag_v2", {})
+    return all(isinstance(tags.get(tag), int) and tags[tag] > 0 for tag in _SIZE)
 
 
 def is_within(image: Image.Image, file_bytes: int) -> bool:
@@ -134,6 +155,8 @@ def _decoded(path: Path, page: TiffPage, check_size: CheckSize) -> Decoded:
     kind = int(page.photometric)
     if _DNG_VERSION in page.tags or _DNG_VERSION in page.parent.pages.first.tags:
         raise ImageFileError(path, f"not supported: camera raw, {_REMEDY}")
+    if _PHOTOMETRIC not in page.tags and page.samplesperpixel > 2:
+        raise ImageFileError(path, "corrupt: the tag that says what the channels are is missing")
     if kind not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK):
         name = getattr(page.photometric, "name", kind)
         raise ImageFileError(path, f"not supported: {name} colour in a TIFF, {_REMEDY}")
