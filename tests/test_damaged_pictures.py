@@ -262,6 +262,21 @@ def test_rows_that_a_png_lacks_are_not_black(tmp_path: Path, mode: str) -> None:
     assert pictured(tmp_path, encoded("PNG", black)).width_px == 64
 
 
+@pytest.mark.parametrize("place", [19, 23, 24, 25, 28])  # width, height, depth, colours, interlace
+def test_a_damaged_header_is_not_mended(tmp_path: Path, place: int) -> None:
+    data = bytearray(png_with(chunk(b"pHYs", b"1234")))
+    data[place] ^= 1
+    with pytest.raises(ImageFileError, match="corrupt"):
+        pictured(tmp_path, bytes(data))
+
+
+def test_a_damaged_palette_is_not_mended(tmp_path: Path) -> None:
+    data = bytearray(encoded("PNG", surface().quantize(16)))
+    data[data.find(b"PLTE") + 6] ^= 0x40
+    with pytest.raises(ImageFileError, match="corrupt"):
+        pictured(tmp_path, bytes(data))
+
+
 def test_a_png_needs_no_end_but_its_pixels(tmp_path: Path) -> None:
     data = encoded("PNG")
     whole = np.asarray(surface())

@@ -89,6 +89,8 @@ def _png(data: bytes, notes: tuple[str, ...]) -> Iterator[Rebuilt]:
     for name, body, whole in _png_chunks(data):
         reason = None if whole else "its checksum is wrong"
         if name[0] & 0x20 == 0:  # a critical chunk
+            if reason and name not in (b"IDAT", b"IEND"):  # the pixels have a checksum of their own
+                return
             pixels.append((name, body))
             continue
         if name == b"tRNS" and len(body) != _PNG_TRNS_SIZES.get(data[25], len(body)):
@@ -104,7 +106,7 @@ def _png(data: bytes, notes: tuple[str, ...]) -> Iterator[Rebuilt]:
             pixels.append((name, body))
     if orientation != 1:
         pixels.insert(1, (b"eXIf", orientation_exif(orientation)[6:]))
-    said = tuple(dict.fromkeys(dropped)) or ("metadata dropped: all but the pixels",)
+    said = tuple(dict.fromkeys(dropped)) or ("metadata dropped: all but colour and orientation",)
     for motion in (True, False):
         if motion and not any(name in _PNG_MOTION for name, _ in pixels):
             continue
@@ -214,7 +216,7 @@ def _webp(data: bytes, notes: tuple[str, ...]) -> Iterator[Rebuilt]:
     bodies = dict(reversed(chunks))
     flags = bodies[b"VP8X"][:1] if b"VP8X" in bodies else b""
     keep = [one for one in chunks if one[0] in _WEBP_PIXELS]
-    dropped = "metadata dropped: all but the pixels"
+    dropped = "metadata dropped: all but colour and orientation"
     if flags and len(bodies[b"VP8X"]) == 10:
         orientation = orientation_in(bodies.get(b"EXIF", b"")) or 1
         profile = bodies.get(b"ICCP", b"")

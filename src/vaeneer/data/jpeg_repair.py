@@ -96,7 +96,7 @@ def rebuild_jpeg(data: bytes) -> tuple[bytes, tuple[str, ...]]:
         dropped.append("the end marker is missing")
     if not covered or (not ended and not _needs_no_more(start + scans)):
         raise TruncatedError("the pixels are cut")
-    return whole, tuple(dropped) or ("metadata dropped: all but the pixels",)
+    return whole, tuple(dropped) or ("metadata dropped: all but colour and orientation",)
 
 
 def _check_kind(frame: _Segment) -> None:
