@@ -277,6 +277,15 @@ def test_a_damaged_palette_is_not_mended(tmp_path: Path) -> None:
         pictured(tmp_path, bytes(data))
 
 
+def test_a_file_that_is_no_picture_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture" * 1000)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read whole"))
+    with pytest.raises(ImageFileError, match="not an image"):
+        read_image(tmp_path / "a.png")
+
+
 def test_a_png_needs_no_end_but_its_pixels(tmp_path: Path) -> None:
     data = encoded("PNG")
     whole = np.asarray(surface())

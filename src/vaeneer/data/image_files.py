@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vaeneer.data.image_depth import HEADER_BYTES, deep_colors
-from vaeneer.data.image_repair import is_cut_png, is_cut_tiff, rebuild
+from vaeneer.data.image_repair import can_rebuild, is_cut_png, is_cut_tiff, rebuild
 from vaeneer.data.jpeg_repair import TruncatedError, is_cut_jpeg, looks_cut
 from vaeneer.errors import ImageFileError
 
@@ -95,7 +95,8 @@ def _decode_rebuilt(
 ) -> _T:
     path = source.path
     try:
-        for one in rebuild(path.read_bytes()):
+        usable = can_rebuild(source.start, path.stat().st_size)
+        for one in rebuild(path.read_bytes()) if usable else ():
             try:
                 with Image.open(io.BytesIO(one.data), formats=known_formats()) as image:
                     if one.icc_profile is not None:

@@ -19,6 +19,8 @@ _JPEG = b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*")
 _LEADING_BYTES = 64  # of rubbish before a picture: a line feed, a byte order mark
 _PROFILE_BYTES = 2**25
+_SPARE_BYTES = 2**16
+_FILE_BYTES = 2**31  # larger files are not read into memory
 _TEXT_BYTES = 2**20  # Pillow's limit
 
 _PNG_SIZES = {b"pHYs": 9, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"tIME": 7, b"oFFs": 9}
@@ -72,6 +74,13 @@ def rebuild(data: bytes) -> Iterator[Rebuilt]:
         yield from _tiff(data, notes)
     elif data[4:12] == b"ftypavif":
         _check_boxes(data)
+
+
+def can_rebuild(start: bytes, file_bytes: int) -> bool:
+    """Whether `rebuild` has anything for a file of this size that starts so."""
+    starts = (_PNG, _JPEG, b"RIFF", *_TIFF)
+    known = start.startswith(starts) or _start_of_picture(start) > 0 or start[4:12] == b"ftypavif"
+    return known and file_bytes <= _FILE_BYTES
 
 
 def _start_of_picture(data: bytes) -> int:
@@ -139,9 +148,11 @@ def is_cut_png(data: bytes) -> bool:
             needed = _png_bytes(body)
         elif name == b"IDAT":
             try:
-                have += len(inflate.decompress(body))
+                have += len(inflate.decompress(body, needed - have + _SPARE_BYTES))
             except zlib.error:
                 return True
+            if inflate.unconsumed_tail:  # more than all rows
+                return False
     if have < needed or inflate.eof:
         return have < needed
     try:
