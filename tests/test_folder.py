@@ -110,7 +110,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a folder"):
         open_folder(tmp_path / "absent")
     (tmp_path / "a.txt").write_text("1")
-    with pytest.raises(DataError, match=r"1 \.txt"):
+    with pytest.raises(DataError, match=r"1 not an image file \(\.txt\)"):
         open_folder(tmp_path)
 
 

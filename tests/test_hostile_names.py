@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ from vaeneer.cli.app import run
 from vaeneer.config import IndexSettings, PrepareSettings
 from vaeneer.data.exclusion import ScanRules
 from vaeneer.data.folder import open_folder
+from vaeneer.data.images import read_rgb
 from vaeneer.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from vaeneer.data.preparation import prepare
 from vaeneer.data.scanning import FoundFile, scan_folder
@@ -43,6 +45,7 @@ from vaeneer.library.inventory import changes_since, list_folder
 from vaeneer.library.library import Library
 from vaeneer.library.looking import Seen
 from vaeneer.library.recording import record_changes, record_seen
+from vaeneer.measuring.pictures import save_grid
 from vaeneer.text import encodable, is_utf8, printable
 
 pytestmark = pytest.mark.skipif(
@@ -258,40 +261,55 @@ def test_any_folder_goes_the_whole_way(
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, pictures: list[bytes], model: Path) -> Path:
-    """A library `lib` of a folder `raw` with every stem above, as far as it is UTF-8."""
+def hostile(
+    tmp_path_factory: pytest.TempPathFactory, pictures: list[bytes], model: Path
+) -> tuple[Path, Path]:
+    """A folder with every stem above, and a library of it, as far as they are UTF-8."""
     folder = tmp_path_factory.mktemp("stems") / os.fsdecode(b"h\xfc\n[wip]")
-    files: list[Any] = [([b"x"], stem, b".png", 0) for stem in STEMS]
-    _written(folder / "raw", files, pictures)
+    raw = folder / os.fsdecode(b"r\xe4w\n[b]")
+    files: list[Any] = [([b"x\n[y]"], stem, b".png", 0) for stem in STEMS]
+    _written(raw, files, pictures)
     chosen = IndexSettings(min_side_px=16, parts="none", device="cpu")
-    index(folder / "raw", library=folder / "lib", model=model, settings=chosen)
-    return folder
+    index(raw, library=folder / "lib", model=model, settings=chosen)
+    return raw, folder / "lib"
 
 
 def test_paths_are_printed_byte_by_byte_and_xargs_takes_them(
-    hostile: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    hostile: tuple[Path, Path], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     capfdbinary.readouterr()
     for flag in ("-0", "--null"):
-        assert run(["search", str(hostile / "lib"), "1", "-k", "99", "--paths", flag]) == 0
+        assert run(["search", str(hostile[1]), "1", "-k", "99", "--paths", flag]) == 0
         printed = capfdbinary.readouterr().out
     listed = subprocess.run(
         ["xargs", "-0", "ls", "-d", "--zero"], input=printed, capture_output=True, check=True
     )
     assert sorted(listed.stdout.split(b"\0")) == sorted(printed.split(b"\0"))
-    with Library.open(hostile / "lib") as library:
+    with Library.open(hostile[1]) as library:
         others = [os.fsencode(library.path(item)) for item in library.items()[1:]]
     assert set(printed.split(b"\0")) >= {path for path in others if b"two\nlines" in path}
-    assert run(["search", str(hostile / "lib"), "1", "-k", "1", "--paths"]) == 0
+    assert run(["search", str(hostile[1]), "1", "-k", "1", "--paths"]) == 0
     assert Path(os.fsdecode(capfdbinary.readouterr().out[:-1])).is_file()
 
 
 def test_a_file_whose_name_is_not_utf8_can_be_asked_by(
-    hostile: Path, capsys: pytest.CaptureFixture[str]
+    hostile: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (query,) = [path for path in (hostile / "raw" / "x").iterdir() if "\udcfcn" in path.name]
-    assert run(["search", str(hostile / "lib"), str(query), "--json"]) == 0
+    (query,) = [path for path in hostile[0].rglob("*.png") if "\udcfcn" in path.name]
+    assert run(["search", str(hostile[1]), str(query), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["query"]["images"] == [encodable(str(query))]
+
+
+def test_names_are_drawn_in_pictures(hostile: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"m\xe4p.png")
+    assert run(["map", str(hostile[1]), "--out", str(out), "--colour", "category"]) == 0
+    sheet = tmp_path / "sheet.png"
+    assert run(["search", str(hostile[1]), "1", "--sheet", str(sheet)]) == 0
+    captions = [os.fsdecode(stem) for stem in STEMS]
+    tile = np.zeros((24, 24, 3), np.uint8)
+    grid = save_grid([tile] * len(STEMS), tmp_path / "grid.png", columns=8, captions=captions)
+    for picture in (out, sheet, grid):
+        assert read_rgb(picture).width > 24
 
 
 @pytest.mark.parametrize("name", ["gr\udcfcn/z.json", "a/br\udcfcck.json", "notes.t\udcfct"])
@@ -314,8 +332,7 @@ def test_a_file_that_is_no_picture_stops_nothing(
         settings=IndexSettings(min_side_px=16, parts="none", device="cpu"),
     )
     assert counted.images == 2
-    reason = "not an image file (.t\\xfct)" if name.endswith("t") else "file name is not UTF-8"
-    assert reasons == counted.left_out == {reason: 1}
+    assert reasons == counted.left_out == {"file name is not UTF-8": 1}
 
 
 def test_an_impossible_date_stops_nothing(

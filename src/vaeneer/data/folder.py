@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from vaeneer.data.manifest import read_manifest
 from vaeneer.data.naming import group_names
-from vaeneer.data.scanning import scan_folder
+from vaeneer.data.scanning import Scan, scan_folder
 from vaeneer.data.splitting import units
 from vaeneer.errors import DataError
 
@@ -65,14 +65,15 @@ def open_folder(path: Path | str) -> ImageFolder:
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; name a folder of images.")
     known = _manifest_rows(root)
-    files = scan_folder(root, originals=known).images
+    scan = scan_folder(root, originals=known)
+    files = scan.images
     guesses = group_names([found.path for found in files])
     items = tuple(
         _item(found.file, found.path, guesses[found.path].asset, known.get(str(found.path)))
         for found in files
     )
     if not items:
-        raise DataError(f"{root} holds no image files ({_what_is_there(root)}).")
+        raise DataError(f"{root} holds no image files ({_what_is_there(scan)}).")
     return ImageFolder(root, items)
 
 
@@ -111,6 +112,6 @@ def _item(file: Path, name: PurePosixPath, guess: str, known: Known | None) -> I
     return ImageItem(file, str(name), asset, category)
 
 
-def _what_is_there(root: Path) -> str:
-    counts = Counter(p.suffix.lower() or "no suffix" for p in root.rglob("*") if p.is_file())
-    return ", ".join(f"{n} {suffix}" for suffix, n in counts.most_common(4)) or "it is empty"
+def _what_is_there(scan: Scan) -> str:
+    counts = Counter(scan.others) + Counter({"side-cars": len(scan.sidecars)})
+    return ", ".join(f"{n} {reason}" for reason, n in counts.most_common(4)) or "it is empty"

@@ -155,10 +155,10 @@ class _Listing:
             self.leave_out(path, reason_of_hidden_file(name))
         elif excluded is not None:
             self.leave_out(path, excluded)
-        elif not image and suffix != ".json" and unread is None:
-            self.others[f"not an image file ({printable(suffix) or 'no suffix'})"] += 1
         elif not is_utf8(str(path)):
             self.leave_out(path, "file name is not UTF-8")
+        elif not image and suffix != ".json" and unread is None:
+            self.others[f"not an image file ({printable(suffix) or 'no suffix'})"] += 1
         elif unread is not None:
             self.leave_out(path, unread)
         else:

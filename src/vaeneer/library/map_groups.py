@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vaeneer.library.catalog import Item
 from vaeneer.library.clusters import ALONE, Cluster
+from vaeneer.text import printable
 
 _GOLDEN = 0.618033988749895  # of a turn: hues that follow each other are far apart
 _LIGHTNESS = (0.62, 0.72, 0.54)
@@ -38,8 +39,8 @@ class Groups:
 
 def by_cluster(labels: NDArray[np.int64], clusters: Sequence[Cluster]) -> Groups:
     """The clusters as groups."""
-    names, words = [one.name for one in clusters], [one.word for one in clusters]
-    return Groups("cluster", labels, names, words)
+    names = [one.name for one in clusters]
+    return Groups("cluster", labels, names, [printable(one.word) for one in clusters])
 
 
 def by_category(items: Sequence[Item]) -> Groups:
@@ -48,7 +49,8 @@ def by_category(items: Sequence[Item]) -> Groups:
     names = sorted(counts, key=lambda name: (-counts[name], name))
     numbers = {name: number for number, name in enumerate(names)}
     labels = [numbers.get(item.category or "", ALONE) for item in items]
-    return Groups("category", np.array(labels, np.int64), names, names)
+    words = [printable(name) for name in names]
+    return Groups("category", np.array(labels, np.int64), names, words)
 
 
 def colour_of(number: int) -> tuple[int, int, int]:

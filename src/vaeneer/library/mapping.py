@@ -21,6 +21,7 @@ from vaeneer.library.map_grid import gridded
 from vaeneer.library.map_groups import by_category, by_cluster
 from vaeneer.library.map_tiles import Tiles, load_tiles, tile_side_px
 from vaeneer.progress import Progress, Silent
+from vaeneer.text import printable
 
 SUFFIXES = (".html", ".png", ".parquet")
 
@@ -206,7 +207,7 @@ def _tiles(library: Library, found: LibraryMap, side_px: int, progress: Progress
 
 
 def _title(library: Library) -> str:
-    return library.root.name or str(library.root)
+    return printable(library.root.name or str(library.root))
 
 
 def _line(found: LibraryMap) -> str:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vaeneer.files import save_picture
+from vaeneer.text import printable
 
 _GAP_PX = 6
 _CAPTION_PX = 18
@@ -59,6 +60,7 @@ def save_grid(
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> str:
+    text = printable(text)  # a line end cannot be measured
     if font.getlength(text) <= width_px:
         return text
     while text and font.getlength(text + "…") > width_px:
