@@ -1,6 +1,7 @@
 """Search over HTTP: how many requests a second, how long each takes, what batching brings.
 
     python benchmarks/serving.py LIB [--seconds 30] [--clients 1,8,64] [--images 64]
+    python benchmarks/serving.py LIB --small-get
 
 A server of LIB in a process of its own, on this machine; clients in another, each sends one JPEG of
 the library after the other (POST /api/v1/search) for a bounded time, over a connection that stays
@@ -10,6 +11,9 @@ crops through the network alone, in full batches on all cores, in this process, 
 
 Bars: no 5xx but 503; at 8 clients 0.6 of the ceiling or more; memory does not grow by more than a
 tenth between the middle and the end of the longest round. Writes results/serving.json.
+
+--small-get: only how long small GETs take over one connection that stays open. Bar: p50 of 10 ms,
+which Nagle's delay (40 ms) does not meet. Writes results/serving-small-get.json.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ from vaeneer.library.looking import SOURCE_SIDE_PX
 from vaeneer.serving_config import ServeSettings
 
 BARS = {"of_ceiling_at_8_clients": 0.6, "server_errors": 0, "memory_growth": 0.1}
+SMALL_GETS = ("/healthz", "/api/v1/items?limit=1", "/static/css/base.css")
+SMALL_GET_BAR_MS = 10.0
 SHORT_QUEUE = 8
 _BATCH = ServeSettings().batch_crops
 _SERVER = """
@@ -58,8 +64,20 @@ ONE_AT_A_TIME = {"batch_crops": 1, "batch_wait_ms": "0.0"}
 Row = dict[str, Any]
 
 
-def main(library: Path, *, seconds: float = 30, clients: str = "1,8,64", images: int = 64) -> None:
+def main(
+    library: Path,
+    *,
+    seconds: float = 30,
+    clients: str = "1,8,64",
+    images: int = 64,
+    small_get: bool = False,
+) -> None:
     """Run everything and write the results."""
+    if small_get:
+        with served(library) as url:
+            rows = [small_gets(url, path) for path in SMALL_GETS]
+        print(keep("serving-small-get", {"bar_p50_ms": SMALL_GET_BAR_MS, "rows": rows}))
+        return
     files, crops = pictures_of(library, images)
     counts = [int(count) for count in clients.split(",")]
     before = ceiling(library, crops, len(files), seconds / 3)
@@ -191,6 +209,22 @@ def round_of(url: str, files: list[bytes], clients: int, seconds: float) -> Row:
         "memory_bytes": {"before": first, "middle": middle, "after": memory(url)},
         "images_per_batch": batches(url),
     }
+
+
+def small_gets(url: str, path: str, count: int = 200) -> Row:
+    """How long each of many GETs takes, one after the other over one connection."""
+    wire = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    times = []
+    for _ in range(count):
+        started = time.perf_counter()
+        wire.request("GET", path)
+        wire.getresponse().read()
+        times.append(1000 * (time.perf_counter() - started))
+    wire.close()
+    row: Row = {"path": path, "requests": count}
+    row |= {f"p{p}_ms": float(np.percentile(times, p)) for p in (50, 99)}
+    print(f"{path:>24}  p50 {row['p50_ms']:6.2f} ms  p99 {row['p99_ms']:6.2f} ms", flush=True)
+    return row
 
 
 def warm(url: str, bodies: list[tuple[bytes, str]]) -> None:

@@ -13,8 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
+from vaeneer.data.image_files import MAX_SIDE_PX
 from vaeneer.data.images import read_image, read_rgb, resize_rgb
 from vaeneer.errors import ImageFileError
+
+LONG = (MAX_SIDE_PX + 1).to_bytes(4, "big") + (1).to_bytes(4, "big")  # height and width in a PSD
 
 
 def surface(height: int = 24, width: int = 32, seed: int = 0) -> Image.Image:
@@ -342,3 +345,17 @@ def test_a_wrong_byte_never_raises_anything_else(
     (tmp_path / "a").write_bytes(bytes(data))
     with contextlib.suppress(ImageFileError):
         assert read_rgb(tmp_path / "a", max_megapixels=1).mode == "RGB"
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "psd"])
+def test_a_side_without_end_is_refused_from_the_header(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "psd":
+        path.write_bytes(b"8BPS" + bytes([0, 1, *bytes(6), 0, 3]) + LONG + bytes([0, 8, 0, 3]))
+    else:
+        Image.new("L", (1, MAX_SIDE_PX + 1)).save(path)
+    with pytest.raises(ImageFileError, match=f"too long: 1 x {MAX_SIDE_PX + 1} px"):
+        read_rgb(path)
+    if suffix != "psd":
+        Image.new("L", (1, MAX_SIDE_PX)).save(path)
+        assert read_rgb(path).size == (1, MAX_SIDE_PX)

@@ -8,6 +8,7 @@ VaeneerError
 ├── ImageSizeError         a tensor of images or latents has the wrong shape
 ├── ModelFileError         a model, run or weights file cannot be read
 ├── LibraryError           a library is missing, damaged, in use or of another model
+│   └── LibraryUnavailableError   its files are gone, locked or unreadable now
 └── TrainingError          a run cannot start or go on
     ├── NonFiniteLossError     the loss became NaN or infinite
     └── TrainingInterrupted    Ctrl-C or SIGTERM; the run can be resumed
@@ -56,6 +57,10 @@ class ModelFileError(VaeneerError):
 
 class LibraryError(VaeneerError):
     """A library is missing, damaged, in use, or was made with another model or folder."""
+
+
+class LibraryUnavailableError(LibraryError):
+    """A library's files are gone, locked or unreadable now; it may be back later."""
 
 
 class TrainingError(VaeneerError):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vaeneer.data import oiio_decoding, psd_decoding, tiff_decoding
+from vaeneer.data.image_files import check_pixels
 from vaeneer.data.levels import Array, CheckSize, Decoded, name_mode
 from vaeneer.errors import ImageFileError
 
@@ -91,9 +92,7 @@ def decode(path: Path, *, max_megapixels: float) -> Decoded:
     def check_size(width_px: int, height_px: int) -> None:
         if width_px < 1 or height_px < 1:
             raise ImageFileError(path, f"corrupt: {width_px} x {height_px} px")
-        if width_px * height_px > max_megapixels * 1e6:
-            reason = f"{width_px} x {height_px} px, over {max_megapixels:g} megapixels"
-            raise ImageFileError(path, f"too many pixels: {reason}")
+        check_pixels(path, (width_px, height_px), max_megapixels)
 
     return read(path, check_size)
 

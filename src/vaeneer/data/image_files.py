@@ -38,6 +38,8 @@ _FORMATS = (
     "DDS",
     "TGA",
 )
+MAX_SIDE_PX = 2**18
+"""Longest side of a picture: each row costs, and a small file may have millions of them."""
 _TAIL_BYTES = 32
 _RUBBISH_ERRORS = frozenset({errno.EINVAL, errno.EOVERFLOW})  # a seek to a wild offset
 _LFS_START = b"version https://git-lfs"
@@ -172,11 +174,19 @@ def first_bytes(path: Path) -> bytes:
 
 
 def check_pixels(path: Path, size: tuple[int, int], max_megapixels: float) -> None:
-    """Refuse a picture that is too large. Raises ImageFileError."""
+    """Refuse a picture that is too large or too long. Raises ImageFileError."""
+    check_sides(path, size)
     width_px, height_px = size
     if width_px * height_px > max_megapixels * 1e6:
         reason = f"{width_px} x {height_px} px, over {max_megapixels:g} megapixels"
         raise ImageFileError(path, f"too many pixels: {reason}")
+
+
+def check_sides(path: Path, size: tuple[int, int]) -> None:
+    """Refuse a picture with a side over MAX_SIDE_PX. Raises ImageFileError."""
+    if max(size) > MAX_SIDE_PX:
+        reason = f"{size[0]} x {size[1]} px, over {MAX_SIDE_PX} px on a side"
+        raise ImageFileError(path, f"too long: {reason}; cut it into pieces")
 
 
 def error_reason(error: Exception, start: bytes = b"") -> str:

@@ -103,7 +103,7 @@ def read_image(
     its short side keeps this many pixels. Without it every pixel is decoded.
     The number of pixels is checked in the header, before anything is decoded.
     Raises ImageFileError with a short reason: empty, a Git LFS pointer, not an image, truncated,
-    corrupt, not supported, too many pixels, not readable.
+    corrupt, not supported, too many pixels, too long, not readable.
     """
     path = Path(path)
     kind = format_of(first_bytes(path))

@@ -1,7 +1,7 @@
 """catalog.sqlite: what a library knows of its items, and their vectors. Everything else follows.
 
-The tables are in catalog_schema.py. Each thread gets a connection of its own, so that a server may
-read from several at once; one process writes at a time (locking.py).
+The tables are in catalog_schema.py, the connections in catalog_connections.py: threads may read at
+the same time; one process writes at a time (locking.py).
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from vaeneer.data.near_duplicates import Fingerprint
 from vaeneer.errors import LibraryError
+from vaeneer.library.catalog_connections import ConnectionPool
 from vaeneer.library.catalog_schema import VERSION, migrate, version
 from vaeneer.text import is_utf8
 
@@ -93,15 +93,25 @@ class Vectors:
     """(n, D) float32."""
 
 
+class Rows(list[tuple[Any, ...]]):
+    """The rows of a statement, read as those of a cursor are."""
+
+    def fetchone(self) -> Any:
+        """The first row; None where there is none."""
+        return self[0] if self else None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows."""
+        return self
+
+
 class Catalog:
     """Reads a library's catalog; indexing writes it. Threads may share one."""
 
-    def __init__(self, file: Path) -> None:
-        """file: an existing catalog, or where `create` makes one."""
+    def __init__(self, file: Path, *, may_be_new: bool = False) -> None:
+        """file: an existing catalog, or with may_be_new an empty file."""
         self.file = file
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
+        self._pool = ConnectionPool(file, may_be_new=may_be_new)
 
     @classmethod
     def open(cls, folder: Path | str) -> Catalog:
@@ -112,8 +122,7 @@ class Catalog:
                 f"{folder} is not a library; make one with: vaeneer index IMAGES --library {folder}"
             )
         catalog = cls(file)
-        with _readable(file):
-            connection = catalog.connection
+        with catalog.connection() as connection:
             if version(connection) != VERSION:
                 migrate(connection, file)
             if catalog.state("root") is None:
@@ -124,46 +133,47 @@ class Catalog:
     def create(cls, folder: Path) -> Catalog:
         """As `open`, of a folder that may be new. Raises LibraryError for a damaged catalog."""
         folder.mkdir(parents=True, exist_ok=True)
-        catalog = cls(folder / NAME)
-        with _readable(catalog.file):
-            catalog.connection.execute("PRAGMA journal_mode = WAL")
-            migrate(catalog.connection, catalog.file)
+        catalog = cls(folder / NAME, may_be_new=True)
+        catalog.file.touch()
+        with catalog.connection() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            migrate(connection, catalog.file)
         return catalog
 
+    def connection(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection for a block, in which all of this thread's statements go over it.
+
+        Statements outside `writing` commit by themselves. Raises LibraryUnavailableError for a
+        file that is gone, locked or damaged.
+        """
+        return self._pool.connection()
+
     @property
-    def connection(self) -> sqlite3.Connection:
-        """This thread's connection; statements outside `writing` commit by themselves."""
-        known: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if known is None:
-            known = _connected(self.file)
-            self._local.connection = known
-            with self._lock:
-                self._opened.append(known)
-        return known
+    def attached(self) -> int:
+        """Counts up whenever the file was replaced, or is back after it was gone."""
+        return self._pool.attached
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction: all of the block, or nothing of it."""
-        connection = self.connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+        with self.connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # SQLite ends some by itself: on a full disk
+                    connection.execute("ROLLBACK")
+                raise
 
-    def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        """Run one statement on this thread's connection."""
-        return self.connection.execute(sql, values)
+    def execute(self, sql: str, values: Sequence[object] = ()) -> Rows:
+        """Run one statement; its rows, all of them."""
+        with self.connection() as connection:
+            return Rows(connection.execute(sql, values))
 
     def close(self) -> None:
-        """Close the connections of all threads."""
-        with self._lock:
-            for connection in self._opened:
-                connection.close()
-            self._opened.clear()
-        self._local = threading.local()
+        """Close the connections."""
+        self._pool.close()
 
     @property
     def root(self) -> Path:
@@ -234,7 +244,10 @@ class Catalog:
 
     def crop_ids(self, *, whole: bool) -> Ids:
         """Ids of all whole images, or of all parts, ascending."""
-        return _ids(self.execute(f"SELECT id FROM crops WHERE {_scale(whole)} ORDER BY id"))
+        with self.connection() as connection:  # millions of rows: not as a list
+            return _ids(
+                connection.execute(f"SELECT id FROM crops WHERE {_scale(whole)} ORDER BY id")
+            )
 
     def wholes(self) -> Vectors:
         """The vector of each item, by crop id."""
@@ -291,30 +304,6 @@ class Catalog:
         )
 
 
-def _connected(file: Path) -> sqlite3.Connection:
-    """A connection that commits by itself; to a catalog that cannot be written, one that reads."""
-    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30)
-    try:
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.OperationalError:
-        connection.close()
-        address = f"{file.resolve().as_uri()}?mode=ro&immutable=1"
-        return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
-    return connection
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise LibraryError(
-            f"{file} cannot be read as a catalog ({error}); delete the library and index again."
-        ) from error
-
-
 def _asked(ids: Sequence[int]) -> Iterator[tuple[Sequence[int], str]]:
     """Groups of ids that fit into one statement, with their marks."""
     for start in range(0, len(ids), _AT_ONCE):
@@ -326,8 +315,8 @@ def _scale(whole: bool) -> str:
     return f"scale = {WHOLE}" if whole else f"scale > {WHOLE}"
 
 
-def _ids(rows: sqlite3.Cursor) -> Ids:
-    return np.array([row[0] for row in rows], np.int64)
+def _ids(rows: Iterable[tuple[Any, ...]]) -> Ids:
+    return np.fromiter((row[0] for row in rows), np.int64)
 
 
 def _crop(row: tuple[Any, ...]) -> Crop:

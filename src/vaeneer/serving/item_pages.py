@@ -104,18 +104,18 @@ def left_out_files(
 def not_for_long(catalog: Catalog, seconds: float = MOST_SECONDS) -> Iterator[None]:
     """Stop what this thread asks of SQLite after some time. Raises Problem 422 then."""
     until = time.monotonic() + seconds
-    connection = catalog.connection
-    connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "interrupted" not in str(error):
-            raise
-        raise Problem(
-            422, "The filters take too long on this library; make them simpler."
-        ) from None
-    finally:
-        connection.set_progress_handler(None, 0)
+    with catalog.connection() as connection:
+        connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            raise Problem(
+                422, "The filters take too long on this library; make them simpler."
+            ) from None
+        finally:
+            connection.set_progress_handler(None, 0)
 
 
 def _conditions(page: Page) -> Iterator[Condition]:

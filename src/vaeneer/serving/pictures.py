@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 from starlette.responses import FileResponse
 
+from vaeneer.data.image_files import check_sides
 from vaeneer.data.images import header_size, read_rgb
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Item
@@ -26,6 +27,7 @@ SHOWN = {
 """Media types of what browsers show, by Pillow's names."""
 _MODES = frozenset({"1", "L", "P", "RGB"})  # not CMYK, which few show right, nor alpha
 _QUALITY = 90
+_JPEG_SIDE_PX = 65_500  # that libjpeg writes
 _LAST_DATE_S = 253_402_300_799  # the end of the year 9999, in seconds of Unix
 
 
@@ -46,19 +48,23 @@ def shown_as(item: Item) -> str | None:
 
 
 def megapixels_of(path: Path) -> float:
-    """As the header says, before anything is decoded. Raises ImageFileError."""
+    """Megapixels of the header, before anything is decoded.
+
+    Raises ImageFileError for what is no image, or has too long a side.
+    """
     size = header_size(path)
     if size is None:
         read_rgb(path, max_megapixels=0)  # says why; it cannot be decoded with 0
         raise ImageFileError(path, "not an image")
+    check_sides(path, size)
     return size[0] * size[1] / 1e6
 
 
 def as_jpeg(path: Path, max_px: int | None, max_megapixels: float) -> bytes:
     """A JPEG file of a picture, upright, its long side up to `max_px`. Raises ImageFileError."""
     picture = read_rgb(path, max_megapixels=max_megapixels, at_least_px=max_px)
-    if max_px is not None:
-        picture.thumbnail((max_px, max_px), Image.Resampling.LANCZOS)
+    longest = min(max_px or _JPEG_SIDE_PX, _JPEG_SIDE_PX)
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
     return stream.getvalue()

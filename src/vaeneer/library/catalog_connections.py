@@ -1,0 +1,211 @@
+"""Connections to a catalog's file: a pool that any thread borrows from, checked before each use.
+
+A thread holds a connection for one statement or one block; a few idle ones stay open for the next.
+A file that was moved, deleted or replaced is noticed, since SQLite would go on with the old one.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vaeneer.errors import LibraryUnavailableError
+
+MAX_IDLE = 4
+"""Connections that stay open while nothing is read."""
+_BUSY_SECONDS = 30
+_DENIED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+
+
+class ConnectionPool:
+    """Connections to one file; threads may share it."""
+
+    def __init__(self, file: Path, *, may_be_new: bool = False) -> None:
+        """may_be_new: whether an empty file is a catalog to be, and not one that was lost."""
+        self.file = file
+        self.attached = 0
+        """Counts up whenever the file is there anew: first opened, replaced, or back again."""
+        self._may_be_new = may_be_new
+        self._seen: tuple[int, ...] | None = None
+        self._frozen = False  # read as a file that does not change
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self._closed = False
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection for the block; that of the block around, where there is one.
+
+        Raises LibraryUnavailableError for a file that is gone, locked or damaged.
+        """
+        current: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if current is not None:
+            yield current
+            return
+        try:
+            connection, attached = self._take()
+        except sqlite3.DatabaseError as error:
+            raise _explained(self.file, error) from error
+        self._local.connection = connection
+        usable = True
+        try:
+            yield connection
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # mistakes of the code
+            raise
+        except sqlite3.DatabaseError as error:
+            usable = False
+            raise _explained(self.file, error) from error
+        finally:
+            self._local.connection = None
+            self._give_back(connection, attached if usable else -1)
+
+    def close(self) -> None:
+        """Close idle connections now, and those in use when their blocks end."""
+        with self._lock:
+            self._closed = True
+            self._drop_idle()
+
+    def _take(self) -> tuple[sqlite3.Connection, int]:
+        with self._lock:
+            self._look()
+            attached = self.attached
+            if self._idle:
+                return self._idle.pop(), attached
+        connection, frozen = _opened(self.file)
+        if frozen:
+            with self._lock:
+                self._frozen = True
+                self._seen = self._signature(self.file.stat())
+        return connection, attached
+
+    def _give_back(self, connection: sqlite3.Connection, attached: int) -> None:
+        with self._lock:
+            fresh = attached == self.attached and not self._closed
+            if fresh and not connection.in_transaction and len(self._idle) < MAX_IDLE:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _look(self) -> None:
+        """Compare the file with the one that idle connections have open."""
+        try:
+            facts = self.file.stat()
+            if not facts.st_size and not self._may_be_new:
+                raise FileNotFoundError
+            if self._frozen and _wal_bytes(self.file):
+                self._lose()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self._lose()
+            raise LibraryUnavailableError(
+                f"{self.file} is gone: the library was moved, deleted or emptied;"
+                " put it back where it was."
+            ) from error
+        except OSError as error:
+            self._lose()
+            raise LibraryUnavailableError(
+                f"{self.file} cannot be reached ({error.strerror}); connect its drive again."
+            ) from error
+        seen = self._signature(facts)
+        if seen != self._seen:
+            self._lose()
+            self._seen = self._signature(facts)
+            self.attached += 1
+
+    def _lose(self) -> None:
+        self._seen, self._frozen = None, False
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _signature(self, facts: os.stat_result) -> tuple[int, ...]:
+        """What tells one file from another, and a frozen one from itself later."""
+        same = (facts.st_dev, facts.st_ino)
+        return (*same, facts.st_size, facts.st_mtime_ns) if self._frozen else same
+
+
+def _opened(file: Path) -> tuple[sqlite3.Connection, bool]:
+    """A connection that commits by itself, and whether it takes the file for one that is frozen.
+
+    A catalog in a place that cannot be written is read as it is, unless its last changes are still
+    in its write-ahead log: those could not be seen. Raises LibraryUnavailableError then.
+    """
+    connection = _connected(file, "mode=rw")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if _code(error) not in _DENIED or _may_write(file.parent):
+            raise
+    else:
+        return connection, False
+    waiting = _wal_bytes(file)
+    if waiting:
+        raise LibraryUnavailableError(
+            f"{file.parent} cannot be written, and {waiting:,} bytes of changes in {file.name}-wal"
+            " are not in the catalog yet: run vaeneer stats on it once where it can be written,"
+            " or copy the folder to where you may write."
+        )
+    return _connected(file, "mode=ro&immutable=1"), True
+
+
+def _connected(file: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{file.resolve().as_uri()}?{options}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=_BUSY_SECONDS,
+    )
+
+
+def _may_write(folder: Path) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return os.access(folder, os.W_OK, effective_ids=effective)
+
+
+def _wal_bytes(file: Path) -> int:
+    """Size of the write-ahead log; 0 where there is none."""
+    try:
+        return file.with_name(f"{file.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _code(error: sqlite3.DatabaseError) -> int:
+    """The primary result code of SQLite; 0 for errors of the Python module."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _explained(file: Path, error: sqlite3.DatabaseError) -> LibraryUnavailableError:
+    """One sentence for what SQLite could not do, with a remedy for that and no other."""
+    code = _code(error)
+    if code in _LOCKED:
+        return LibraryUnavailableError(
+            f"{file} is locked by another process ({error}); try again when that is done."
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return LibraryUnavailableError(
+            f"{file} cannot be written: its disk is full; free some space and run it again."
+            " What was there before is whole."
+        )
+    if code in _DENIED:
+        return LibraryUnavailableError(
+            f"{file} cannot be opened ({error}); check the permissions of {file.parent}."
+        )
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT):
+        return LibraryUnavailableError(
+            f"{file} could not be read or written now ({error}); check its drive, and try again."
+        )
+    return LibraryUnavailableError(
+        f"{file} cannot be read as a catalog ({error}); delete the library and index again."
+    )
