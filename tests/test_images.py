@@ -160,6 +160,13 @@ def test_colours_under_alpha_are_kept(tmp_path: Path) -> None:
     assert read_image(tmp_path / "opaque.png").plain
 
 
+def test_16_bit_grey_with_a_clear_level_keeps_its_levels(tmp_path: Path) -> None:
+    grey = np.arange(32 * 24, dtype=np.uint16).reshape(24, 32) * 85
+    Image.fromarray(grey).save(tmp_path / "a.png", transparency=int(grey[3, 5]))
+    Image.fromarray(grey).save(tmp_path / "b.png")
+    assert np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
+
+
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
 def test_transparent_colours_without_an_alpha_channel(tmp_path: Path, mode: str) -> None:
     image = surface().convert(mode)

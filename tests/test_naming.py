@@ -232,6 +232,12 @@ def test_tiles_are_one_asset() -> None:
     ]
 
 
+@pytest.mark.parametrize("start", ["_MG", "100", "SAM", "CIMG"])
+def test_what_cameras_number_is_no_tile(start: str) -> None:
+    read = group_names([Path(f"{start}_1001.jpg"), Path(f"{start}_1002.jpg")])
+    assert len({name.asset for name in read.values()}) == 2
+
+
 def test_1024_is_a_tile_after_a_dot_and_else_a_resolution() -> None:
     names = group_names([Path("w_albedo.1024.png"), Path("w_albedo_1024.png")])
     assert [name.tile for name in names.values()] == ["1024", ""]

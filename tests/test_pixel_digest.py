@@ -132,6 +132,20 @@ def test_deep_tiffs_of_any_layout_are_equal(tmp_path: Path) -> None:
     assert pixel_digest(tmp_path / "f.tif") != digest
 
 
+@pytest.mark.parametrize("kind", ["rgb", "separated"])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_further_channels_of_a_tiff_count(tmp_path: Path, kind: str, depth: type) -> None:
+    shown = np.zeros((20, 24, 3 if kind == "rgb" else 4), depth)
+    mask = (COLOURS[..., 0] > 99).astype(depth) * 200
+    digests = set()
+    for name, further in ("ab", (shown[..., 0], mask)), ("cd", (mask, mask)), ("e", (mask,)):
+        values = np.dstack([shown, *further])
+        extra = ["unassalpha", "unspecified"][: len(further)]
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, photometric=kind, extrasamples=extra)
+        digests.add(pixel_digest(tmp_path / f"{name}.tif"))
+    assert len(digests) == 3
+
+
 def test_16_bit_grey_counts_all_its_bits(tmp_path: Path) -> None:
     grey = DEEP[..., 0]
     other = grey.copy()

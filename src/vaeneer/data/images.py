@@ -231,6 +231,8 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, bool]:
     """The image without its alpha channel, and whether that was opaque everywhere."""
     if not image.has_transparency_data:
         return image, True
+    if image.mode.startswith("I"):  # converted to RGBA it would be clipped to 255
+        return image, not bool((np.asarray(image) == image.info.get("transparency")).any())
     grey = image.mode in ("LA", "La", "L", "1")
     rgba = image.convert("RGBA")
     opaque = rgba.getchannel("A").getextrema()[0] == 255

@@ -26,7 +26,8 @@ _UDIM = re.compile(r"1\d{3}(?<!1000)")
 _FIRST_TILE = "1001"
 _MOST_TILES = 200
 _CAMERAS = re.compile(
-    r"(.*[^A-Za-z])?(img|dsc|dscn|dscf|dji|gopr|mvi|pict?|photo|scan|p|pxl)", re.I
+    r"(.*[^A-Za-z])?(c?img|imgp|mg|dsc|dscn|dscf|dji|gopr|mvi|pict?|photo|foto|scan|p|pxl|sam)|\d{3}",
+    re.I,
 )
 
 

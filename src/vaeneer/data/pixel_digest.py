@@ -29,6 +29,9 @@ from vaeneer.errors import ImageFileError
 
 _BLOCK_BYTES = 2**24  # hashed at a time
 _DEEP_FORMATS = frozenset({"PNG", "PPM", "JPEG2000"})  # with 16-bit colours that OpenCV reads
+_SAMPLES = 277  # the TIFF tag SamplesPerPixel
+_MOST_SAMPLES = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "RGB": 3, "RGBX": 3}
+"""Channels that Pillow shows of a TIFF; of further ones it says nothing."""
 _BARE_MODES = frozenset({"CMYK", "LAB", "HSV", "I", "F"})
 
 
@@ -52,6 +55,8 @@ def pixel_digest(path: Path, *, max_megapixels: float = 500.0) -> bytes:
         if source.rebuilt and not is_within(image, path.stat().st_size):
             raise TruncatedError("the pixels are cut")
         check_pixels(path, image.size, max_megapixels)
+        if getattr(image, "tag_v2", {}).get(_SAMPLES, 1) > _MOST_SAMPLES.get(image.mode, 4):
+            return _deep_digest(path, max_megapixels)
         digest = hashlib.sha256()
         color, _ = read_color(image)
         digest.update(color.key if color else b"sRGB")
@@ -109,7 +114,8 @@ def spare_channel(image: Image.Image, source: ImageSource) -> NDArray[np.uint8] 
 def _deep_digest(path: Path, max_megapixels: float) -> bytes:
     """The same of a file that Pillow does not read."""
     decoded = decode(path, max_megapixels=max_megapixels)
-    if decoded.format == "TIFF" and len(list(islice(pages(path), 2))) == 1:
+    stored = list(islice(pages(path), 2)) if decoded.format == "TIFF" else []
+    if len(stored) == 1 and stored[0].size <= decoded.values.size:  # else it has further channels
         mode = decoded.mode.partition(";")[0]
         described = Image.new(mode if mode in ("L", "CMYK") else "RGB", (1, 1))
         described.info["icc_profile"] = decoded.profile
