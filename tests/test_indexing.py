@@ -22,7 +22,14 @@ from PIL import Image
 
 from vaeneer.config import IndexSettings
 from vaeneer.data.folder import scan_folder
-from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
+from vaeneer.errors import (
+    DataError,
+    LibraryError,
+    OutputExistsError,
+    SettingsError,
+    is_limit,
+    is_transient,
+)
 from vaeneer.library import embedding_items, finishing, indexing, recording
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.indexing import index
@@ -223,7 +230,7 @@ def test_bad_files_are_skipped_listed_and_not_tried_again(
         assert {row["path"]: row["reason"] for row in csv.DictReader(stream)} == report["skipped"]
     count = Counting(monkeypatch)
     assert again(copied)["skipped"] == report["skipped"]
-    assert count.seen == 1  # another --min-side-px may let the thin one in
+    assert count.seen == 0  # under the same limits
     looser = again(copied, settings=IndexSettings(min_side_px=16))
     assert "wall/thin.png" not in looser["skipped"]
 
@@ -518,3 +525,23 @@ def test_what_is_left_out_is_listed_and_an_impossible_time_is_clamped(
         assert library.items()[1].mtime_ns == 2**63 - 1
         assert library.catalog.left_out() == report.left_out
     assert index(raw, library=tmp_path / "lib").unchanged == 3
+
+
+def test_a_file_that_a_limit_refused_is_read_again_once_the_limit_changes(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (20, 30)).save(copied / "raw" / "narrow.png")
+    count, read = Counting(monkeypatch), []
+    for limit in (24, 24, 40, 24, 24, 16, 16):
+        report = again(copied, settings=IndexSettings(min_side_px=limit))
+        assert ("narrow.png" in report["skipped"]) == (limit > 20)
+        read.append(count.seen)
+    assert read == [1, 1, 2, 3, 3, 4, 4]
+
+
+def test_a_file_that_an_extra_would_read_is_tried_in_each_run() -> None:
+    assert is_transient("not supported: compression of this TIFF; install vaeneer[formats]")
+    assert is_transient("cannot be read: Permission denied")
+    assert not is_transient("truncated: the file ends too early")
+    assert is_limit("too small: 20 x 30 px, under 32 px")
+    assert not is_limit("too large for the memory of this machine")

@@ -47,6 +47,21 @@ class ImageFileError(DataError):
         return (type(self), (str(self.path), self.reason))  # crosses process borders whole
 
 
+# Reasons that are no property of the file: a disk, memory, an extra that may be installed later.
+_TRANSIENT = ("cannot be read", "no such file", "not a file", "too large for the memory")
+_LIMITS = ("too large", "too many", "too long", "too small")
+
+
+def is_transient(reason: str) -> bool:
+    """Whether a file that was refused may be readable in the next run though it did not change."""
+    return reason.startswith(_TRANSIENT) or "install vaeneer[" in reason
+
+
+def is_limit(reason: str) -> bool:
+    """Whether other settings may let a refused file in: it is too small or too large for these."""
+    return reason.startswith(_LIMITS) and not is_transient(reason)
+
+
 class ImageSizeError(VaeneerError, ValueError):
     """A tensor of images or latents has the wrong shape."""
 

@@ -21,7 +21,7 @@ from vaeneer.data.pack_index import PackIndex, PackLayout, empty_index, read_ind
 from vaeneer.data.pack_writing import PackWriter, remove_leftovers, saying_where, without_garbage
 from vaeneer.data.scanning import clamped_ns
 from vaeneer.data.shrinking import ShrinkJob, sha256_of, shrink
-from vaeneer.errors import DataError, ImageFileError
+from vaeneer.errors import DataError, ImageFileError, is_transient
 from vaeneer.progress import Progress
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def _decode(
     ):
         for number, answer in zip(numbers, answers, strict=True):
             name = wanted.names[number].as_py()
-            if answer.passing:
-                unread[name] = str(answer.reason)
+            if answer.reason is not None and is_transient(answer.reason):
+                unread[name] = answer.reason
             else:
                 size, mtime = int(wanted.sizes[number]), int(wanted.mtimes[number])
                 writer.add(name, size, mtime, answer)

@@ -14,9 +14,6 @@ from vaeneer.data.images import read_image, resize_rgb
 from vaeneer.data.pack_index import PackLayout
 from vaeneer.errors import ImageFileError
 
-# Reasons that are no property of the file: tried again each time.
-_PASSING = ("cannot be read", "no such file", "not a file", "too large for the memory")
-
 
 @dataclass(frozen=True)
 class ShrinkJob:
@@ -37,11 +34,6 @@ class Shrunk:
     stored_px: tuple[int, int] = (0, 0)
     mean_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)
     pixels: bytes = b""
-
-    @property
-    def passing(self) -> bool:
-        """Whether the reason may be gone tomorrow, though the file stays as it is."""
-        return self.reason is not None and self.reason.startswith(_PASSING)
 
 
 def shrink(job: ShrinkJob) -> Shrunk:

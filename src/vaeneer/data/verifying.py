@@ -12,6 +12,7 @@ from vaeneer.data.manifest import FORMAT, Manifest, ManifestRow
 from vaeneer.data.naming import group_names
 from vaeneer.data.near_duplicates import Fingerprint
 from vaeneer.data.scanning import FoundFile, Scan
+from vaeneer.errors import is_transient
 from vaeneer.progress import Progress
 
 NOT_NAMED = "not named in the split file"
@@ -106,8 +107,8 @@ def _remembered(row: ManifestRow, *, with_prints: bool) -> Look | None:
     """What an earlier row says about its file; None where the file must be decoded again."""
     if row.sha256 is None:
         # A permission may have been given since, and a split file may name other files now.
-        passing = row.reason is None or row.reason.startswith(("cannot be read", NOT_NAMED))
-        return None if passing else Look(reason=row.reason)
+        again = row.reason is None or row.reason == NOT_NAMED or is_transient(row.reason)
+        return None if again else Look(reason=row.reason)
     if with_prints and row.phashes is None:
         return None
     return Look(

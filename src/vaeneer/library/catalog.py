@@ -27,6 +27,8 @@ from vaeneer.text import is_utf8
 NAME = "catalog.sqlite"
 WHOLE = 0
 """The scale of the vector of a whole image."""
+ALWAYS, LIMITS = 1, 2
+"""When a file that was refused is read again: in each run, or once the limits are others."""
 _CROP = "id, item, scale, x, y, width, height"
 _AT_ONCE = 900  # values in one statement; SQLite's own limit is 999 in old builds
 

@@ -24,7 +24,7 @@ from vaeneer.library.inventory import Changes, Listing, changes_since, list_fold
 from vaeneer.library.locking import changing
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.own_model import settle_model
-from vaeneer.library.recording import record_changes
+from vaeneer.library.recording import record_changes, record_limits
 from vaeneer.library.thumbnails import missing_thumbnails
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import CACHE_TAG
@@ -70,6 +70,7 @@ def index(
             rules, notices = rules_of(catalog, settings.exclude, settings.include_previews)
             for line in notices:
                 progress.say(line)
+            record_limits(catalog, f"{settings.min_side_px} {settings.max_megapixels:g}")
             listing = list_folder(root, target, rules)
             changes = changes_since(catalog, listing, root, forget_missing=forget_missing)
             return _indexed(catalog, target, root, listing, changes, settings, progress, started)

@@ -22,7 +22,7 @@ from vaeneer.data.shrinking import sha256_of
 from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.library.absences import Absences
-from vaeneer.library.catalog import Catalog
+from vaeneer.library.catalog import ALWAYS, Catalog
 
 _COLOUR = "color"
 
@@ -192,7 +192,8 @@ def _place_new(
 
 
 def _known_failures(catalog: Catalog) -> dict[str, tuple[int, int]]:
-    rows = catalog.execute("SELECT path, size_bytes, mtime_ns FROM failures WHERE NOT passing")
+    sql = "SELECT path, size_bytes, mtime_ns FROM failures WHERE passing <> ?"
+    rows = catalog.execute(sql, (ALWAYS,))
     return {path: (size, mtime) for path, size, mtime in rows}
 
 

@@ -21,8 +21,6 @@ SOURCE_SIDE_PX = 568
 """Short side of what crops are cut from, that of data/square_views.py."""
 THUMB_PX = 256
 _THUMB_QUALITY = 82
-# Reasons that may be gone in the next run, though the file stays as it is: other limits, a disk.
-_PASSING = ("cannot be read", "no such file", "not a file", "too large", "too many", "too small")
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,6 @@ class Seen:
     """Height and width of `pixels`."""
     pixels: bytes = b""
     """(height, width, 3) uint8, short side up to 568 px."""
-
-    @property
-    def passing(self) -> bool:
-        """Whether the reason may be gone tomorrow, though the file stays as it is."""
-        return self.reason is not None and self.reason.startswith(_PASSING)
 
     @property
     def image(self) -> NDArray[np.uint8]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.data.scanning import FoundFile
-from vaeneer.library.catalog import WHOLE, Catalog, PixelBox
+from vaeneer.errors import is_limit, is_transient
+from vaeneer.library.catalog import ALWAYS, LIMITS, WHOLE, Catalog, PixelBox
 from vaeneer.library.inventory import Changes, Listing
 from vaeneer.library.looking import Seen
 
@@ -66,6 +67,15 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
         connection.execute("DROP TABLE listed")
 
 
+def record_limits(catalog: Catalog, limits: str) -> None:
+    """Have files that earlier limits refused read again, where the limits are others now."""
+    if catalog.state("limits") != limits:
+        with catalog.writing() as connection:
+            retry = (ALWAYS, LIMITS)
+            connection.execute("UPDATE failures SET passing = ? WHERE passing = ?", retry)
+            catalog.keep_state("limits", limits)
+
+
 def record_seen(catalog: Catalog, seen: Sequence[tuple[FoundFile, str, Seen]]) -> None:
     """Keep what decoding told of some files (with their assets): items to embed, or failures."""
     with catalog.writing() as connection:
@@ -74,7 +84,8 @@ def record_seen(catalog: Catalog, seen: Sequence[tuple[FoundFile, str, Seen]]) -
             known = connection.execute("SELECT id, embedded FROM items WHERE path = ?", (path,))
             _drop_vectors(connection, known.fetchone(), failed=answer.reason is not None)
             if answer.reason is not None:
-                row = (path, found.size_bytes, found.mtime_ns, answer.reason, answer.passing)
+                retry = ALWAYS if is_transient(answer.reason) else is_limit(answer.reason) * LIMITS
+                row = (path, found.size_bytes, found.mtime_ns, answer.reason, retry)
                 connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", row)
                 continue
             assert answer.prints is not None
