@@ -401,3 +401,40 @@ def test_a_data_set_in_an_older_library_stands_for_no_source(tmp_path: Path) -> 
     assert report.groups == []
     assert {Path(path).parent.name for path in report.skipped} == {"train"}
     assert index(raw, library=library).images == 2
+
+
+def test_the_plain_name_is_kept_and_no_map_set_loses_its_colour(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    first = save(picture(31), raw / "a/wall.png")
+    for name in ("wall (1)", "wall - Copy", "Kopie von wall", "wall - Copy (2)"):
+        shutil.copy(first, raw / f"a/{name}.png")
+    for folder in ("b set", "c same set"):
+        save(picture(32), raw / folder / "sand_albedo.png")
+        save(picture(33), raw / folder / "sand_normal.png")
+    shutil.copy(raw / "b set/sand_albedo.png", raw / "a/a.png")
+    shutil.copy(raw / "b set/sand_albedo.png", raw / "b set/sand_albedo (1).png")
+    small = save(picture(34).resize((96, 96)), raw / "d/rock_albedo.png")
+    save(picture(33), small.with_name("rock_normal.png"))
+    save(picture(34), raw / "e/large.png")
+    for tile in (1001, 1002):
+        save(picture(35), raw / f"f/robot_BaseColor.{tile}.png")
+    report = duplicates(indexed(raw))
+    spare = {
+        Path(group.keep).relative_to(raw).as_posix(): sorted(
+            Path(item.path).relative_to(raw).as_posix() for item in group.items if item.spare
+        )
+        for group in report.groups
+    }
+    assert spare == {
+        "a/wall.png": [f"a/{name}.png" for name in (
+            "Kopie von wall", "wall (1)", "wall - Copy (2)", "wall - Copy",
+        )],
+        "b set/sand_albedo.png": [
+            "a/a.png", "b set/sand_albedo (1).png", "c same set/sand_albedo.png",
+        ],
+        "e/large.png": [],
+        "f/robot_BaseColor.1001.png": [],
+    }  # fmt: skip
+    rock = group_of(report, "rock_albedo.png")
+    assert rock is not None
+    assert rock.items[1].change == "scaled by 0.75; a set with normal: deleting it breaks the set"

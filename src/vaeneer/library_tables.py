@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from pathlib import PurePath
+
 from rich.console import RenderableType
 
 from vaeneer.tables import Values, grid, page, plain
@@ -83,26 +87,39 @@ def copies(values: Values) -> RenderableType:
     """The groups of a page: kind, what is proposed to keep, and its copies."""
     rows = []
     groups = values["groups"]
+    below = _common_folder(item["path"] for one in groups for item in one["items"])
     for group in groups[:_MOST_GROUPS]:
         for number, item in enumerate(group["items"]):
             first = number == 0
             place = f" at {','.join(map(str, item['box']))}" if item["box"] else ""
             named = (f"{group['id']}", group["kind"]) if first else ("", "")
             what = f"{_what_it_is(item)}{place}"
-            rows.append((*named, f"{item['confidence']:.2f}", item["path"], what))
+            path = item["path"].removeprefix(below)
+            rows.append((*named, f"{item['confidence']:.2f}", path, what))
     heads = ("", "kind", "sure", "file", "what it is")
     counts = _listed(values["groups_by_kind"]) or "nothing twice"
     left = len(groups) - _MOST_GROUPS
     more = [f"... and {left:,} more groups: --json, --csv and --html have them"] if left > 0 else []
+    paged = f", page {values['page']} of {values['pages']}" if values["pages"] > 1 else ""
+    where = f", files below {below}" if below else ""
     return page(
-        grid(f"duplicates: {values['library']}", heads, rows, right=("", "sure")),
+        grid(f"duplicates: {values['library']}{where}", heads, rows, right=("", "sure")),
         *more,
-        f"{values['total_groups']:,} groups in {values['images']:,} images ({counts}), page"
-        f" {values['page']} of {values['pages']}; {values['spare_files']:,} files"
-        f" ({values['spare_bytes'] / 2**20:,.1f} MiB) have a better equal; nothing is deleted."
-        f" {values['seconds']:,.1f} s",
+        f"{values['total_groups']:,} groups in {values['images']:,} images ({counts}){paged};"
+        f" {values['spare_files']:,} redundant files ({values['spare_bytes'] / 2**20:,.1f} MiB);"
+        f" nothing is deleted. {values['seconds']:,.1f} s",
         *_skipped(values["skipped"]),
     )
+
+
+def _common_folder(paths: Iterable[str]) -> str:
+    """The deepest folder that holds all files, with its slash; empty where there is none."""
+    folders = [str(PurePath(path).parent) for path in paths]
+    try:
+        folder = os.path.commonpath(folders)
+    except ValueError:  # none, or on two drives
+        return ""
+    return folder if folder.endswith(os.sep) else f"{folder}{os.sep}"
 
 
 def _what_it_is(item: Values) -> str:

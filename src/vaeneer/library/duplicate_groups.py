@@ -13,7 +13,7 @@ from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.duplicate_search import prove_part
 from vaeneer.library.families import Families
-from vaeneer.library.found_copies import Copies, Part
+from vaeneer.library.found_copies import Copies, Part, depth_of
 from vaeneer.library.library import Library
 from vaeneer.library.proving import FrameProof, Kind, frame_proofs
 from vaeneer.library.sketches import Sketches
@@ -230,13 +230,15 @@ class _Telling:
             if file.link is None and file.identity is not None:
                 names[file.identity].append(one.item)
         best = {identity: self.copies.best(own) for identity, own in names.items()}
-        return [self._with_file(one, names, best) for one in members]
+        keep = members[0].item
+        return [self._with_file(one, names, best, keep) for one in members]
 
     def _with_file(
         self,
         member: Member,
         names: dict[str | None, list[int]],
         best: dict[str | None, int],
+        keep: int,
     ) -> Member:
         file = self.copies.file(member.item)
         other = best.get(file.identity, member.item)
@@ -248,6 +250,8 @@ class _Telling:
             notes.append(f"a hard link, another name of {path}: deleting it frees nothing")
         elif member.relation and file.hard_links > len(names.get(file.identity, [member.item])):
             notes.append("a hard link, with other names elsewhere: deleting it frees nothing")
+        lost = self.copies.lost_without(member.item, keep) if member.relation in WHOLE else ""
+        notes += [lost] if lost else []
         return replace(
             member,
             change="; ".join(part for part in (member.change, *notes) if part),
@@ -305,8 +309,8 @@ class _Telling:
         scale = (small.width_px * small.height_px / (large.width_px * large.height_px)) ** 0.5
         if not 0.99 < scale < 1.01:
             words.append(f"scaled by {scale:.2f}")
-        if small.bits and large.bits and small.bits != large.bits:
-            words.append(f"{small.bits} bits instead of {large.bits}")
+        if small.bits and large.bits and depth_of(small) != depth_of(large):
+            words.append(f"{depth_of(small)} bits instead of {depth_of(large)}")
         words += self._lacking(one, keep)
         if not 0.97 < proof.likeness.gain < 1.03:
             much = 1 / proof.likeness.gain

@@ -8,9 +8,10 @@ Last, near copies that differ in alpha, pages or frames are told apart.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import PurePosixPath
 
 import numpy as np
 from filelock import FileLock
@@ -19,6 +20,7 @@ from PIL import Image
 from vaeneer.data.ahead import made_ahead
 from vaeneer.data.image_depth import stored_bits
 from vaeneer.data.image_files import decode_file
+from vaeneer.data.naming import group_names
 from vaeneer.data.pixel_digest import pixel_digest
 from vaeneer.errors import ImageFileError
 from vaeneer.library.candidate_pairs import Pairs, container_pairs, frame_pairs
@@ -32,7 +34,7 @@ from vaeneer.library.extra_content import (
 )
 from vaeneer.library.families import Families
 from vaeneer.library.file_states import OFFLINE, file_states
-from vaeneer.library.found_copies import Copies, Part, Recoloured
+from vaeneer.library.found_copies import Copies, MapSet, Part, Recoloured
 from vaeneer.library.library import Library
 from vaeneer.library.proving import PartProof, frame_proofs, kind_by_colour, part_proof
 from vaeneer.library.sketches import WORKING_PX, Sketches
@@ -88,11 +90,28 @@ def _comparable(library: Library) -> Copies:
     """All items whose files are there and as they were indexed, or offline."""
     items = library.catalog.items()
     files = file_states(library.root, items)
-    copies = Copies({item.id: item for item in items if not files[item.id].absent}, files)
+    there = {item.id: item for item in items if not files[item.id].absent}
+    copies = Copies(there, files, _map_sets(library, there))
     for item in items:
         if files[item.id].absent:
             copies.skipped.append(ImageFileError(library.path(item), files[item.id].absent))
     return copies
+
+
+def _map_sets(library: Library, items: Mapping[int, Item]) -> dict[int, MapSet]:
+    """The sets of those items that have other maps or tiles beside them."""
+    maps: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    rows = library.catalog.execute("SELECT path, asset, kind, size_bytes FROM maps").fetchall()
+    for _, asset, kind, size in rows:
+        maps[asset].add((kind, size))
+    paths = {PurePosixPath(item.path): item.id for item in items.values()}
+    names = group_names([*paths, *(PurePosixPath(row[0]) for row in rows)])
+    found = {}
+    for path, one in paths.items():
+        own = MapSet(items[one].asset, frozenset(maps[items[one].asset]), names[path].tile)
+        if own.maps or own.tile:
+            found[one] = own
+    return found
 
 
 def _join_equal_files(copies: Copies) -> list[int]:

@@ -30,7 +30,7 @@ from vaeneer.progress import Progress, Silent
 from vaeneer.text import to_csv, to_json
 
 NAME = "duplicates.json"
-_VERSION = 2
+_VERSION = 3
 _COLUMNS = (
     "group", "kind", "confidence", "keep", "path", "relation", "item_confidence", "change",
     "x", "y", "width", "height", "width_px", "height_px", "size_bytes",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Item, PixelBox
@@ -14,6 +16,12 @@ from vaeneer.library.file_states import FileState
 _LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "DIB", "TGA", "PPM", "PSD", "EXR", "HDR"})
 _DEEP_MODES = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
 _PRESENT = FileState()
+_WORDS_OF_COPY = r"(?:copy|kopie|copie|copia|kopia|kopya|コピー|副本|копия)"
+_COPY_NAME = re.compile(
+    rf"\(\d+\)$|(?:^|[\s_-]){_WORDS_OF_COPY}[\s_-]*\d*$|^{_WORDS_OF_COPY} (?:of|von|de|di) ",
+    re.IGNORECASE,
+)
+_HDR_BITS = 8  # of each channel, with one exponent for all
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,25 @@ class Part:
     """Whether their colours differ, too."""
 
 
+@dataclass(frozen=True)
+class MapSet:
+    """What a colour file belongs to: the other maps of its asset, and its UDIM tile."""
+
+    asset: str
+    maps: frozenset[tuple[str, int]] = frozenset()
+    """Kind and bytes of each other map."""
+    tile: str = ""
+
+    def lost_without(self, kept: MapSet) -> str:
+        """What would lack this file where `kept` stands for it, in words; empty for nothing."""
+        if self.tile and (self.asset, self.tile) != (kept.asset, kept.tile):
+            return f"tile {self.tile} of a set: deleting it breaks the set"
+        if self.asset == kept.asset or self.maps <= kept.maps:
+            return ""
+        kinds = ", ".join(sorted({kind for kind, _ in self.maps}))
+        return f"a set with {kinds}: deleting it breaks the set"
+
+
 @dataclass
 class Copies:
     """What was found: families of items at three levels, and what is between families."""
@@ -46,6 +73,8 @@ class Copies:
     """Those whose files can be compared."""
     files: dict[int, FileState] = field(default_factory=dict)
     """Their files as they are on disk; an item without an entry has a plain file of its own."""
+    sets: dict[int, MapSet] = field(default_factory=dict)
+    """Of items with other maps or tiles beside them."""
     exact: Families = field(default_factory=Families)
     """Equal files."""
     same_pixels: Families = field(default_factory=Families)
@@ -72,9 +101,20 @@ class Copies:
         return self._readable.get(sha256)
 
     def best(self, items: Iterable[int]) -> int:
-        """The item to keep: no link, not offline, most pixels, then depth, no loss, most bytes,
-        most names, the first path."""
-        return min(items, key=lambda one: _worth(self.items[one], self.file(one)))
+        """The item to keep: no link, not offline, most pixels, then depth, floating point, no loss,
+        most bytes, with maps beside it, most names, no name of a copy, the first path."""
+        return min(
+            items,
+            key=lambda one: _worth(self.items[one], self.file(one), bare=one not in self.sets),
+        )
+
+    def lost_without(self, one: int, keep: int) -> str:
+        """What would lack `one` where `keep` stands for it, in words; empty for nothing."""
+        own, kept = self.items[one], self.items[keep]
+        if is_float(own) and not is_float(kept):
+            return "floating point: it may hold brighter light"
+        mine = self.sets.get(one)
+        return mine.lost_without(self.sets.get(keep, MapSet(kept.asset))) if mine else ""
 
     def join_near(self, one: int, other: int, likeness: float) -> None:
         """Two items are near copies."""
@@ -87,15 +127,32 @@ class Copies:
         self._readable = {item.sha256: item for item in present}
 
 
-def _worth(item: Item, file: FileState) -> tuple[bool, bool, int, int, bool, int, int, str]:
-    """What sorts the best first."""
+def depth_of(item: Item) -> int:
+    """Bits of each channel that tell shades apart."""
+    if item.format == "HDR":
+        return _HDR_BITS
+    return item.bits or _DEEP_MODES.get(item.mode, 8)
+
+
+def is_float(item: Item) -> bool:
+    """Whether a file holds floating point, so that white is not the brightest."""
+    return item.mode.endswith("F")
+
+
+def _worth(
+    item: Item, file: FileState, *, bare: bool
+) -> tuple[bool, bool, int, int, bool, bool, int, bool, int, bool, str]:
+    """What sorts the best first. bare: no other map is beside it."""
     return (
         file.link is not None,
         file.offline,
         -item.width_px * item.height_px,
-        -(item.bits or _DEEP_MODES.get(item.mode, 8)),
+        -depth_of(item),
+        not is_float(item),
         item.format not in _LOSSLESS,
         -item.size_bytes,
+        bare,
         -file.names,
+        _COPY_NAME.search(PurePosixPath(item.path).stem) is not None,
         item.path,
     )

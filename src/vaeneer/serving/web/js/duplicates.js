@@ -71,7 +71,7 @@ function whole(report, kind, marks, save) {
     button("Download the list (CSV)", save, { class: "strong", disabled: !report.total_groups }));
   if (!all) return make("div", { class: "page" }, head, empty("No copies were found", `Each of the ${count(report.images)} surfaces is there once.`));
   return make("div", { class: "page duplicates" }, head,
-    make("p", { class: "lead" }, `${many(all, "group")} among ${many(report.images, "surface")}; ${many(report.spare_files, "file")} (${bytes(report.spare_bytes)}) could be spared. Mark what to keep, then download the list: nothing is deleted here.`),
+    make("p", { class: "lead" }, `${many(all, "group")} among ${many(report.images, "surface")}; ${many(report.spare_files, "redundant file")} (${bytes(report.spare_bytes)}). Mark what to keep, then download the list: nothing is deleted here.`),
     make("div", { class: "row" }, choice("Kind", [["", `all (${count(all)})`], ...kinds.map(([name, label]) => [name, `${label} (${count(report.groups_by_kind[name])})`])], kind ?? "",
       (value) => go(changed({ kind: value || null, page: null })))),
     report.groups.length ? report.groups.map((group) => card(group, marks)) : empty("No group of this kind", "Choose another kind above."),
