@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from vaeneer.data.images import Picture, read_image
@@ -77,9 +78,10 @@ def gama(value: int) -> bytes:
 
 
 def png(values: np.ndarray, chunks: bytes = b"") -> bytes:
-    """A PNG of (H, W) or (H, W, 3) uint8 or uint16."""
+    """A PNG of (H, W), (H, W, 2) grey and alpha, or (H, W, 3) uint8 or uint16."""
     height, width = values.shape[:2]
-    depth, kind = 8 * values.dtype.itemsize, 0 if values.ndim == 2 else 2
+    channels = 1 if values.ndim == 2 else values.shape[2]
+    depth, kind = 8 * values.dtype.itemsize, {1: 0, 2: 4, 3: 2}[channels]
     lines = b"".join(b"\0" + row.astype(f">u{depth // 8}").tobytes() for row in values)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
     return (
@@ -137,6 +139,21 @@ def test_grey_profiles_are_applied_to_8_and_16_bits(tmp_path: Path) -> None:
         picture = pictured(tmp_path, png(values, chunks))
         assert np.abs(np.asarray(picture.rgb, int)[0, :, 0] - srgb_levels(RAMP / 255)).max() <= 1
         assert not picture.plain
+
+
+def test_grey_profiles_are_applied_beside_alpha_and_where_zero_is_white(tmp_path: Path) -> None:
+    light = np.arange(16 * 16, dtype=np.uint16).reshape(16, 16) * 257
+    profile = icc_profile(power(1.0), name="sRGB", grey=True)
+    wanted = srgb_levels(light / 65535)
+    alpha = np.full_like(light, 65535)
+    data = png(np.stack([light, alpha], axis=-1), iccp(profile))
+    below_alpha = np.asarray(pictured(tmp_path, data).rgb)[..., 0]
+    tifffile.imwrite(
+        tmp_path / "a.tif", 65535 - light, photometric="miniswhite", iccprofile=profile
+    )
+    inverted = np.asarray(read_image(tmp_path / "a.tif").rgb)[..., 0]
+    assert np.abs(below_alpha.astype(int) - wanted).max() <= 1
+    assert np.abs(inverted.astype(int) - wanted).max() <= 1
 
 
 def test_16_bit_colours_keep_their_darks_under_a_linear_profile(tmp_path: Path) -> None:

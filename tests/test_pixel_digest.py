@@ -154,6 +154,13 @@ def test_16_bit_grey_counts_all_its_bits(tmp_path: Path) -> None:
     assert saved(tmp_path / "b.png", other) != saved(tmp_path / "a.png", grey)
 
 
+def test_grey_whose_zero_is_white_is_not_its_negative(tmp_path: Path) -> None:
+    for name, kind in ("a", "minisblack"), ("b", "miniswhite"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", DEEP[..., 0], photometric=kind)
+    assert pixel_digest(tmp_path / "a.tif") != pixel_digest(tmp_path / "b.tif")
+    assert pixel_digest(tmp_path / "b.tif") == saved(tmp_path / "c.png", 65535 - DEEP[..., 0])
+
+
 def test_orientation_is_applied_first(tmp_path: Path) -> None:
     image = Image.fromarray(COLOURS)
     turns = {

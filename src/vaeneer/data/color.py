@@ -138,6 +138,8 @@ class Color:
 
         Raises PyCMSError where LittleCMS fails.
         """
+        if image.mode == "RGB" and self.profile is not None and self.profile[16:20] == b"GRAY":
+            image = image.getchannel("G")
         precise = self.profile is None or image.mode == "L"  # LittleCMS is coarse in dark greys
         if precise and self.matrix_space is not None:
             return Image.fromarray(self.matrix_space.to_srgb(np.asarray(image)))

@@ -52,9 +52,10 @@ def read_color(image: Image.Image) -> tuple[Color | None, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     color, profile = None, image.info.get("icc_profile")
     valid = isinstance(profile, bytes) and len(profile) > 0
-    if valid and image.mode in _SPACES:
+    space = "GRAY" if _is_deep_grey_alpha(image) else _SPACES.get(image.mode)
+    if valid and space is not None:
         try:
-            color = icc_color(profile, _SPACES[image.mode])
+            color = icc_color(profile, space)
         except ValueError as error:
             notes, valid = (f"metadata dropped: {error}",), False
     elif "icc_profile" in image.info and not valid:
@@ -68,6 +69,12 @@ def read_color(image: Image.Image) -> tuple[Color | None, tuple[str, ...]]:
     except ValueError as error:
         return color, (*notes, f"metadata dropped: {error}")
     return named, notes
+
+
+def _is_deep_grey_alpha(image: Image.Image) -> bool:
+    """Whether an open PNG is grey and alpha of 16 bits, which Pillow makes RGBA of."""
+    tiles = getattr(image, "tile", []) if image.format == "PNG" and image.mode == "RGBA" else []
+    return bool(tiles) and tiles[0].args == "LA;16B"
 
 
 def _color_chunks(stream: IO[bytes]) -> dict[bytes, bytes]:

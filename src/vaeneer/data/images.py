@@ -36,7 +36,7 @@ from vaeneer.data.image_files import (
     load_whole,
 )
 from vaeneer.data.jpeg_repair import TruncatedError
-from vaeneer.data.levels import float_levels, to_16_bits, to_image
+from vaeneer.data.levels import deep_grey, float_levels, to_16_bits, to_image
 from vaeneer.data.orientation import DAMAGED_EXIF, SIDEWAYS, orientation_of, upright
 from vaeneer.data.tiff_decoding import is_within, seek_picture
 from vaeneer.errors import ImageFileError
@@ -245,7 +245,7 @@ def _to_rgb(image: Image.Image, color: Color | None) -> tuple[Image.Image, bool]
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
         return convert_to_srgb(image, lab), False
     if color and image.mode.startswith("I;16"):
-        return color.grey_to_srgb(np.asarray(image).astype(np.uint16)).convert("RGB"), False
+        return color.grey_to_srgb(deep_grey(image)).convert("RGB"), False
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_grey_levels(image)).convert("RGB"), False
     if image.mode not in ("L", "CMYK", "RGB"):  # to RGB again would be a copy
@@ -270,10 +270,8 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
         return float_levels(values)
     if image.mode == "I" and (values.max() > 65535 or values.min() < -32768):
         levels = values.astype(np.int32).view(np.uint32) / 16843009.0  # (2^32 - 1) / 255
+    elif image.mode == "I":
+        levels = np.clip(values, 0, 65535) / 257.0
     else:
-        tags = getattr(image, "tag_v2", {})
-        white = 4095 if tags.get(258) == (12,) else 65535  # BitsPerSample
-        levels = np.clip(values, 0, white) * (255.0 / white)
-        if tags.get(262) == 0 and image.mode != "I":  # WhiteIsZero, which Pillow leaves as it is
-            levels = 255.0 - levels
+        levels = deep_grey(image) / 257.0
     return np.rint(levels).astype(np.uint8)

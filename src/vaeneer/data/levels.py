@@ -28,6 +28,7 @@ from PIL import Image
 WHITE_PERCENTILE = 99.0
 """Share of the pixels of linear light, in percent, that the exposure keeps at or below white."""
 
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 _SAMPLED_PIXELS = 1 << 20  # enough for a percentile; a 16k render has 256 times as many
 
 Array = NDArray[Any]
@@ -103,6 +104,15 @@ def to_16_bits(decoded: Decoded) -> Array:
     if values.ndim == 3:
         values = values[..., 0] if values.shape[2] < 3 else values[..., :3]
     return _scale(values, decoded.bits, np.uint16)
+
+
+def deep_grey(image: Image.Image) -> NDArray[np.uint16]:
+    """Grey of mode I;16 as (H, W), black 0 and white 65535; Pillow leaves 12 bits as they are."""
+    values = np.asarray(image).astype(np.uint16)
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_BITS) == (12,):
+        values = np.rint(np.minimum(values, 4095) * (65535 / 4095)).astype(np.uint16)
+    return 65535 - values if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else values
 
 
 def float_levels(values: Array, kind: type[np.unsignedinteger[Any]] = np.uint8) -> Array:

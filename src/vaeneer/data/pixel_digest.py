@@ -23,6 +23,7 @@ from vaeneer.data.image_files import (
     load_whole,
 )
 from vaeneer.data.jpeg_repair import TruncatedError
+from vaeneer.data.levels import deep_grey
 from vaeneer.data.orientation import orientation_of, upright_values
 from vaeneer.data.tiff_decoding import is_within, seek_picture
 from vaeneer.errors import ImageFileError
@@ -168,7 +169,7 @@ def _frames(image: Image.Image) -> Iterator[tuple[str, NDArray[Any]]]:
 
 def _values(image: Image.Image) -> tuple[str, NDArray[Any]]:
     if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.uint16)
+        grey = deep_grey(image)
         clear = image.info.get("transparency")
         if not isinstance(clear, int):
             return "RGB", grey
