@@ -117,7 +117,9 @@ def get(client: httpx.Client, path: str, **query: Any) -> Any:
 
 
 def wait(client: httpx.Client, path: str, **query: Any) -> Any:
-    """As `get`, of an answer that is computed behind the scenes."""
+    """As `get`, of an answer that is computed behind the scenes once it is asked for by POST."""
+    started = client.post(f"{API}{path}", params={"library": "small"} | query)
+    assert started.status_code in (200, 202), started.text
     for _ in range(300):
         answer = client.get(f"{API}{path}", params={"library": "small"} | query)
         if answer.status_code != 202:

@@ -152,15 +152,20 @@ def test_a_job_is_done_once_and_a_failed_one_again() -> None:
 
     def settled() -> str:
         for _ in range(200):
-            job = jobs.ask("a", work)
+            job = jobs.get("a")
+            assert job is not None
             if job.state != "computing":
                 return f"{job.state} {job.reason}{job.value}"
             time.sleep(0.01)
         raise AssertionError("never done")
 
+    assert jobs.get("a") is None
+    jobs.start("a", work)
     assert settled() == "failed ValueError: the first timeNone"
+    assert settled() == "failed ValueError: the first timeNone"  # asking starts nothing
+    jobs.start("a", work)
     assert settled() == "ready 7"
-    assert settled() == "ready 7"
+    assert jobs.start("a", work).value == 7
     assert len(calls) == 2
 
 
@@ -175,8 +180,8 @@ def test_jobs_end_with_the_server() -> None:
                 begun.set()
                 time.sleep(0.01)
 
-    running = jobs.ask("endless", endless)
-    waiting = jobs.ask("next", endless)
+    running = jobs.start("endless", endless)
+    waiting = jobs.start("next", endless)
     assert begun.wait(5)
     jobs.stop()
     assert running.state == waiting.state == "failed"

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 
 from live_server import live
 from vaeneer.errors import SettingsError
-from vaeneer.serving import connections
+from vaeneer.serving import connections, tokens
 from vaeneer.serving.app import create_app
 from vaeneer.serving.doorkeeper import HEADERS, MOST_JSON_BYTES
 from vaeneer.serving.metrics import Metrics
@@ -158,7 +158,8 @@ def test_pages_of_other_origins_may_not_ask(client: httpx.Client, url: str) -> N
     assert client.get("/", headers=followed).status_code == 200
 
 
-def test_a_token_is_asked_for(guarded: str) -> None:
+def test_a_token_is_asked_for(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "LONGEST_SECONDS", 0.01)
     with httpx.Client(base_url=guarded) as client:
         for path in (API, f"{API}/items", "/metrics", "/readyz", f"{API}/openapi.json", "/nothing"):
             for wrong in (None, "Bearer", "Bearer x", f"Basic {SECRET}", f"Bearer {SECRET}x", "é"):
@@ -235,9 +236,10 @@ def test_a_body_that_hides_its_length_is_cut_off(client: httpx.Client) -> None:
         (png(3000, 3000), 422, "9 megapixels"),
         (png(1, 1)[:16] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + png(1, 1)[24:], 422, ""),
         (png(2, 400_000), 422, "2 x 400000 px"),
+        (png(1, 990_000), 422, "too long"),
         (png(8, 8), 422, "16 px"),
     ],
-    ids=["empty", "html", "gif", "eps", "svg", "header", "bomb", "lie", "line", "tiny"],
+    ids=["empty", "html", "gif", "eps", "svg", "header", "bomb", "lie", "line", "long", "tiny"],
 )
 def test_what_is_no_good_picture_is_told(
     client: httpx.Client, data: bytes, status: int, said: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Source = Path | str | bytes | int | Image.Image | NDArray[np.uint8]
 """A file, the bytes of one, the id of an item, a picture, or pixels (H, W, 3) uint8."""
+_WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 LEAST_PX = 16
 """Of each side of a box, and of an image that is asked by."""
 _BOX_PX = SOURCE_SIDE_PX // 4  # short side of the smallest parts in the index
@@ -128,12 +130,12 @@ def source_of(word: str) -> Path | int:
 
 def box_of(text: str) -> PixelBox:
     """The box that "x,y,width,height" says. Raises SettingsError for anything else."""
-    try:
-        x, y, width, height = (int(part) for part in text.split(","))
-    except ValueError:
+    parts = text.split(",")
+    if len(parts) != 4 or not all(_WHOLE_NUMBER.fullmatch(part) for part in parts):
         raise SettingsError(
             f"box is {text!r}; give x,y,width,height in pixels, such as 0,0,512,512."
-        ) from None
+        )
+    x, y, width, height = map(int, parts)
     return x, y, width, height
 
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vaeneer.serving.parameters import Number, Text, Whole
+
 
 class Problem(BaseModel):
     """An error, as RFC 9457 has it."""
@@ -306,14 +308,14 @@ class SampleRequest(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"count": 4, "model": "surface-base"}]}
     )
 
-    count: int = Field(16, ge=1, le=64)
-    seed: int = Field(0, ge=0, le=2**63 - 1)
-    temperature: float = Field(1.0, ge=0, le=3, description="Scale of the latents.")
-    library: str | None = Field(None, max_length=255, description="Whose network draws.")
-    model: str | None = Field(
+    count: Whole = Field(16, ge=1, le=64)
+    seed: Whole = Field(0, ge=0, le=2**63 - 1)
+    temperature: Number = Field(1.0, ge=0, le=3, description="Scale of the latents.")
+    library: Text | None = Field(None, max_length=255, description="Whose network draws.")
+    model: Text | None = Field(
         None, max_length=255, description="A model in the box, or a run, instead of a library."
     )
-    epoch: int | None = Field(
+    epoch: Whole | None = Field(
         None, ge=1, le=10**6, description="Of a run: the model that it kept after this epoch."
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from vaeneer.errors import VaeneerError
@@ -20,7 +21,9 @@ from vaeneer.serving.doorkeeper import Doorkeeper
 from vaeneer.serving.house import House
 from vaeneer.serving.problems import (
     MEDIA_TYPE,
+    answer_disconnected,
     answer_invalid,
+    answer_mistake,
     answer_problem,
     answer_vaeneer_error,
 )
@@ -44,7 +47,8 @@ _PROBLEMS = {
     "415": "Not a form with pictures.",
     "421": "The server is not called by this name.",
     "422": "A parameter, or a picture, is not as described.",
-    "503": "Busy, or loading; Retry-After says when to ask again.",
+    "429": "Too many wrong tokens.",
+    "503": "Busy, loading, or the library is gone; Retry-After says when to ask again.",
 }
 
 
@@ -72,6 +76,8 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
     app.add_exception_handler(HTTPException, answer_problem)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(VaeneerError, answer_vaeneer_error)
+    app.add_exception_handler(ClientDisconnect, answer_disconnected)
+    app.add_exception_handler(Exception, answer_mistake)
     _describe(app)
     return Doorkeeper(app, house)
 

@@ -18,6 +18,7 @@ from vaeneer.serving.addresses import API, thumbnail_address
 from vaeneer.serving.house import House, TheHouse, TheLibrary
 from vaeneer.serving.item_pages import not_for_long
 from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving.parameters import Number, Whole
 from vaeneer.serving.problems import Json, Problem, problem_response
 from vaeneer.serving.uploads import MOST_IMAGES, Upload, as_files, form_of, read_as_form
 
@@ -25,7 +26,7 @@ router = APIRouter(prefix=API)
 _LARGEST = 2**63 - 1
 _AT_ONCE = 8  # images of one request that wait for the network together
 _LISTS = frozenset({"item", "without"})
-Id = Annotated[int, Field(ge=0, le=_LARGEST)]
+Id = Annotated[Whole, Field(ge=0, le=_LARGEST)]
 
 
 class SearchFields(BaseModel):
@@ -44,7 +45,7 @@ class SearchFields(BaseModel):
         description="x,y,width,height in upright pixels of the one picture.",
         examples=["0,0,128,128"],
     )
-    k: int = Field(10, ge=1, le=200, description="Hits at most.")
+    k: Whole = Field(10, ge=1, le=200, description="Hits at most.")
     where: str | None = Field(
         None,
         max_length=4000,
@@ -53,7 +54,7 @@ class SearchFields(BaseModel):
     )
     category: str | None = Field(None, max_length=255)
     tag: str | None = Field(None, max_length=255)
-    min_probability: float = Field(0.0, ge=0, le=1)
+    min_probability: Number = Field(0.0, ge=0, le=1)
     exclude_duplicates: bool = False
     parts: bool = Field(False, description="Compare parts, and place the hits.")
     exact_places: bool = True

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
-from vaeneer.errors import ImageFileError
-from vaeneer.library.catalog import Item
+from vaeneer.errors import ImageFileError, LibraryUnavailableError
+from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.thumbnails import thumbnail_path
 from vaeneer.model.box import box_names
 from vaeneer.serving import answers
@@ -18,14 +20,20 @@ from vaeneer.serving.addresses import API, image_address, thumbnail_address
 from vaeneer.serving.house import TheHouse, TheLibrary
 from vaeneer.serving.item_pages import Page, Sort, counts, items_of, left_out_counts, left_out_files
 from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving.parameters import Whole
 from vaeneer.serving.pictures import DatedFile, as_jpeg, megapixels_of, shown_as
 from vaeneer.serving.problems import Json, Problem
 
 router = APIRouter(prefix=API)
 _FOR_EVER = "private, max-age=31536000, immutable"
 _LARGEST = 2**63 - 1  # of SQLite's whole numbers
-ItemId = Annotated[int, Path(ge=0, le=_LARGEST, description="Id of an item.", examples=[1])]
+ItemId = Annotated[Whole, Path(ge=0, le=_LARGEST, description="Id of an item.", examples=[1])]
 Text = Annotated[str | None, Query(max_length=255)]
+_NO_FIGURES: dict[str, Any] = {
+    **dict.fromkeys(("items", "assets", "dimensions", "generation", "left_out"), 0),
+    **dict.fromkeys(("model", "parts", "root_name"), ""),
+    **{name: {} for name in ("categories", "tags", "formats")},
+}
 
 
 @router.get("", summary="What is served", response_model=answers.Start)
@@ -69,11 +77,11 @@ def items(
         ),
     ] = None,
     min_side: Annotated[
-        int | None, Query(ge=0, le=10**6, description="Least short side, pixels.")
+        Whole | None, Query(ge=0, le=10**6, description="Least short side, pixels.")
     ] = None,
     sort: Sort = "path",
-    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    offset: Annotated[Whole, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[Whole, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """Items that meet all of the filters, a page of them."""
     page = Page(
@@ -123,8 +131,8 @@ def left_out(
         str | None,
         Query(max_length=1000, description="One of those that are counted."),
     ] = None,
-    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    offset: Annotated[Whole, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[Whole, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """Files of the folder that could not be read or were not looked at, with the reasons."""
     total, files = left_out_files(library.catalog, reason, offset=offset, limit=limit)
@@ -178,7 +186,7 @@ async def image(
     library: TheLibrary,
     item: ItemId,
     max_px: Annotated[
-        int | None, Query(ge=16, le=4096, description="Longest side; without it, as it is.")
+        Whole | None, Query(ge=16, le=4096, description="Longest side; without it, as it is.")
     ] = None,
     v: Annotated[str | None, Query(max_length=64, description="Any; for caches.")] = None,
 ) -> Response:
@@ -218,24 +226,36 @@ def _found(library: OpenLibrary, number: int) -> tuple[Item, FilePath, str]:
 
 
 def _library(library: OpenLibrary) -> dict[str, Any]:
-    catalog = library.catalog
-    found, assets = catalog.execute(
+    """One library; without figures, but with the reason, where its folder is gone."""
+    try:
+        with suppress(HTTPException):  # loading, or cannot be loaded: the state says so
+            library.ready()
+        figures = _figures(library.catalog)
+    except LibraryUnavailableError:
+        figures = _NO_FIGURES
+    return {
+        "name": library.name,
+        **figures,
+        "calibrated": library.calibrated,
+        "state": library.state,
+        "reason": library.reason,
+    }
+
+
+def _figures(catalog: Catalog) -> dict[str, Any]:
+    items, assets = catalog.execute(
         "SELECT count(*), count(DISTINCT asset) FROM item_facts"
     ).fetchone()
     return {
-        "name": library.name,
-        "items": found,
+        "items": items,
         "assets": assets,
         "model": FilePath(catalog.needed("model")).name,
         "dimensions": catalog.dimensions,
         "parts": catalog.needed("parts"),
-        "calibrated": library.calibrated,
         "generation": catalog.generation,
         "left_out": sum(left_out_counts(catalog).values()),
         "root_name": catalog.root.name,
         **counts(catalog),
-        "state": library.state,
-        "reason": library.reason,
     }
 
 

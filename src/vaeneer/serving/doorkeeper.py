@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vaeneer.serving.addresses import API
 from vaeneer.serving.house import House
+from vaeneer.serving.parameters import mistake_in
 from vaeneer.serving.problems import Problem, busy, problem_response
 from vaeneer.serving.tokens import is_loopback
 
@@ -55,19 +56,22 @@ class Doorkeeper:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        method = scope["method"]
+        answer = _Answer(send, with_body=method != "HEAD")
+        if method == "HEAD":  # as GET, without the body
+            scope = {**scope, "method": "GET"}
         started = time.monotonic()
         self._inside += 1
         try:
             await self._answer(scope, receive, answer)
         finally:
             self._inside -= 1
-            self._count(scope, answer.status, time.monotonic() - started)
+            self._count(scope, method, answer.status, time.monotonic() - started)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         path = scope["path"]
         try:
-            limit = self._let_in(scope)
+            limit = await self._let_in(scope)
             await self._app(scope, _Body(receive, limit, self._house).receive, answer.send)
         except Problem as problem:
             headers = dict(problem.headers or {})
@@ -76,22 +80,27 @@ class Doorkeeper:
                 await response(scope, receive, answer.send)
         except Exception:
             _LOG.exception("%s %s failed", scope["method"], path[:200])
+            if answer.is_whole:
+                return
             if answer.status:
                 raise  # the connection is cut, so that half an answer is not taken for a whole
             response = problem_response(500, "The server made a mistake; its log says more.", path)
             await response(scope, receive, answer.send)
 
-    def _let_in(self, scope: Scope) -> int:
+    async def _let_in(self, scope: Scope) -> int:
         """The most bytes that the body may have. Raises Problem for who may not come in."""
-        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        headers, path = Headers(scope=scope), scope["path"]
         if self._inside > MOST_AT_ONCE:
             self._house.metrics.rejected("too_many_requests")
             raise busy(f"{MOST_AT_ONCE} requests are under way; ask again in a second.")
         self._check_host(headers)
-        self._check_origin(headers, path, method)
+        self._check_origin(headers, path, scope["method"])
+        _check_address(scope)
         token = self._house.token
         if token and not _is_open(path) and not token.is_shown(headers):
             self._house.metrics.rejected("token")
+            if token.is_guessed(headers):
+                await self._house.wrong_tokens.wait(str((scope.get("client") or [""])[0]))
             detail = "Show the token: Authorization: Bearer TOKEN, or log in on the page."
             raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
         limit = self._house.settings.max_upload_bytes if path in UPLOADS else MOST_JSON_BYTES
@@ -110,30 +119,32 @@ class Doorkeeper:
             )
 
     def _check_origin(self, headers: Headers, path: str, method: str) -> None:
-        origin = headers.get("origin")
-        own = origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        host = headers.get("host", "").lower()
+        own = all(_netloc_of(origin) == host for origin in headers.getlist("origin"))
         crossed = headers.get("sec-fetch-site") == "cross-site"
-        typed = headers.get("sec-fetch-mode") == "navigate"  # a link that someone followed
-        if method not in _SAFE:
-            refused = not own or crossed
-        else:
-            refused = crossed and not typed and path.startswith("/api/")
-        if refused:
+        if crossed and method in _SAFE:
+            followed = headers.get("sec-fetch-mode") == "navigate" and (
+                headers.get("sec-fetch-dest", "document") == "document"  # a link, and no frame
+            )
+            crossed = path.startswith("/api/") and not followed
+        if not own or crossed:
             self._house.metrics.rejected("origin")
             raise Problem(403, "Pages of other origins may not ask this server.")
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+    def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        method = scope["method"] if scope["method"] in (*_SAFE, "POST") else "other"
+        method = method if method in (*_SAFE, "POST") else "other"
         self._house.metrics.answered(method, route, status or 499, seconds)
 
 
 class _Answer:
     """Adds the headers that every answer has, and remembers the status."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, with_body: bool) -> None:
         self._send = send
+        self._with_body = with_body
         self.status = 0
+        self.is_whole = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -142,6 +153,12 @@ class _Answer:
             for name, value in HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
+            if self.status == 405 and headers.get("allow") == "GET":
+                headers["Allow"] = "GET, HEAD"
+        elif message["type"] == "http.response.body":
+            self.is_whole = not message.get("more_body", False)
+            if not self._with_body:
+                message = {**message, "body": b""}
         await self._send(message)
 
 
@@ -177,6 +194,23 @@ class _Body:
 def _too_large(limit: int) -> Problem:
     detail = f"The body may have {limit:,} bytes; send a smaller picture."
     return Problem(413, detail, {"Connection": "close"})
+
+
+def _check_address(scope: Scope) -> None:
+    """Refuse what no name can be. Raises Problem 422."""
+    sent = {"path": scope.get("raw_path") or b"", "query": scope.get("query_string", b"")}
+    for part, value in sent.items():
+        mistake = mistake_in(value)
+        if mistake is not None:
+            raise Problem(422, f"The {part} of the address {mistake}.")
+
+
+def _netloc_of(origin: str) -> str | None:
+    """Host and port of an Origin header; None for one that is none, as `null`."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 def _is_open(path: str) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
+from starlette.exceptions import HTTPException
 
+from vaeneer.errors import LibraryError
 from vaeneer.serving.drawn_networks import DrawnNetworks
 from vaeneer.serving.jobs import Jobs
 from vaeneer.serving.metrics import Metrics, resident_bytes
@@ -13,7 +15,7 @@ from vaeneer.serving.network import Network
 from vaeneer.serving.open_library import Networks, OpenLibrary
 from vaeneer.serving.problems import Problem
 from vaeneer.serving.served import Served
-from vaeneer.serving.tokens import Token
+from vaeneer.serving.tokens import Token, WrongTokens
 from vaeneer.serving.workroom import PixelBudget, Workroom
 from vaeneer.serving_config import ServeSettings
 
@@ -26,6 +28,7 @@ class House:
         self.settings = settings
         self.served = served
         self.token = token
+        self.wrong_tokens = WrongTokens()
         self.metrics = Metrics()
         self.network = Network(settings, self.metrics)
         self.networks = Networks(self.network, settings)
@@ -69,7 +72,19 @@ class House:
     @property
     def is_ready(self) -> bool:
         """Whether every library can be searched."""
-        return all(library.state == "ready" for library in self.libraries.values())
+        return not self.troubles()
+
+    def troubles(self) -> dict[str, str]:
+        """Why some libraries cannot be searched now, by name."""
+        found: dict[str, str] = {}
+        for name, library in self.libraries.items():
+            try:
+                library.ready()
+            except HTTPException as problem:
+                found[name] = str(problem.detail)
+            except LibraryError as error:
+                found[name] = str(error)
+        return found
 
     def _add_gauges(self) -> None:
         gauges = self.metrics.gauges

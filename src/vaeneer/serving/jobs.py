@@ -1,4 +1,4 @@
-"""Work of minutes, done once behind the requests: duplicates and maps."""
+"""Work of minutes, done once behind the requests when a POST starts it: duplicates and maps."""
 
 from __future__ import annotations
 
@@ -79,20 +79,26 @@ class Jobs(Generic[T]):
         self._turn = threading.Lock()
         self._threads: list[threading.Thread] = []
 
-    def ask(self, key: Hashable, work: Callable[[Progress], T]) -> Job[T]:
-        """The job of a key; started by whoever asks first, again when it had failed."""
+    def get(self, key: Hashable) -> Job[T] | None:
+        """The job of a key; None where none was started, or where that is long ago."""
         with self._lock:
-            known = self._jobs.get(key)
+            return self._jobs.get(key)
+
+    def start(self, key: Hashable, work: Callable[[Progress], T]) -> Job[T]:
+        """The job of a key: the existing one, or a new one where there is none or it failed."""
+        with self._lock:
+            known = self._jobs.pop(key, None)
             if known is not None and known.state != "failed":
+                self._jobs[key] = known
                 return known
             job: Job[T] = Job()
             self._jobs[key] = job
             if len(self._jobs) > _MOST_KEPT:
-                self._jobs.pop(next(iter(self._jobs)))
+                self._jobs.pop(next(iter(self._jobs))).progress.stopped = True
             thread = threading.Thread(target=self._run, args=(job, work), name="job", daemon=True)
             self._threads = [one for one in self._threads if one.is_alive()] + [thread]
             thread.start()
-            return known or job  # of a failed one: its reason, once
+            return job
 
     def stop(self) -> None:
         """End what is under way at its next step: a thread that is cut off in C++ aborts Python."""

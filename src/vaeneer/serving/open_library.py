@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from pathlib import Path
 from typing import Literal
 
-from vaeneer.errors import VaeneerError
+from vaeneer.errors import LibraryUnavailableError, VaeneerError
 from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.chances import calibration_in
 from vaeneer.library.library import Library
@@ -18,6 +19,9 @@ from vaeneer.serving.problems import Problem, busy
 from vaeneer.serving_config import ServeSettings
 
 State = Literal["loading", "ready", "failed"]
+Version = tuple[int, int]
+"""What the vectors of a catalog follow: the file itself, and the generation in it."""
+_RETRY_SECONDS = 60
 _LOAD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
 
@@ -58,17 +62,22 @@ class OpenLibrary:
         self.reason = ""
         self._networks = networks
         self._library: Library | None = None
-        self._generation = -1
+        self._loaded: Version | None = None
+        self._tried: Version | None = None
+        self._try_again_at = 0.0
         self._loading = threading.Lock()
+        self._refreshing = threading.Lock()
         self._loader: threading.Thread | None = None
 
     def load(self) -> None:
         """Load the network and the vectors, and swap them in when they are there."""
         with self._loading:
             try:
-                generation = self.catalog.generation
-                if self._library is not None and generation == self._generation:
+                version = self.version()
+                if self._library is not None and version == self._loaded:
                     return
+                self._tried = version
+                self.calibrated = calibration_in(self.folder, needed=False) is not None
                 library = Library(self.folder, self.catalog)
                 library.embedder = self._networks.of(self.folder, self.catalog)
                 assert len(library.wholes) >= 0  # loads them
@@ -78,8 +87,9 @@ class OpenLibrary:
                 _LOG.log(logging.WARNING, "%s: %s", self.name, error, exc_info=not known)
                 self.reason = str(error)
                 self.state = "failed" if self._library is None else "ready"
+                self._try_again_at = time.monotonic() + _RETRY_SECONDS
                 return
-            self._library, self._generation = library, generation
+            self._library, self._loaded = library, version
             self.state, self.reason = "ready", ""
 
     def load_behind(self) -> None:
@@ -87,25 +97,53 @@ class OpenLibrary:
         self._loader = threading.Thread(target=self.load, name=f"load {self.name}", daemon=True)
         self._loader.start()
 
+    def version(self) -> Version:
+        """Version of the catalog now. Raises LibraryUnavailableError where it cannot be read."""
+        generation = self.catalog.generation
+        return self.catalog.attached, generation
+
     def ready(self) -> Library:
         """The library for searching; new vectors are fetched behind the scenes.
 
-        Raises Problem 503 while it loads, or where it cannot be loaded.
+        Raises Problem 503 while it loads, or where it cannot be loaded; LibraryUnavailableError
+        where its folder is gone.
         """
-        if self._library is None:
+        try:
+            version = self.version()
+        except LibraryUnavailableError as error:
+            self.state, self.reason = "failed", str(error)
+            raise
+        self._refresh(version)
+        library = self._library
+        if library is None:
             if self.state == "failed":
-                raise busy(f"The library {self.name} cannot be loaded: {self.reason}", 60)
+                detail = f"The library {self.name} cannot be loaded: {self.reason}"
+                raise busy(detail, _RETRY_SECONDS)
             raise busy(f"The library {self.name} is loading; ask again in a second.")
-        if self.catalog.generation != self._generation and not self._loading.locked():
-            self.load_behind()
-        return self._library
+        if version == self._loaded:
+            self.state, self.reason = "ready", ""
+        return library
 
     def current(self) -> Library:
         """As `ready`, but not with vectors that the catalog has left behind."""
         library = self.ready()
-        if self.catalog.generation != self._generation:
+        if self.version() != self._loaded:
             raise busy(f"New vectors of {self.name} are being loaded; ask again in a second.")
         return library
+
+    def _refresh(self, version: Version) -> None:
+        """Load once whatever is new; of another file than before nothing stays in use."""
+        with self._refreshing:
+            if self._library is not None and self._loaded and self._loaded[0] != version[0]:
+                self._library, self._loaded = None, None
+                self.state, self.reason = "loading", ""
+            again = self._library is None and self.state == "failed"
+            due = version != self._tried or (again and time.monotonic() > self._try_again_at)
+            if due and not self._loading.locked():
+                if again:
+                    self.state, self.reason = "loading", ""
+                self._tried = version
+                self.load_behind()
 
     def item(self, number: int) -> Item:
         """The item of an id. Raises Problem 404."""

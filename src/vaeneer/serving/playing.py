@@ -28,16 +28,19 @@ from vaeneer.serving import answers
 from vaeneer.serving.addresses import API
 from vaeneer.serving.house import House, TheHouse, TheLibrary
 from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
 
 router = APIRouter(prefix=API)
 _AT_ONCE = 16  # as in generating/drawing.py, so that one seed gives the same pictures there
 _LARGEST = 2**63 - 1
-ItemId = Annotated[int, Query(ge=0, le=_LARGEST)]
+ItemId = Annotated[Whole, Query(ge=0, le=_LARGEST)]
 Model = Annotated[
     str | None, Query(max_length=255, description="A run, or a model in the box, to draw with.")
 ]
-Epoch = Annotated[int | None, Query(ge=1, le=10**6, description="Of a run: a model that it kept.")]
+Epoch = Annotated[
+    Whole | None, Query(ge=1, le=10**6, description="Of a run: a model that it kept.")
+]
 
 
 @router.post("/sample", summary="Samples of the prior", response_model=answers.PicturesAnswer)
@@ -92,7 +95,7 @@ async def interpolate(
     library: TheLibrary,
     a: ItemId,
     b: ItemId,
-    steps: Annotated[int, Query(ge=2, le=16)] = 8,
+    steps: Annotated[Whole, Query(ge=2, le=16)] = 8,
     model: Model = None,
     epoch: Epoch = None,
 ) -> Response:

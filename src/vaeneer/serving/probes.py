@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
+from starlette.concurrency import run_in_threadpool
 
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API
@@ -42,9 +43,10 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="Whether it can search", response_model=answers.StateAnswer)
 async def readyz(house: TheHouse) -> dict[str, str]:
-    """200 when every library is loaded, else 503."""
-    if not house.is_ready:
-        raise busy("Not every library is loaded; GET /api/v1/libraries says which.", 2)
+    """200 when every library is there and loaded, else 503 with the reasons."""
+    troubles = await run_in_threadpool(house.troubles)
+    if troubles:
+        raise busy(" ".join(f"{name}: {reason}" for name, reason in troubles.items()), 2)
     return {"state": "ready"}
 
 
@@ -66,6 +68,7 @@ async def login(request: Request, house: TheHouse, asked: answers.LoginRequest) 
         return answer
     if not house.token.is_right(asked.token):
         house.metrics.rejected("login")
+        await house.wrong_tokens.wait(request.client.host if request.client else "")
         raise Problem(401, "That is not the token.", {"WWW-Authenticate": "Bearer"})
     answer.set_cookie(
         COOKIE,

@@ -7,13 +7,14 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from vaeneer.errors import (
     DataError,
     ImageFileError,
     LibraryError,
+    LibraryUnavailableError,
     ModelFileError,
     SettingsError,
     VaeneerError,
@@ -22,11 +23,13 @@ from vaeneer.text import to_json
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 10
+_AWAY_SECONDS = 5  # until it is worth asking again for a library that is gone
 _STATUSES: tuple[tuple[type[VaeneerError], int], ...] = (
     (SettingsError, 422),
     (ImageFileError, 422),
     (DataError, 422),
     (ModelFileError, 409),
+    (LibraryUnavailableError, 503),
     (LibraryError, 409),
 )
 """Of errors that say what a client may do about it; the first that fits."""
@@ -79,7 +82,7 @@ def problem_response(
 def as_problem(error: VaeneerError) -> Problem:
     """What an error of the library means to a client."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    return Problem(status, str(error))
+    return busy(str(error), _AWAY_SECONDS) if status == 503 else Problem(status, str(error))
 
 
 async def answer_problem(request: Request, error: Exception) -> JSONResponse:
@@ -90,6 +93,17 @@ async def answer_problem(request: Request, error: Exception) -> JSONResponse:
         detail = _OWN_WORDS.get(error.status_code, detail)
     headers = dict(error.headers) if error.headers else None
     return problem_response(error.status_code, detail, request.url.path, headers)
+
+
+async def answer_disconnected(request: Request, error: Exception) -> Response:
+    """Nothing, to a client that hung up; 499 is what the metrics count."""
+    return Response(status_code=499)
+
+
+async def answer_mistake(request: Request, error: Exception) -> JSONResponse:
+    """Of an error that nobody foresaw; the Doorkeeper logs it."""
+    detail = "The server made a mistake; its log says more."
+    return problem_response(500, detail, request.url.path)
 
 
 async def answer_vaeneer_error(request: Request, error: Exception) -> JSONResponse:

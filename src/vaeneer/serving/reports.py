@@ -1,8 +1,9 @@
-"""Routes that take minutes the first time: duplicates and the map, computed behind the scenes."""
+"""Routes of what takes minutes: duplicates and the map, started by POST, answered by GET."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -19,6 +20,7 @@ from vaeneer.serving.addresses import API, thumbnail_address
 from vaeneer.serving.house import House, TheHouse, TheLibrary
 from vaeneer.serving.jobs import Job
 from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.text import to_json
 
@@ -26,7 +28,33 @@ router = APIRouter(prefix=API)
 _COMPUTING: dict[int | str, dict[str, Any]] = {
     202: {"model": answers.Computing, "description": "Being computed; ask again."}
 }
+_STARTED: dict[int | str, dict[str, Any]] = {
+    200: {"model": answers.StateAnswer, "description": "Computed; GET has the answer."},
+    202: {"model": answers.Computing, "description": "Being computed; GET says how far it is."},
+}
 _RETRY_AFTER_SECONDS = 2
+
+
+@router.post(
+    "/duplicates",
+    summary="Look for what a library has twice",
+    response_model=answers.StateAnswer,
+    responses=_STARTED,
+)
+async def start_duplicates(house: TheHouse, library: TheLibrary) -> Response:
+    """Start the computation, where it is not done or under way."""
+    return _start(house, library, "duplicates", _all_duplicates)
+
+
+@router.post(
+    "/map",
+    summary="Lay out the map",
+    response_model=answers.StateAnswer,
+    responses=_STARTED,
+)
+async def start_map(house: TheHouse, library: TheLibrary) -> Response:
+    """Start the computation, where it is not done or under way."""
+    return _start(house, library, "map", _map)
 
 
 @router.get(
@@ -38,13 +66,12 @@ _RETRY_AFTER_SECONDS = 2
 async def duplicate_groups(
     house: TheHouse,
     library: TheLibrary,
-    page: Annotated[int, Query(ge=1, le=10**6)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
+    page: Annotated[Whole, Query(ge=1, le=10**6)] = 1,
+    page_size: Annotated[Whole, Query(ge=1, le=200)] = 50,
     kind: Annotated[Kind | None, Query(description=f"One of {', '.join(KINDS)}.")] = None,
 ) -> Response:
-    """Groups of copies, by kind; 202 with the progress until they are there."""
-    opened = library.current()
-    job = _job(house, library, "duplicates", lambda p: _all_duplicates(opened, p))
+    """Groups of copies, by kind; 202 with the progress until they are there, 404 before POST."""
+    job = _job(house, library, "duplicates")
     if job.value is None:
         return _not_yet(job)
     report: DuplicatesReport = job.value
@@ -55,18 +82,34 @@ async def duplicate_groups(
     "/map", summary="A place for each item", response_model=answers.MapAnswer, responses=_COMPUTING
 )
 async def library_map(house: TheHouse, library: TheLibrary) -> Response:
-    """Items that look alike lie together; 202 with the progress until the layout is there."""
-    opened = library.current()
-    job = _job(house, library, "map", lambda p: _map(opened, p))
+    """Items that look alike lie together; 202 with the progress until then, 404 before POST."""
+    job = _job(house, library, "map")
     return (
         _not_yet(job) if job.value is None else Response(job.value, media_type="application/json")
     )
 
 
-def _job(house: House, library: OpenLibrary, what: str, work: Any) -> Job[Any]:
-    job: Job[Any] = house.jobs.ask((library.name, what, library.catalog.generation), work)
+def _start(
+    house: House, library: OpenLibrary, what: str, work: Callable[[Library, Progress], Any]
+) -> Response:
+    opened = library.current()
+    key = library.name, what, library.version()
+    job = house.jobs.start(key, lambda progress: work(opened, progress))
+    if job.value is None:
+        return _not_yet(job)
+    return Json({"state": "ready"})
+
+
+def _job(house: House, library: OpenLibrary, what: str) -> Job[Any]:
+    """A job that was started. Raises Problem 404 where none was, 409 where it failed."""
+    library.ready()
+    job: Job[Any] | None = house.jobs.get((library.name, what, library.version()))
+    if job is None:
+        raise Problem(
+            404, f"The {what} of {library.name} is not computed: POST {API}/{what} starts it."
+        )
     if job.state == "failed":
-        raise Problem(409, job.reason)
+        raise Problem(409, f"{job.reason} POST {API}/{what} starts it again.")
     return job
 
 

@@ -16,6 +16,7 @@ from vaeneer.model.checkpoint import read_card
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API
 from vaeneer.serving.house import House, TheHouse
+from vaeneer.serving.parameters import Whole
 from vaeneer.serving.pictures import DatedFile
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.toml_settings import read_sections
@@ -54,7 +55,7 @@ def run(house: TheHouse, name: Name) -> Response:
 
 @router.get("/runs/{name}/metrics", summary="Its curves", response_model=answers.MetricsAnswer)
 def metrics(
-    house: TheHouse, name: Name, after_epoch: Annotated[int, Query(ge=0, le=10**9)] = 0
+    house: TheHouse, name: Name, after_epoch: Annotated[Whole, Query(ge=0, le=10**9)] = 0
 ) -> Response:
     """The figures of each epoch, those after one that is known; the last may be new any moment."""
     folder = _run(house, name)

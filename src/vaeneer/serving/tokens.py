@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import time
+from collections import OrderedDict
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
 from vaeneer.errors import SettingsError
+from vaeneer.serving.problems import Problem
 from vaeneer.serving_config import ServeSettings
 
 COOKIE = "vaeneer"
 LEAST_CHARACTERS = 16
+LONGEST_SECONDS = 1.0
+"""That a wrong token waits for its answer."""
+FORGET_SECONDS = 60.0
+"""After which an address that showed wrong tokens is as any other."""
+MOST_ADDRESSES = 1024
+_FIRST_SECONDS = 0.05
+_MOST_WAITING = 64
 _MOST_BYTES = 4096
 
 
@@ -35,6 +46,11 @@ class Token:
         """Whether a client has the token; takes as long for any answer."""
         return hmac.compare_digest(self._digest, _digest(secret))
 
+    def is_guessed(self, headers: Headers) -> bool:
+        """Whether a request has a bearer token, and a wrong one."""
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and not self.is_right(secret.strip())
+
     def is_shown(self, headers: Headers) -> bool:
         """Whether a request has the token or the cookie."""
         scheme, _, secret = headers.get("authorization", "").partition(" ")
@@ -42,6 +58,37 @@ class Token:
             return self.is_right(secret.strip())
         shown = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         return hmac.compare_digest(self.cookie.encode(), shown.encode())
+
+
+class WrongTokens:
+    """Answers wrong tokens late, the more of them the later; the right one never waits.
+
+    What is remembered is bounded, and so is how many wait.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._waiting = 0
+
+    async def wait(self, address: str) -> None:
+        """Wait before a wrong token is answered. Raises Problem 429 where too many do."""
+        now = time.monotonic()
+        count, last = self._known.pop(address, (0, now))
+        count = count + 1 if now - last < FORGET_SECONDS else 1
+        self._known[address] = count, now
+        while len(self._known) > MOST_ADDRESSES:
+            self._known.popitem(last=False)
+        if self._waiting >= _MOST_WAITING:
+            raise Problem(429, "Too many wrong tokens; try again later.", {"Retry-After": "1"})
+        self._waiting += 1
+        try:
+            await asyncio.sleep(min(LONGEST_SECONDS, _FIRST_SECONDS * 2 ** min(count - 1, 16)))
+        finally:
+            self._waiting -= 1
+
+    def __len__(self) -> int:
+        """How many addresses are remembered."""
+        return len(self._known)
 
 
 def is_loopback(host: str) -> bool:

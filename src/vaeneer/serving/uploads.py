@@ -46,6 +46,8 @@ def read_as_form(form: FormData) -> Iterator[tuple[list[Upload], dict[str, list[
             uploads.append(Upload(_shown(value.filename), value.file))
         elif name == "image":
             raise Problem(422, "image: send a file, with a file name.")
+        elif "\0" in value:
+            raise Problem(422, f"{name[:60]}: a text has no NUL characters.")
         else:
             fields.setdefault(name, []).append(value)
     yield uploads, fields

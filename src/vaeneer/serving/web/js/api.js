@@ -56,8 +56,9 @@ export async function post(path, body, signal = undefined) {
   return answer.status === 204 ? null : answer.json();
 }
 
-/** As `get`, of what the server computes first: told its progress, asked again until it is there. */
+/** As `get`, of what the server computes first: started, told its progress, asked again until it is there. */
 export async function job(path, query, { signal, progress }) {
+  await ask(url(path), { method: "POST", signal });
   for (;;) {
     const answer = await ask(url(path, query), { signal });
     if (answer.status !== 202) return answer.json();
