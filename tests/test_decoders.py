@@ -147,6 +147,16 @@ def test_the_picture_of_a_tiff_is_its_largest_page_that_is_no_preview(tmp_path: 
         assert image.size == (WIDTH, HEIGHT)
 
 
+def test_the_picture_of_a_tiff_may_be_behind_its_previews(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.tif", scaled(3, "u1")
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(values[::3, ::3], photometric="rgb", subfiletype=1, subifds=1)
+        writer.write(values, photometric="rgb")
+    assert np.array_equal(np.asarray(read_image(path).rgb), values)
+    assert header_size(path) == (WIDTH, HEIGHT)
+    assert pixel_digest(path) != b""
+
+
 @pytest.mark.parametrize(
     ("values", "options", "readable"),
     [

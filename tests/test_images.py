@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
@@ -91,6 +92,25 @@ def test_float_pixels_are_shares_levels_or_16_bit(
 ) -> None:
     Image.fromarray(np.array([values], np.float32)).save(tmp_path / "a.tif")
     assert pixels(tmp_path / "a.tif")[0, :, 0].tolist() == levels
+
+
+@pytest.mark.parametrize("white", [1, 255, 65535])
+def test_a_few_floats_above_white_do_not_darken_a_picture(tmp_path: Path, white: int) -> None:
+    shares = np.linspace(0, 1, 900, dtype=np.float32).reshape(30, 30)
+    Image.fromarray(shares * white).save(tmp_path / "a.tif")
+    shares[29, 29] = 1.05
+    Image.fromarray(shares * white).save(tmp_path / "b.tif")
+    assert pixels(tmp_path / "a.tif").mean() > 120
+    assert np.array_equal(pixels(tmp_path / "a.tif"), pixels(tmp_path / "b.tif"))
+
+
+def test_bright_floats_are_exposed_and_24_bits_are_not_32(tmp_path: Path) -> None:
+    shares = np.linspace(0, 1, 900).reshape(30, 30)
+    Image.fromarray((shares * 8).astype(np.float32)).save(tmp_path / "a.tif")
+    deep = np.rint(shares * (2**24 - 1)).astype(np.uint32)
+    tifffile.imwrite(tmp_path / "b.tif", deep, photometric="minisblack", bitspersample=24)
+    for name in ("a.tif", "b.tif"):
+        assert np.abs(pixels(tmp_path / name)[..., 0] - shares * 255).max() < 3, name
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e9])

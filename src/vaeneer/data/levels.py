@@ -7,7 +7,8 @@ What becomes what:
 - Signed integers: below 0 is black, the largest value of 8 or 16 bits is white.
 - Floats that a display shows as they are ("srgb"): values up to 1 are a share of white, up to 255
   are levels, up to 65535 are 16-bit levels; below 0 is black; NaN, infinity and larger values are
-  refused.
+  refused. Of fractions the brightest 1 % do not count and are clipped; where 99 % reach up to 16,
+  that is white.
 - Linear light ("linear": EXR, HDR, 32-bit PSD): brought to sRGB's primaries; the exposure
   is reduced until 99 % of the pixels are at most white in each channel, never raised; then the
   sRGB curve. Values in 0..1 are thus changed by the sRGB curve alone. NaN and infinity are black.
@@ -28,6 +29,8 @@ from PIL import Image
 WHITE_PERCENTILE = 99.0
 """Share of the pixels of linear light, in percent, that the exposure keeps at or below white."""
 
+_BRIGHTEST_SHARE = 16.0  # a picture of levels is not so dark
+_OVERSHOOT = 1.1  # what resampling with a sharp filter adds to the brightest value
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 _SAMPLED_PIXELS = 1 << 20  # enough for a percentile; a 16k render has 256 times as many
 
@@ -120,12 +123,30 @@ def float_levels(values: Array, kind: type[np.unsignedinteger[Any]] = np.uint8) 
     if not np.isfinite(values).all():
         raise ValueError("float pixels that are NaN or infinite")
     top = float(values.max())
-    if top > 65535:
+    if top > _OVERSHOOT * 65535:
         raise ValueError(f"float pixels up to {top:g}, which no picture has")
-    white = 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0
+    white = _white_of(values, top)
     scaled = np.clip(values / values.dtype.type(white), 0, 1).astype(np.float32)
     levels: Array = np.rint(scaled * np.float32(np.iinfo(kind).max)).astype(kind)
     return levels
+
+
+def _white_of(values: Array, top: float) -> float:
+    """Value that is white; a few fractions above 1 do not make levels of shares."""
+    if top > 1 and bool((values != np.rint(values)).any()):
+        top = _common_maximum(values)
+        if 1 < top <= _BRIGHTEST_SHARE:
+            return top
+        top /= _OVERSHOOT
+    return 1.0 if top <= 1 else 255.0 if top <= 255 else 65535.0
+
+
+def _common_maximum(values: Array) -> float:
+    """Value that 99 % of the pixels reach at most, in each channel."""
+    step = max(1, int(np.sqrt(values.shape[0] * values.shape[1] / _SAMPLED_PIXELS)))
+    sample = values[::step, ::step]
+    brightest = sample.max(axis=2) if sample.ndim == 3 else sample
+    return float(np.percentile(brightest, WHITE_PERCENTILE))
 
 
 def blacken_non_finite(values: Array) -> tuple[Array, tuple[str, ...]]:
@@ -151,7 +172,7 @@ def _scale(values: Array, bits: int, kind: type[np.unsignedinteger[Any]] = np.ui
     if values.dtype == np.int32 and int(values.min()) < -32768:
         values = values.view(np.uint32)  # unsigned, whatever its writer called it
     if values.dtype.kind == "i" or bits > 16:
-        full = int(np.iinfo(values.dtype).max)
+        full = 2**bits - 1 if values.dtype.kind == "u" else int(np.iinfo(values.dtype).max)
         white = 65535 if full > 65535 and int(values.max()) <= 65535 else full
     levels: Array = np.rint(np.clip(values, 0, white) * (top / white)).astype(kind)
     return levels
@@ -164,10 +185,7 @@ def _encode_light(values: Array, bits: int, matrix: Array | None) -> Array:
         light /= np.float32(2**bits - 1)
     if matrix is not None and light.ndim == 3:
         light = light @ matrix.T.astype(np.float32)
-    step = max(1, int(np.sqrt(light.shape[0] * light.shape[1] / _SAMPLED_PIXELS)))
-    sample = light[::step, ::step]
-    brightest = sample.max(axis=2) if sample.ndim == 3 else sample
-    white = max(1.0, float(np.percentile(brightest, WHITE_PERCENTILE)))
+    white = max(1.0, _common_maximum(light))
     shares = np.clip(light / np.float32(white), 0, 1) * np.float32(65535)
     levels: Array = _srgb_curve()[np.rint(shares).astype(np.uint16)]
     return levels

@@ -32,7 +32,7 @@ _OF_THE_PIXELS = frozenset((
 ))
 # fmt: on
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and byte counts
-_DNG_VERSION = 50706
+_DNG_VERSION, _SUBFILES = 50706, 330
 _PLANAR_SEPARATE = 2
 _SIZE = (256, 257)
 _PHOTOMETRIC, _SAMPLES, _SUBSAMPLING = 262, 277, 530
@@ -47,7 +47,7 @@ def seek_picture(image: Image.Image) -> bool:
 
     False: Pillow cannot read that page, or would read it wrongly; `read_tiff` is for it.
     """
-    best, area = 0, -1
+    best, area, reduced_of = 0, -1, False
     try:
         for page in range(_PAGES):
             try:
@@ -60,8 +60,11 @@ def seek_picture(image: Image.Image) -> bool:
                 raise
             tags = getattr(image, "tag_v2", {})
             pixels = image.width * image.height
+            reduced_of |= _SUBFILES in tags
             if not _secondary(tags.get(_SUBFILE_TYPE, 0)) and pixels > area:
                 best, area = page, pixels
+        if area < 0 and reduced_of:  # the picture is behind its previews
+            return False
         image.seek(best)
     except Exception:  # Pillow raises nearly anything at a page that it does not know
         return False
@@ -139,11 +142,23 @@ def _opened(path: Path) -> Iterator[list[TiffPage]]:
                     break
             if not pages:
                 raise ImageFileError(path, "corrupt: a TIFF without a picture")
+            if all(_secondary(int(page.subfiletype)) for page in pages):
+                pages += _behind_previews(pages)
             yield pages
     except ImageFileError:
         raise
     except Exception as error:  # a damaged file makes tifffile raise nearly anything
         raise ImageFileError(path, _reason(error)) from error
+
+
+def _behind_previews(pages: list[TiffPage]) -> list[TiffPage]:
+    """Pages that the previews name as their sub-files."""
+    behind = [page.pages for page in pages if page.pages is not None]
+    return [
+        cast("TiffPage", group.get(index, cache=False, aspage=True))
+        for group in behind
+        for index in range(len(group))
+    ]
 
 
 def _secondary(subfile_type: int) -> bool:
