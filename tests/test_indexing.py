@@ -501,6 +501,8 @@ def test_what_is_left_out_is_listed_and_an_impossible_time_is_clamped(
     (raw / "a.svg").write_bytes(b"<svg/>")
     (raw / "b.svg").write_bytes(b"<svg/>")
     (raw / "notes.txt").write_text("no picture")
+    (raw / "scans.zip").write_bytes(b"PK")
+    (raw / ".DS_Store").write_bytes(b"Bud1")
     Path(os.fsdecode(os.fsencode(raw) + b"/br\xfcck.png")).write_bytes((raw / "0.png").read_bytes())
     (raw / "nowhere.png").symlink_to(raw / "gone.png")
     os.utime(raw / "1.png", (10_413_792_000, 10_413_792_000))  # the year 2300
@@ -510,6 +512,8 @@ def test_what_is_left_out_is_listed_and_an_impossible_time_is_clamped(
         "file name is not UTF-8": 1,
         "format not supported (.svg)": 2,
         "link to nothing": 1,
+        "archive (.zip)": 1,
+        "metadata of macOS": 1,
         "not an image file (.txt)": 1,
     }
     with (tmp_path / "lib" / "errors.csv").open(encoding="utf-8", newline="") as stream:
@@ -518,7 +522,10 @@ def test_what_is_left_out_is_listed_and_an_impossible_time_is_clamped(
     assert listed == {
         "a.svg": (f"format not supported (.svg): {remedy}", "left out"),
         "b.svg": (f"format not supported (.svg): {remedy}", "left out"),
-        r"br\xfcck.png": ("file name is not UTF-8", "left out"),
+        r"br\xfcck.png": ("file name is not UTF-8: rename it", "left out"),
+        ".DS_Store": ("metadata of macOS", "left out"),
+        "notes.txt": ("not an image file (.txt)", "left out"),
+        "scans.zip": ("archive (.zip): unpack it, images in it are not read", "left out"),
         "nowhere.png": ("link to nothing", "left out"),
     }
     with Library.open(tmp_path / "lib") as library:

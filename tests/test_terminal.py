@@ -235,3 +235,14 @@ def test_what_goes_into_a_file_is_not_wrapped(
     assert run(["search", str(library), "1", "-k", "1"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if " 1 " in line]
     assert f"{library.parent / 'raw'}{os.sep}" in line
+
+
+def test_reasons_are_few_lines_and_all_that_is_no_image_is_one() -> None:
+    counts = {f"not an image file (.{ending})": 1 for ending in "abcdefg"}
+    counts |= {"not an image file (.blend)": 9, "thumbnails": 20, "recycle bin": 2}
+    assert list(tables.by_reason(counts).items()) == [
+        ("thumbnails", 20),
+        ("not an image file (.blend, .a, .b, .c, .d and 3 more kinds)", 16),
+        ("recycle bin", 2),
+    ]
+    assert tables.by_reason({"not an image file (.txt)": 3}) == {"not an image file (.txt)": 3}

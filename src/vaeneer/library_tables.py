@@ -8,10 +8,12 @@ from pathlib import PurePath
 
 from rich.console import RenderableType
 
-from vaeneer.tables import Values, grid, page, plain
+from vaeneer.data.exclusion import PREVIEWS
+from vaeneer.tables import Values, by_reason, grid, page, plain
 
 _SHOWN = 10  # names of a list
 _MOST_GROUPS = 100
+_MOST_REASONS = 12
 
 
 def indexing(values: Values) -> RenderableType:
@@ -21,9 +23,7 @@ def indexing(values: Values) -> RenderableType:
     lines = [f"skipped {path}: {reason}" for path, reason in list(skipped.items())[:_SHOWN]]
     if len(skipped) > _SHOWN:
         lines.append(f"... and {len(skipped) - _SHOWN:,} more, in {values['library']}/errors.csv")
-    if left_out:
-        total = sum(left_out.values())
-        lines.append(f"left out {total:,} files and folders: {_listed(left_out)}; see errors.csv")
+    lines += _left_out(left_out, f"{values['library']}/errors.csv") if left_out else []
     if values["noted"]:
         lines.append(f"read {values['noted']:,} with a note, in {values['library']}/errors.csv")
     if values["offline"]:
@@ -44,6 +44,19 @@ def indexing(values: Values) -> RenderableType:
         f" {values['vectors']:,} vectors of"
         f" {values['dimensions']} numbers in {values['seconds']:,.1f} s{rate}",
     )
+
+
+def _left_out(counts: Values, listed: str) -> list[str]:
+    """How many files were left out, for which reasons, and where each is listed."""
+    total = sum(counts.values())
+    what = "file or folder" if total == 1 else "files and folders"
+    reasons = list(by_reason(counts).items())
+    lines = [f"{number:>7,} {reason}" for reason, number in reasons[:_MOST_REASONS]]
+    rest = reasons[_MOST_REASONS:]
+    if rest:
+        lines.append(f"{sum(number for _, number in rest):>7,} for {len(rest)} other reasons")
+    ways = [] if PREVIEWS.isdisjoint(counts) else ["--include-previews takes previews and the like"]
+    return [f"left out {total:,} {what}, each listed in {listed}:", *lines, *ways]
 
 
 def _not_indexed(skipped: int, left_out: Values) -> str:
@@ -102,8 +115,9 @@ def copies(values: Values) -> RenderableType:
     more = [f"... and {left:,} more groups: --json, --csv and --html have them"] if left > 0 else []
     paged = f", page {values['page']} of {values['pages']}" if values["pages"] > 1 else ""
     where = f", files below {below}" if below else ""
+    title = f"duplicates: {values['library']}{where}"
     return page(
-        grid(f"duplicates: {values['library']}{where}", heads, rows, right=("", "sure")),
+        *([grid(title, heads, rows, right=("", "sure"))] if rows else []),
         *more,
         f"{values['total_groups']:,} groups in {values['images']:,} images ({counts}){paged};"
         f" {values['spare_files']:,} redundant files ({values['spare_bytes'] / 2**20:,.1f} MiB);"
@@ -118,6 +132,8 @@ def _common_folder(paths: Iterable[str]) -> str:
     try:
         folder = os.path.commonpath(folders)
     except ValueError:  # none, or on two drives
+        return ""
+    if not PurePath(folder).is_absolute():
         return ""
     return folder if folder.endswith(os.sep) else f"{folder}{os.sep}"
 
@@ -163,7 +179,7 @@ def strange(values: Values) -> RenderableType:
         for one in values["outliers"]
     ]
     return page(
-        grid(f"outliers: {values['library']}", heads, rows, right=heads[:1]),
+        *([grid(f"outliers: {values['library']}", heads, rows, right=heads[:1])] if rows else []),
         f"{values['found']:,} of {values['items']:,} items do not seem to belong;"
         f" {len(values['outliers']):,} shown; {values['seconds']:,.1f} s",
     )
@@ -175,8 +191,9 @@ def census(values: Values) -> RenderableType:
     facts = {name: value for name, value in values.items() if name not in lists}
     for name in ("images_bytes", "library_bytes"):
         facts[name] = f"{values[name] / 2**20:,.1f} MiB"
-    for name in ("formats", "maps", "sides_px", "left_out"):
+    for name in ("formats", "maps", "sides_px"):
         facts[name.replace("_px", ", px")] = _listed(values[name])
+    facts["left out"] = _listed(by_reason(values["left_out"]))
     rows = [(name or "(none)", f"{count:,}") for name, count in values["categories"].items()]
     table = grid("images", ("category", "images"), rows, right=("images",))
     parts = [plain(f"stats: {values['library']}", {k: v for k, v in facts.items() if v != ""})]

@@ -22,6 +22,8 @@ _COLOURS = {
     "own_mean": "each image's mean colour",
 }
 _MANY = 10
+_FEW = 5
+_NO_IMAGE = "not an image file"
 _VARIANTS = ("photometric", "plain", "photometric_scale_gap", "plain_scale_gap")
 _COMPARED = {
     "auc": "AUC",
@@ -72,10 +74,24 @@ def plain(title: str, values: Values) -> RenderableType:
     return table
 
 
+def by_reason(counts: Mapping[str, int]) -> dict[str, int]:
+    """Numbers of files that were left out, the most first; all that are no images in one line."""
+    found = dict(counts)
+    endings = [name for name in found if name.startswith(_NO_IMAGE)]
+    if len(endings) > 1:
+        endings.sort(key=lambda name: -found[name])
+        shown = [name[len(_NO_IMAGE) :].strip(" ()") for name in endings[:_FEW]]
+        more = f" and {len(endings) - _FEW} more kinds" if len(endings) > _FEW else ""
+        total = sum(found.pop(name) for name in endings)
+        found[f"{_NO_IMAGE} ({', '.join(shown)}{more})"] = total
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
+
+
 def preparation(values: Values) -> RenderableType:
     """What became of the files of a raw folder."""
     lists = ("skipped_files", "unread_sidecars", "notes", "straddling_pairs", "missing", "warnings")
     counts = {name: value for name, value in values.items() if name not in lists}
+    counts["skipped"] = by_reason(values["skipped"])
     notes = values["notes"]
     skipped = [f"skipped {path}: {reason}" for path, reason in values["skipped_files"]]
     if len(skipped) > _MANY:

@@ -58,7 +58,8 @@ _REASONS = {name: reason for reason, names in _FOLDERS.items() for name in names
 _METADATA = "metadata of macOS"  # `._brick.jpg` beside `brick.jpg`, and no picture
 PREVIEW = "preview"
 MUCH_SMALLER = "much smaller copy"
-_PREVIEWS = frozenset({THUMBNAILS, PREVIEW, MUCH_SMALLER})  # what --include-previews brings back
+PREVIEWS = frozenset({THUMBNAILS, PREVIEW, MUCH_SMALLER})
+"""Reasons that --include-previews ends."""
 HIDDEN = "hidden"
 EXCLUDED = "excluded"
 
@@ -115,8 +116,8 @@ def reason_of_folder(name: str, *, include_previews: bool) -> str | None:
 
 
 def reason_of_hidden_file(name: str) -> str:
-    """Why a picture whose name starts with a dot is left out."""
-    return _METADATA if name.startswith("._") else HIDDEN
+    """Why a file whose name starts with a dot is left out."""
+    return _METADATA if name.startswith("._") or name == ".DS_Store" else HIDDEN
 
 
 class Exclusion:
@@ -153,7 +154,7 @@ class Exclusion:
 def remedy(reasons: Collection[str]) -> str:
     """What to do where nothing is left, by the reasons before their colons."""
     ways = ["name a folder with colour images such as .jpg, .png or .tif"]
-    if not _PREVIEWS.isdisjoint(reasons):
+    if not PREVIEWS.isdisjoint(reasons):
         ways.append("pass --include-previews")
     if EXCLUDED in reasons:
         ways.append("exclude less")

@@ -88,7 +88,7 @@ def prepare(
     warnings = [*scan.warnings, *sidecars.warnings]
     report = make_report(raw, out, rows, scan, missing, warnings, dry_run=dry_run, decoded=decoded)
     report = replace(report, unread_sidecars=sidecars.unread)
-    for line in (*notices, *report.warnings):
+    for line in notices:
         progress.say(line)
     if not dry_run:
         _write(raw, out, rows, earlier, settings, overwrite=overwrite, progress=progress)

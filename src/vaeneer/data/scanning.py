@@ -18,8 +18,11 @@ from vaeneer.data.exclusion import (
 from vaeneer.data.images import IMAGE_SUFFIXES
 from vaeneer.data.smaller_copies import copies_beside_originals
 from vaeneer.data.walking import Entry, Folder, made_kind, walk
-from vaeneer.provenance import MADE_HERE
+from vaeneer.provenance import MADE_HERE, MARKER
 from vaeneer.text import is_utf8, printable
+
+NO_IMAGE = "not an image file"
+_ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz"})
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,11 @@ class Scan:
     warnings: tuple[str, ...]
 
     left_out: tuple[tuple[str, str], ...] = ()
-    """Path and reason of those that a user may miss; files that are no images are counted only.
-    A folder that is left out whole stands here once."""
+    """Path and reason of those that a user may miss; a folder that is left out whole stands here
+    once."""
+
+    no_images: tuple[tuple[str, str], ...] = ()
+    """Path and reason of the others: no images by their names."""
 
 
 def scan_folder(
@@ -87,6 +93,7 @@ def scan_folder(
         others=dict(sorted(listing.others.items())),
         warnings=tuple(printable(line) for line in warnings),
         left_out=tuple(sorted(listing.left_out)),
+        no_images=tuple(sorted(listing.no_images)),
     )
 
 
@@ -105,6 +112,7 @@ class _Listing:
         self.sidecars: list[PurePosixPath] = []
         self.others: Counter[str] = Counter()
         self.left_out: list[tuple[str, str]] = []
+        self.no_images: list[tuple[str, str]] = []
         self.warnings: list[str] = []
 
     def add_folder(self, folder: Folder) -> None:
@@ -125,6 +133,10 @@ class _Listing:
         """List a file that is left out; the words before a colon are those of all of its kind."""
         self.others[reason.split(":")[0]] += 1
         self.left_out.append((printable(str(path)), reason))
+
+    def _leave_out_no_image(self, path: PurePosixPath, reason: str) -> None:
+        self.others[reason.split(":")[0]] += 1
+        self.no_images.append((printable(str(path)), reason))
 
     def cannot_read(self, below: str, error: OSError) -> None:
         """List a folder that the system refuses to list."""
@@ -147,18 +159,19 @@ class _Listing:
         suffix = _suffix(name)
         image = suffix in IMAGE_SUFFIXES
         unread = unread_reason(suffix)
-        if name.startswith(".") and not (image or unread):
+        if name == MARKER:
             return
         path = PurePosixPath(f"{below}{name}")
         excluded = self.exclusion.reason(f"{below}{name}")
         if name.startswith("."):
-            self.leave_out(path, reason_of_hidden_file(name))
+            leave_out = self.leave_out if image or unread else self._leave_out_no_image
+            leave_out(path, reason_of_hidden_file(name))
         elif excluded is not None:
             self.leave_out(path, excluded)
         elif not is_utf8(str(path)):
-            self.leave_out(path, "file name is not UTF-8")
+            self.leave_out(path, "file name is not UTF-8: rename it")
         elif not image and suffix != ".json" and unread is None:
-            self.others[f"not an image file ({printable(suffix) or 'no suffix'})"] += 1
+            self._leave_out_no_image(path, _reason_of_other_file(suffix))
         elif unread is not None:
             self.leave_out(path, unread)
         else:
@@ -200,6 +213,14 @@ class _Listing:
             self.images[first:] = [o for o in self.images[first:] if o.path not in copies]
             for path, reason in copies.items():
                 self.leave_out(path, reason)
+
+
+def _reason_of_other_file(suffix: str) -> str:
+    """Why a file that is no image is left out."""
+    shown = printable(suffix) or "no suffix"
+    if suffix in _ARCHIVES:
+        return f"archive ({shown}): unpack it, images in it are not read"
+    return f"{NO_IMAGE} ({shown})"
 
 
 def _suffix(name: str) -> str:

@@ -44,10 +44,6 @@ class Sidecars:
         """Reason -> number of JSON files of which nothing is used."""
         return dict(sorted(Counter(_kind(reason) for _, reason in self.unread).items()))
 
-    def missed(self) -> tuple[tuple[str, str], ...]:
-        """Those of `unread` that somebody may have meant as side-cars."""
-        return tuple(one for one in self.unread if _kind(one[1]) != NOT_A_SIDECAR)
-
 
 def read_sidecars(raw: Path, paths: Iterable[PurePosixPath], images: Mapping[str, str]) -> Sidecars:
     """Read all JSON files of a folder and match them. `images`: path of each image -> asset."""

@@ -52,7 +52,7 @@ class Listing:
     rules: ScanRules
     """What was left out of the scan by choice."""
     left_out: tuple[tuple[str, str], ...] = ()
-    """Path and reason of those that a user may miss; files that are no images are counted only."""
+    """Path and reason of each of them."""
 
 
 @dataclass
@@ -115,7 +115,7 @@ def list_folder(root: Path, library: Path, rules: ScanRules) -> Listing:
         warnings=(*scan.warnings, *sidecars.warnings),
         others=scan.others | sidecars.counts(),
         rules=rules,
-        left_out=tuple(sorted((*scan.left_out, *sidecars.missed()))),
+        left_out=tuple(sorted((*scan.left_out, *scan.no_images, *sidecars.unread))),
     )
 
 

@@ -133,7 +133,7 @@ class LeftOutAnswer(BaseModel):
     """One page of the files that are not in a library."""
 
     counts: dict[str, int] = Field(description="Reason to number of files, the most first.")
-    total: int = Field(description="Listed files; those that are no images are counted only.")
+    total: int = Field(description="Files that are listed, of the reason or of all.")
     offset: int
     limit: int
     files: list[LeftOutFile]

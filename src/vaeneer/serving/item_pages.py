@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vaeneer.data.scanning import NO_IMAGE
+from vaeneer.data.sidecars import NOT_A_SIDECAR
 from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.filters import Condition, condition
 from vaeneer.serving.problems import Problem
@@ -89,12 +91,15 @@ def left_out_counts(catalog: Catalog) -> dict[str, int]:
 def left_out_files(
     catalog: Catalog, reason: str | None, *, offset: int, limit: int
 ) -> tuple[int, list[tuple[str, str]]]:
-    """How many files are listed, of one reason or of all, and (path, reason) of a page."""
+    """How many files are listed, of one reason or of all, and (path, reason) of a page: first those
+    that a user may miss, last what is no image."""
     where, values = ("1", []) if reason is None else (f"{_KIND} = ?", [reason])
     both = "(SELECT path, reason FROM failures UNION SELECT path, reason FROM left_out)"
     total = catalog.execute(f"SELECT count(*) FROM {both} WHERE {where}", values).fetchone()[0]
     rows = catalog.execute(
-        f"SELECT path, reason FROM {both} WHERE {where} ORDER BY path, reason LIMIT ? OFFSET ?",
+        f"SELECT path, reason FROM {both} WHERE {where}"
+        f" ORDER BY reason LIKE '{NO_IMAGE} (%' OR reason LIKE '{NOT_A_SIDECAR}%',"
+        " path, reason LIMIT ? OFFSET ?",
         [*values, limit, offset],
     )
     return int(total), rows.fetchall()

@@ -21,7 +21,7 @@ export function openLeftOut(library, closed) {
   const list = (reason) => shown(place, "Reading the list …", async () => {
     const page = await get("left-out", { reason, limit: PAGE });
     return make("article", {}, head(dialog), make("p", { class: "dim" },
-      `Files in ${library.root_name} that are not in the library. Mend or replace them and run vaeneer index again.`),
+      `Files in ${library.root_name} that are not in the library. Thumbnails, recycle bins and the like belong here; mend what you miss and run vaeneer index again.`),
     reasons(page.counts, reason, list), files(page, reason));
   });
   list(null);
@@ -41,7 +41,7 @@ function reasons(counts, chosen, list) {
 }
 
 function files(first, reason) {
-  if (!first.total) return empty("No file is listed", "Files that are no images are counted, and not listed.");
+  if (!first.total) return empty("No file is listed", "Run vaeneer index again to list them.");
   const rows = make("ul", { class: "plain files" });
   const more = button("Show more", () => add(), { class: "more-files" });
   const line = make("p", { class: "total", role: "status" });
