@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import logging
+import os
 import shutil
 import socket
 import statistics
@@ -21,6 +22,7 @@ from starlette.exceptions import HTTPException
 
 from live_server import live
 from vaeneer.library.catalog_connections import MAX_IDLE
+from vaeneer.library.library import Library
 from vaeneer.serving import connections, probes, tokens
 from vaeneer.serving.doorkeeper import HEADERS
 from vaeneer.serving.tokens import MOST_ADDRESSES, WrongTokens
@@ -181,6 +183,40 @@ def test_a_mistake_of_the_server_is_a_problem_too(
         time.sleep(0.01)
     assert len([one for one in caplog.records if one.exc_info]) == 1  # said once
     assert client.get("/healthz").status_code == 200
+
+
+def test_each_error_is_a_problem(client: httpx.Client, url: str) -> None:
+    for sent in ("bytes=x", "lines=1-2", "bytes=5-2", f"bytes={10**9}-"):
+        answer = client.get(f"{API}/items/1/image", headers={"Range": sent})
+        assert answer.status_code in (400, 416), sent
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == answer.status_code
+    assert answer.headers["content-range"].startswith("bytes */")
+    part = client.get(f"{API}/items/1/image", headers={"Range": "bytes=1-4"})
+    assert (part.status_code, len(part.content)) == (206, 4)
+    with connected(url) as wire:
+        wire.sendall(b"no HTTP at all\r\n\r\n")
+        answered = b"".join(iter(lambda: wire.recv(65536), b""))
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answered
+
+
+def test_what_is_no_file_any_more_is_no_mistake(
+    small_library: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(small_library.parent, tmp_path / "both")
+    with Library.open(tmp_path / "both" / "library") as library:
+        root = str(tmp_path / "both" / "raw")
+        library.catalog.keep_state("root", root)
+        path = Path(root) / library.item(1).path
+    path.unlink()
+    os.mkfifo(path)
+    with live([tmp_path / "both" / "library"]) as url:
+        for query in ("", "?max_px=64"):
+            answer = httpx.get(f"{url}{API}/items/1/image{query}", timeout=10)
+            assert answer.status_code == 404
+            assert answer.headers["content-type"] == "application/problem+json"
+    assert not [one for one in caplog.records if one.exc_info]
 
 
 def test_a_client_that_hangs_up_is_no_mistake(

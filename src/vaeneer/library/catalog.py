@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.data.near_duplicates import Fingerprint
-from vaeneer.errors import LibraryError
+from vaeneer.errors import LibraryError, LibraryUnavailableError
 from vaeneer.library.catalog_connections import ConnectionPool
 from vaeneer.library.catalog_schema import VERSION, migrate, version
 from vaeneer.text import is_utf8
@@ -136,7 +136,13 @@ class Catalog:
         """As `open`, of a folder that may be new. Raises LibraryError for a damaged catalog."""
         folder.mkdir(parents=True, exist_ok=True)
         catalog = cls(folder / NAME, may_be_new=True)
-        catalog.file.touch()
+        try:
+            catalog.file.touch()
+        except OSError as error:
+            raise LibraryUnavailableError(
+                f"{catalog.file} cannot be written ({error.strerror}); check the disk, or name"
+                " another folder with --library."
+            ) from error
         with catalog.connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             migrate(connection, catalog.file)

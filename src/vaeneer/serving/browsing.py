@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path as FilePath
@@ -191,14 +193,14 @@ async def image(
     v: Annotated[str | None, Query(max_length=64, description="Any; for caches.")] = None,
 ) -> Response:
     """The file itself where browsers show it, else a JPEG made of it."""
-    found, path, state = await run_in_threadpool(_found, library, item)
-    tag = f'"{state}-{max_px or 0}"'
+    found, path, facts = await run_in_threadpool(_found, library, item)
+    tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-{max_px or 0}"'
     headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
     if _is_known(request, tag):
         return Response(status_code=304, headers=headers)
     kind = shown_as(found)
     if kind is not None and max_px is None:
-        return DatedFile(path, headers=headers, media_type=kind)
+        return DatedFile(path, headers=headers, media_type=kind, stat_result=facts)
     made = await house.workroom.do(lambda: _made(house, found, path, max_px))
     return Response(made, headers=headers, media_type="image/jpeg")
 
@@ -213,8 +215,8 @@ def _made(house: TheHouse, item: Item, path: FilePath, max_px: int | None) -> by
         raise Problem(422, f"{item.path}: {error.reason}") from None
 
 
-def _found(library: OpenLibrary, number: int) -> tuple[Item, FilePath, str]:
-    """An item, its file, and what changes when that does. Raises Problem 404."""
+def _found(library: OpenLibrary, number: int) -> tuple[Item, FilePath, os.stat_result]:
+    """An item, its file, and what the system says of that. Raises Problem 404."""
     item = library.item(number)
     path = library.path(item)
     try:
@@ -222,7 +224,11 @@ def _found(library: OpenLibrary, number: int) -> tuple[Item, FilePath, str]:
     except OSError:
         what = "offline: its folder is not there now" if item.offline else "gone"
         raise Problem(404, f"The file is {what}; run vaeneer index again.") from None
-    return item, path, f"{facts.st_mtime_ns:x}-{facts.st_size:x}"
+    if not stat.S_ISREG(facts.st_mode):  # a named pipe would block for ever
+        raise Problem(404, "There is no file any more, but something else of its name.")
+    if not os.access(path, os.R_OK):
+        raise Problem(404, "The file may not be read by the server; check its permissions.")
+    return item, path, facts
 
 
 def _library(library: OpenLibrary) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -57,7 +58,7 @@ class Doorkeeper:
             await self._app(scope, receive, send)
             return
         method = scope["method"]
-        answer = _Answer(send, with_body=method != "HEAD")
+        answer = _Answer(send, scope["path"], with_body=method != "HEAD")
         if method == "HEAD":  # as GET, without the body
             scope = {**scope, "method": "GET"}
         started = time.monotonic()
@@ -138,28 +139,53 @@ class Doorkeeper:
 
 
 class _Answer:
-    """Adds the headers that every answer has, and remembers the status."""
+    """Adds the headers that every answer has, makes each error a problem, remembers the status."""
 
-    def __init__(self, send: Send, *, with_body: bool) -> None:
+    def __init__(self, send: Send, path: str, *, with_body: bool) -> None:
         self._send = send
+        self._path = path
         self._with_body = with_body
+        self._plain: Message | None = None  # the start of an error that is no problem yet
         self.status = 0
         self.is_whole = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
             headers = MutableHeaders(scope=message)
+            if message["status"] >= 400 and headers.get("content-type", "").startswith("text/"):
+                self._plain = message
+                return
+            self.status = message["status"]
             for name, value in HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
             if self.status == 405 and headers.get("allow") == "GET":
                 headers["Allow"] = "GET, HEAD"
         elif message["type"] == "http.response.body":
+            if self._plain is not None:
+                start, self._plain = self._plain, None
+                await self._send_problem(start, message.get("body", b"").decode(errors="replace"))
+                return
             self.is_whole = not message.get("more_body", False)
             if not self._with_body:
                 message = {**message, "body": b""}
         await self._send(message)
+
+    async def _send_problem(self, start: Message, text: str) -> None:
+        """What the framework says of an error in plain text, such as of a wrong Range."""
+        headers = MutableHeaders(scope=start)
+        for name in ("content-type", "content-length"):
+            del headers[name]
+        detail = text or HTTPStatus(start["status"]).phrase
+        problem = problem_response(start["status"], detail, self._path, dict(headers))
+        await self.send(
+            {
+                "type": "http.response.start",
+                "status": problem.status_code,
+                "headers": problem.raw_headers,
+            }
+        )
+        await self.send({"type": "http.response.body", "body": problem.body})
 
 
 class _Body:

@@ -116,7 +116,7 @@ class Jobs(Generic[T]):
                 job.state = "ready"
             except _Stopped:
                 job.reason, job.state = "The server has ended.", "failed"
-            except VaeneerError as error:
+            except (VaeneerError, OSError) as error:  # a library that went away, a full disk
                 job.reason, job.state = str(error), "failed"
             except Exception as error:  # told to whoever asks
                 _LOG.exception("a job failed")

@@ -86,7 +86,7 @@ def picture(
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    return DatedFile(found, headers=headers, media_type="image/png")
+    return DatedFile(found, headers=headers, media_type="image/png", stat_result=facts)
 
 
 def _run(house: House, name: str) -> FilePath:
