@@ -552,3 +552,16 @@ def test_a_file_that_an_extra_would_read_is_tried_in_each_run() -> None:
     assert not is_transient("truncated: the file ends too early")
     assert is_limit("too small: 20 x 30 px, under 32 px")
     assert not is_limit("too large for the memory of this machine")
+
+
+def test_a_first_run_on_a_wrong_folder_does_not_bind_the_library(
+    tmp_path: Path, paint: Painter
+) -> None:
+    (tmp_path / "empty").mkdir()
+    paint(tmp_path / "raw" / "a.png", 1)
+    settings = IndexSettings(parts="none")
+    with pytest.raises(DataError, match="it is empty"):
+        index(tmp_path / "empty", library=tmp_path / "lib", settings=settings)
+    assert index(tmp_path / "raw", library=tmp_path / "lib", settings=settings).images == 1
+    with pytest.raises(LibraryError, match="is the library of"):
+        index(tmp_path / "empty", library=tmp_path / "lib", settings=settings)

@@ -119,8 +119,9 @@ def copies(values: Values) -> RenderableType:
     return page(
         *([grid(title, heads, rows, right=("", "sure"))] if rows else []),
         *more,
-        f"{values['total_groups']:,} groups in {values['images']:,} images ({counts}){paged};"
-        f" {values['spare_files']:,} redundant files ({values['spare_bytes'] / 2**20:,.1f} MiB);"
+        f"{_many(values['total_groups'], 'group')} in {_many(values['images'], 'image')}"
+        f" ({counts}){paged}; {_many(values['spare_files'], 'redundant file')}"
+        f" ({values['spare_bytes'] / 2**20:,.1f} MiB);"
         f" nothing is deleted. {values['seconds']:,.1f} s",
         *_skipped(values["skipped"]),
     )
@@ -199,7 +200,11 @@ def census(values: Values) -> RenderableType:
     parts = [plain(f"stats: {values['library']}", {k: v for k, v in facts.items() if v != ""})]
     if values["tags"]:
         parts.append(f"tags: {_listed(dict(list(values['tags'].items())[:_SHOWN]))}")
-    return page(*parts, table)
+    return page(*parts, *([table] if rows else []))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _listed(counts: Values) -> str:

@@ -124,7 +124,7 @@ def _draw_asked(
         _paste(sheet, draw, picture, area, query.box, query.size_px)
     bottom = _TITLE_PX + _ASKED_PX if len(shown) != 2 else _TITLE_PX + side
     more = len(queries) - len(shown)
-    text = "asked by" if not more else f"asked by these and {more} more"
+    text = "query" if not more else f"query: these and {more} more"
     draw.text((_EDGE_PX, bottom + 8), text, _FAINT, fonts.plain)
 
 

@@ -30,6 +30,7 @@ from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import CACHE_TAG
 
 _MOST_QUARTERED = 2_000  # images: some ten minutes on two cores
+_OF_A_ROOT = ("items", "failures", "maps")  # tables of the catalog
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# A vaeneer library; no image of it is data.\n"
 
 
@@ -176,7 +177,8 @@ def _without_thumbnail(
 
 def _settle_root(catalog: Catalog, library: Path, root: Path, *, moved: bool) -> None:
     known = catalog.state("root")
-    if known is None or moved:
+    rows = sum(catalog.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _OF_A_ROOT)
+    if known is None or moved or not rows:  # a first run on a wrong folder binds nothing
         catalog.keep_state("root", str(root))
     elif Path(known) != root:
         raise LibraryError(
