@@ -16,6 +16,7 @@ import pytest
 from vaeneer.errors import LibraryUnavailableError
 from vaeneer.library import catalog_connections
 from vaeneer.library.catalog import NAME, Catalog
+from vaeneer.library.catalog_connections import MAX_CONNECTIONS
 
 NOBODY = 65534
 DESCRIPTORS = Path("/proc/self/fd")
@@ -72,21 +73,30 @@ def run_in_threads(count: int, work: Callable[[], object]) -> None:
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="this system does not list descriptors")
 def test_threads_leave_no_connection_behind(catalog: Catalog) -> None:
-    together = threading.Barrier(16)
+    together = threading.Barrier(MAX_CONNECTIONS)
 
     def read() -> None:
-        with catalog.connection():
+        with catalog.connection():  # as many as there may be at the same time
             together.wait(10)
             assert catalog.state("root") == "/images"
 
-    run_in_threads(16, read)
+    run_in_threads(MAX_CONNECTIONS, read)
     before = len(list(DESCRIPTORS.iterdir()))
-    for _ in range(20):
-        run_in_threads(16, read)
+    for _ in range(30):
+        run_in_threads(3 * MAX_CONNECTIONS, read)  # the others wait
     assert len(list(DESCRIPTORS.iterdir())) <= before
     catalog.close()
     left = [str(one.readlink()) for one in list(DESCRIPTORS.iterdir()) if one.is_symlink()]
     assert not [one for one in left if one.startswith(str(catalog.file))]
+
+
+def test_statements_that_take_too_long_are_interrupted(catalog: Catalog) -> None:
+    endless = (
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    )
+    with catalog.limited(0.05), pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        catalog.execute(endless)
+    assert catalog.execute("WITH n(i) AS (VALUES (7)) SELECT i FROM n").fetchone() == (7,)
 
 
 def test_a_block_has_one_connection_and_gives_it_back(catalog: Catalog) -> None:

@@ -21,7 +21,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from live_server import live
-from vaeneer.library.catalog_connections import MAX_IDLE
+from vaeneer.library.catalog_connections import MAX_CONNECTIONS
 from vaeneer.library.library import Library
 from vaeneer.serving import connections, probes, tokens
 from vaeneer.serving.doorkeeper import HEADERS
@@ -362,7 +362,7 @@ def test_a_thousand_threads_leave_no_descriptor(
             thread.start()
         for thread in threads:
             thread.join()
-        assert of_catalog() <= 2 * (MAX_IDLE + 8) + 1  # of those idle, or just in use
+        assert of_catalog() <= 2 * MAX_CONNECTIONS + 1
 
 
 @pytest.mark.parametrize("how", ["moved", "emptied"])

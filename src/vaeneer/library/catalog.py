@@ -156,6 +156,13 @@ class Catalog:
         """
         return self._pool.connection()
 
+    def limited(self, seconds: float) -> AbstractContextManager[None]:
+        """A block in which statements of this thread that take too long are interrupted.
+
+        They raise sqlite3.OperationalError with SQLITE_INTERRUPT.
+        """
+        return self._pool.limited(seconds)
+
     @property
     def attached(self) -> int:
         """Counts up whenever the file was replaced, or is back after it was gone."""

@@ -1,6 +1,6 @@
 """Connections to a catalog's file: a pool that any thread borrows from, checked before each use.
 
-A thread holds a connection for one statement or one block; a few idle ones stay open for the next.
+A thread holds a connection for one statement or one block, and waits where all are in use.
 A file that was moved, deleted or replaced is noticed, since SQLite would go on with the old one.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vaeneer.errors import LibraryUnavailableError
 
-MAX_IDLE = 4
-"""Connections that stay open while nothing is read."""
+MAX_CONNECTIONS = 4
+"""To one file; each has two descriptors, and one more is for all."""
+_STEPS = 10_000  # of SQLite's machine between two looks at the clock
 _BUSY_SECONDS = 30
 _DENIED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
@@ -37,6 +39,20 @@ class ConnectionPool:
         self._lock = threading.Lock()
         self._local = threading.local()
         self._closed = False
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+
+    @contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Interrupt statements of this thread that still run after some seconds.
+
+        They raise sqlite3.OperationalError with SQLITE_INTERRUPT.
+        """
+        before = getattr(self._local, "until", None)
+        self._local.until = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._local.until = before
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -48,21 +64,36 @@ class ConnectionPool:
         if current is not None:
             yield current
             return
+        if not self._free.acquire(timeout=_BUSY_SECONDS):
+            raise LibraryUnavailableError(f"{self.file} has too many readers; try again later.")
+        try:
+            with self._borrowed() as connection:
+                yield connection
+        finally:
+            self._free.release()
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[sqlite3.Connection]:
         try:
             connection, attached = self._take()
         except sqlite3.DatabaseError as error:
             raise _explained(self.file, error) from error
         self._local.connection = connection
-        usable = True
+        usable, until = True, getattr(self._local, "until", None)
+        if until is not None:
+            connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
         try:
             yield connection
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # mistakes of the code
             raise
         except sqlite3.DatabaseError as error:
+            if _code(error) == sqlite3.SQLITE_INTERRUPT:
+                raise
             usable = False
             raise _explained(self.file, error) from error
         finally:
             self._local.connection = None
+            connection.set_progress_handler(None, 0)
             self._give_back(connection, attached if usable else -1)
 
     def close(self) -> None:
@@ -87,7 +118,7 @@ class ConnectionPool:
     def _give_back(self, connection: sqlite3.Connection, attached: int) -> None:
         with self._lock:
             fresh = attached == self.attached and not self._closed
-            if fresh and not connection.in_transaction and len(self._idle) < MAX_IDLE:
+            if fresh and not connection.in_transaction:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -202,7 +233,7 @@ def _explained(file: Path, error: sqlite3.DatabaseError) -> LibraryUnavailableEr
         return LibraryUnavailableError(
             f"{file} cannot be opened ({error}); check the permissions of {file.parent}."
         )
-    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT):
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM):
         return LibraryUnavailableError(
             f"{file} could not be read or written now ({error}); check its drive, and try again."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ _ORDERS: dict[Sort, str] = {
 }
 _MOST_WORDS = 8
 MOST_SECONDS = 5.0
-_STEPS = 10_000  # of SQLite's machine between two looks at the clock
 _MOST_NAMES = 500
 _KIND = "substr(reason, 1, instr(reason || ':', ':') - 1)"
 _HAS = (
@@ -108,19 +106,15 @@ def left_out_files(
 @contextmanager
 def not_for_long(catalog: Catalog, seconds: float = MOST_SECONDS) -> Iterator[None]:
     """Stop what this thread asks of SQLite after some time. Raises Problem 422 then."""
-    until = time.monotonic() + seconds
-    with catalog.connection() as connection:
-        connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
-        try:
+    try:
+        with catalog.limited(seconds):
             yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                raise
-            raise Problem(
-                422, "The filters take too long on this library; make them simpler."
-            ) from None
-        finally:
-            connection.set_progress_handler(None, 0)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        raise Problem(
+            422, "The filters take too long on this library; make them simpler."
+        ) from None
 
 
 def _conditions(page: Page) -> Iterator[Condition]:
