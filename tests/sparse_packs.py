@@ -42,6 +42,7 @@ def sparse_pack(root: Path, count: int) -> Path:
         "sha256": [n.to_bytes(32, "little") for n in range(count)],
         "offset": image_bytes * np.arange(count),
         "reason": pyarrow.nulls(count, pyarrow.string()),
+        "crc32": pyarrow.nulls(count, pyarrow.uint32()),
         "size_bytes": status.st_size * each,
         "mtime_ns": status.st_mtime_ns * each,
         **dict.fromkeys(("width_px", "height_px"), (1024 * each).astype(np.int32)),

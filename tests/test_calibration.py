@@ -72,7 +72,8 @@ def test_a_copy_leaves_the_model_as_it_was(own: Path, data_set: Path, tmp_path: 
     report = calibrate(own, data_set, out=tmp_path / "copy", settings=QUICK)
     assert {path.name for path in own.iterdir()} == before
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {
-        ".vaeneer.json", "config.json", "model.safetensors", "readout.json", "readout.safetensors",
+        ".vaeneer.json", "SHA256SUMS", "config.json", "model.safetensors", "readout.json",
+        "readout.safetensors",
         "reliability.png",
     }  # fmt: skip
     assert load(report.out).calibration is not None

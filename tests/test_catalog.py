@@ -14,6 +14,7 @@ import pytest
 from vaeneer.errors import LibraryError
 from vaeneer.library import catalog_schema
 from vaeneer.library.catalog import NAME, Catalog
+from vaeneer.library.sealing import break_seal
 
 
 @pytest.fixture
@@ -108,6 +109,7 @@ def test_a_damaged_catalog_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_newer_catalog_is_refused(small_library: Path, tmp_path: Path) -> None:
     shutil.copytree(small_library, tmp_path / "copy")
+    break_seal(tmp_path / "copy")
     connection = sqlite3.connect(tmp_path / "copy" / NAME)
     connection.execute(f"PRAGMA user_version = {catalog_schema.VERSION + 1}")
     connection.close()

@@ -57,7 +57,7 @@ def test_save_and_load_change_nothing(vae: VAE, tmp_path: Path) -> None:
 def test_a_model_folder_holds_data_files_only(vae: VAE, tmp_path: Path) -> None:
     save(vae, tmp_path / "model")
     files = sorted(path.name for path in (tmp_path / "model").iterdir())
-    assert files == [".vaeneer.json", "config.json", "model.safetensors"]
+    assert files == [".vaeneer.json", "SHA256SUMS", "config.json", "model.safetensors"]
     assert list(load_file(tmp_path / "model" / "model.safetensors").keys())
     assert json.loads((tmp_path / "model" / "config.json").read_text())["latent_size"] == 512
 
@@ -112,7 +112,19 @@ def test_a_model_killed_between_two_renames_is_still_found(vae: VAE, tmp_path: P
         ("config.json", b'{"format": 99}', "format 99"),
         ("config.json", b'{"architecture": "cathedral"}', "cathedral"),
         ("config.json", b'{"latent_mean": [0.5]}', "latent_mean"),
+        ("config.json", b'{"latent_mean": [NaN]}', "latent_mean"),
+        ("config.json", b'{"training_mean_rgb": [1, 2]}', "training_mean_rgb"),
+        ("config.json", b'{"latent_size": 1000000000000}', "latent_size"),
+        ("config.json", b'{"latent_size": "512"}', "latent_size"),
+        ("config.json", b'{"parameters": 7}', "parameters"),
+        ("config.json", b'{"format": "1"}', "format"),
+        ("config.json", b'{"data": []}', "data"),
+        ("config.json", b"[1, 2]", "not an object"),
+        ("config.json", b"null", "not an object"),
+        ("config.json", b"[" * 100_000, "nested"),
+        ("config.json", b"\xff\xfe", "cannot be read"),
         ("model.safetensors", b"damaged", "cannot be read"),
+        ("model.safetensors", b"", "cannot be read"),
     ],
 )
 def test_damaged_or_newer_files_are_refused(
@@ -120,6 +132,9 @@ def test_damaged_or_newer_files_are_refused(
 ) -> None:
     save(vae, tmp_path / "model")
     (tmp_path / "model" / file).write_bytes(content)
+    with pytest.raises(ModelFileError, match="SHA-256"):
+        load(tmp_path / "model")
+    (tmp_path / "model" / "SHA256SUMS").unlink()  # as of an older version
     with pytest.raises(ModelFileError, match=what):
         load(tmp_path / "model")
 
@@ -282,6 +297,7 @@ def boxed(vae: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     half = {name: value.half() if value.is_floating_point() else value
             for name, value in load_file(folder / "model.safetensors").items()}  # fmt: skip
     save_file(half, folder / "model.safetensors")
+    (folder / "SHA256SUMS").unlink()
     monkeypatch.setattr(box, "BOX", tmp_path / "models")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")

@@ -30,7 +30,7 @@ from vaeneer.errors import (
     is_limit,
     is_transient,
 )
-from vaeneer.library import embedding_items, finishing, indexing, recording
+from vaeneer.library import catalog, embedding_items, finishing, indexing, recording
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
@@ -391,7 +391,8 @@ STEPS = [
     (finishing, "write_errors"),
     (finishing, "remove_thumbnails"),
     (finishing, "synced"),
-    (finishing, "write_json"),
+    (finishing, "write_stamped_json"),
+    (catalog, "seal"),
 ]
 
 

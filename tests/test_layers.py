@@ -19,7 +19,7 @@ LAYERS = (
     ("library_tables",),
     ("tables",),
     ("serving",),
-    ("benchmarking", "demonstration", "demonstration_page", "inspection"),
+    ("benchmarking", "demonstration", "demonstration_page", "doctor", "inspection"),
     ("generating", "library"),
     ("training",),
     ("measuring",),
@@ -27,6 +27,7 @@ LAYERS = (
     ("data",),
     ("runtime",),
     ("console",),
+    ("checksums",),
     ("files",),
     ("provenance",),
     ("progress",),
@@ -37,7 +38,7 @@ LAYERS = (
     ("measuring_config", "embedding_config", "library_config", "serving_config"),
     ("bounds",),
     ("errors",),
-    ("text",),
+    ("text", "stamps"),
 )
 """From the top to the ground. A package or module imports from its own layer and below."""
 DEPTHS = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

@@ -215,6 +215,7 @@ def test_the_odds_are_the_models_over_the_strangers_and_can_be_asked_for(
 def test_a_model_that_is_not_calibrated_has_no_probability(copies: Library, tmp_path: Path) -> None:
     shutil.copytree(copies.folder, tmp_path / "library")
     file = tmp_path / "library" / "model" / "readout.json"
+    file.with_name("SHA256SUMS").unlink()
     file.write_text(json.dumps(json.loads(file.read_text()) | {"calibration": None}))
     number = copies.items()[0].id
     assert all(hit.probability is None for hit in search(tmp_path / "library", number).hits)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vaeneer.data.preparation import prepare as prepare
     from vaeneer.data.synthetic import synthesize as synthesize
     from vaeneer.demonstration import demo as demo
+    from vaeneer.doctor import doctor as doctor
     from vaeneer.errors import VaeneerError as VaeneerError
     from vaeneer.generating.drawing import reconstruct as reconstruct
     from vaeneer.generating.drawing import sample as sample
@@ -82,6 +83,7 @@ _HOMES = {
     "calibrate": "measuring.calibration",
     "cluster": "library.mapping",
     "demo": "demonstration",
+    "doctor": "doctor",
     "duplicates": "library.duplicates",
     "embed": "library.embedding",
     "evaluate": "measuring.evaluation",

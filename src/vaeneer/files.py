@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaeneer.errors import OutputExistsError
 from vaeneer.provenance import MARKER, marker_text, picture_options
+from vaeneer.stamps import BLANK, STAMP_KEY, is_whole, stamp
 from vaeneer.text import encodable, is_utf8, to_json
 
 if TYPE_CHECKING:
@@ -75,6 +77,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(encodable(text), encoding="utf-8", newline="")
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON value, indented, whole or not at all."""
     write_text(path, to_json(value, indent=2) + "\n")
@@ -91,11 +99,15 @@ def native_name(path: Path) -> Iterator[str]:
 
 
 def write_parquet(path: Path, table: pyarrow.Table, **options: Any) -> None:
-    """Write a table whole or not at all; options are those of `pyarrow.parquet.write_table`."""
+    """Write a table with a stamp, whole or not at all; options as of `parquet.write_table`."""
     import pyarrow.parquet as parquet
 
-    with replacing(path) as temporary, temporary.open("wb") as stream:
-        parquet.write_table(table, stream, **options)
+    metadata = {**(table.schema.metadata or {}), STAMP_KEY: BLANK}
+    with replacing(path) as temporary:
+        with temporary.open("wb") as stream:
+            stamped = table.replace_schema_metadata(metadata)
+            parquet.write_table(stamped, stream, write_page_checksum=True, **options)
+        stamp(temporary, last=True)
 
 
 def read_parquet(path: Path, **options: Any) -> pyarrow.Table:
@@ -103,10 +115,24 @@ def read_parquet(path: Path, **options: Any) -> pyarrow.Table:
 
     Raises OSError or pyarrow.ArrowException where it is missing or damaged.
     """
+    import pyarrow
     import pyarrow.parquet as parquet
 
+    if is_whole(path, last=True) is False:
+        raise pyarrow.ArrowInvalid("its SHA-256 is not that of its content")
+    options.setdefault("page_checksum_verification", True)
     with path.open("rb") as stream, parquet.ParquetFile(stream, **options) as file:
-        return file.read(use_threads=False)
+        table = file.read(use_threads=False)
+    metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != STAMP_KEY.encode()}
+    return table.replace_schema_metadata(metadata or None)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file. Raises OSError, or ValueError for anything that is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def save_picture(image: Image.Image, path: Path, file_format: str = "PNG", **options: Any) -> None:

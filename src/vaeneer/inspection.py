@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from vaeneer.data.folder import open_data_set, open_folder
 from vaeneer.errors import DataError
+from vaeneer.files import read_json
 from vaeneer.library.catalog import NAME as CATALOG
 from vaeneer.library.census import stats
 from vaeneer.measuring.collapse import diagnose
@@ -61,7 +61,8 @@ def info(path: Path | str) -> InfoReport:
 
 def _run_facts(run: RunFolder) -> dict[str, Any]:
     lines = read_metrics(run.root)
-    began = json.loads(run.facts.read_text(encoding="utf-8")) if run.facts.is_file() else {}
+    run.check()
+    began = _read_facts(run) if run.facts.is_file() else {}
     facts: dict[str, Any] = {
         "data": began.get("data", {}).get("path"),
         "train_images": began.get("train_images"),
@@ -69,7 +70,7 @@ def _run_facts(run: RunFolder) -> dict[str, Any]:
         "device": began.get("device"),
         "epochs": len(lines),
     }
-    if lines:
+    if lines and all(isinstance(line.get("valid"), dict) for line in lines):
         best = min(lines, key=lambda line: _trained_loss(line["valid"]))
         beta = float(_trained_with(run).get("beta", 1.0))
         facts |= {
@@ -80,6 +81,16 @@ def _run_facts(run: RunFolder) -> dict[str, Any]:
             "seconds": lines[-1]["seconds"],
         }
     return facts
+
+
+def _read_facts(run: RunFolder) -> dict[str, Any]:
+    try:
+        facts = read_json(run.facts)
+        if isinstance(facts, dict) and isinstance(facts.get("data", {}), dict):
+            return facts
+        raise ValueError("it holds no facts of a run")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{run.facts} is damaged ({error}); put it back from a copy.") from error
 
 
 def _trained_loss(valid: dict[str, Any]) -> float:

@@ -265,6 +265,22 @@ def inspection(values: Values) -> RenderableType:
     return plain(f"{values['kind']}: {values['path']}", values["facts"])
 
 
+def health(values: Values) -> RenderableType:
+    """What is damaged, and how to mend each."""
+    title = f"{values['kind']}: {values['path']}"
+    if not values["findings"]:
+        return page(f"{title}: nothing is damaged ({values['seconds']:,.1f} s)")
+    rows = [
+        (one["path"], one["problem"], "mended" if one["mended"] else one["remedy"])
+        for one in values["findings"]
+    ]
+    left = sum(not one["mended"] for one in values["findings"])
+    return page(
+        grid(title, ("file", "problem", "remedy"), rows),
+        f"{len(rows):,} damaged, {len(rows) - left:,} mended",
+    )
+
+
 def _elbo(figures: Values) -> Iterable[str]:
     total, excess = figures["nats_per_image"], figures["excess_nats"]
     yield f"{total:,.0f}"

@@ -59,6 +59,7 @@ COMMANDS = (
     generating.sample,
     generating.reconstruct,
     overview.info,
+    overview.doctor,
     overview.bench,
     model.import_weights,
 )
@@ -108,6 +109,8 @@ def run(arguments: Sequence[str]) -> int:
     except TrainingInterrupted as error:
         errors.print(Text(printable(str(error))))
         return 130
+    except SystemExit as stop:  # a report that says what is wrong
+        return int(stop.code or 0)
     except KeyboardInterrupt:
         errors.print("Stopped.")
         return 130

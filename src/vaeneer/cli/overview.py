@@ -1,9 +1,11 @@
-"""The whole, run or looked at: demo, info, bench."""
+"""The whole, run or looked at: demo, info, doctor, bench."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+
+from cyclopts import Parameter
 
 import vaeneer
 from vaeneer import tables
@@ -54,6 +56,28 @@ def info(path: Path, *, json: Json = False) -> None:
         A data set, a run, a model or its name in the box, or a folder of images.
     """
     show(vaeneer.info(path).to_dict(), tables.inspection, json)
+
+
+def doctor(
+    path: Path,
+    *,
+    mend: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+) -> None:
+    """Check every file that vaeneer wrote into a folder; exit code 1 where one is damaged.
+
+    Parameters
+    ----------
+    path
+        A library, a run, a model or its name in the box, a data set, a cache of decoded images, or
+        a Parquet file of vectors.
+    mend
+        Make again what can be: files of a library, copies of images in a data set, decoded images.
+    """
+    report = vaeneer.doctor(path, mend=mend, progress=ConsoleProgress())
+    show(report.to_dict(), tables.health, json)
+    if not report.healthy:
+        raise SystemExit(1)
 
 
 def bench(

@@ -145,7 +145,14 @@ def read_manifest(folder: Path | str) -> Manifest | None:
         if info["format"] not in _READABLE:
             raise ValueError(f"format {info['format']}, expected {FORMAT}")
         rows = tuple(_row(values) for values in table.to_pylist())
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        pyarrow.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise DataError(
             f"{path} cannot be read ({error}); prepare the data set again with --overwrite."
         ) from error

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from vaeneer.data.decoding import in_processes
 from vaeneer.data.folder import ImageFolder
 from vaeneer.data.images import header_size
-from vaeneer.data.pack_index import PackIndex, PackLayout, empty_index, read_index
+from vaeneer.data.pack_index import (
+    PackIndex,
+    PackLayout,
+    empty_index,
+    is_checked,
+    note_checked,
+    whole_index,
+)
 from vaeneer.data.pack_writing import PackWriter, remove_leftovers, saying_where, without_garbage
 from vaeneer.data.scanning import clamped_ns
 from vaeneer.data.shrinking import ShrinkJob, sha256_of, shrink
@@ -103,7 +110,7 @@ def build(
     Raises DataError when the disk is full or the decoding processes die; what was decoded
     until then is kept, and so it is on KeyboardInterrupt.
     """
-    before = read_index(place, layout)
+    before = whole_index(place, layout)
     index = _without_old_rows(before or empty_index(layout), wanted, workers, progress)
     with saying_where(place):
         index = without_garbage(place, index)
@@ -112,8 +119,9 @@ def build(
     _check_space(place, wanted, jobs, layout, progress)
     with PackWriter(place, index) as writer, _keeping_what_is_done(writer, progress):
         unread = _decode(writer, wanted, jobs, workers, progress)
-        if writer.pending or index is not before:
+        if writer.pending or index is not before or not is_checked(place, index):
             writer.save()
+    note_checked(place, writer.index)
     return Built(writer.index, len(jobs), unread)
 
 

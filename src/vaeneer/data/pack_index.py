@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +17,18 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from vaeneer.checksums import file_facts
 from vaeneer.errors import SettingsError
-from vaeneer.files import read_parquet, write_parquet
+from vaeneer.files import read_json, read_parquet, write_json, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow
 
 INDEX_NAME = "index.parquet"
-FORMAT = 1
+CHECKED_NAME = "checked.json"
+FORMAT = 2
 """Raised when a column, or the pixels that are made of an image, change; packs are made anew."""
+_WITHOUT_CRC = 1  # the format before it had crc32; its pixels are as good
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,9 @@ class IndexRow:
 
     reason: str | None = None
     """Why the file cannot be read as an image; it is not tried again until it changes."""
+
+    crc32: int | None = None
+    """CRC-32 of the pixels in the pack; null where an older vaeneer wrote them."""
 
 
 @dataclass(frozen=True)
@@ -186,16 +196,76 @@ def read_index(folder: Path, layout: PackLayout) -> PackIndex | None:
     import pyarrow.compute as compute
 
     try:
-        table = read_parquet(folder / INDEX_NAME, page_checksum_verification=True)
+        table = read_parquet(folder / INDEX_NAME)
         info = json.loads(table.schema.metadata[b"vaeneer"])
+        if info["format"] == _WITHOUT_CRC:
+            table = table.append_column("crc32", pyarrow.nulls(len(table), pyarrow.uint32()))
+            info["format"] = FORMAT
         if info.pop("pillow") != PIL.__version__:  # another Pillow may read what this one did not
             table = table.filter(compute.is_null(table["reason"]))
         index = PackIndex(layout, table, info["data_bytes"], info["data"])
         if info != _info(index) or not table.schema.equals(_schema()):
             return None
         return index if _is_whole(folder, index) else None
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError):
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def whole_index(folder: Path, layout: PackLayout) -> PackIndex | None:
+    """As `read_index`, without the rows whose pixels are damaged: those are decoded again.
+
+    The pixels are read once; then their file is trusted as long as it does not change.
+    """
+    index = read_index(folder, layout)
+    if index is None or is_checked(folder, index):
+        return index
+    damaged = damaged_rows(folder, index)
+    if damaged.any():
+        import pyarrow
+
+        return replace(index, table=index.table.filter(pyarrow.array(~damaged)))
+    note_checked(folder, index)
+    return index
+
+
+def damaged_rows(folder: Path, index: PackIndex) -> NDArray[np.bool_]:
+    """Which rows have pixels of another CRC-32 than they were written with."""
+    import pyarrow.compute as compute
+
+    damaged = np.zeros(len(index), bool)
+    rows = np.flatnonzero(
+        np.asarray(compute.is_valid(index.table["crc32"])) & (index.image_bytes() > 0)
+    )
+    if not len(rows):
+        return damaged
+    pixels = np.memmap(folder / index.data_name, np.uint8, "r")
+    starts, sizes, sums = index.column("offset"), index.image_bytes(), index.column("crc32")
+
+    def is_damaged(row: int) -> bool:
+        start, wanted = int(starts[row]), int(sums[row])
+        return wanted != zlib.crc32(pixels[start : start + int(sizes[row])].data)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib lets go of the interpreter's lock
+        damaged[rows] = list(pool.map(is_damaged, rows))
+    return damaged
+
+
+def note_checked(folder: Path, index: PackIndex) -> None:
+    """Remember that the pixels are whole, as long as their file does not change."""
+    with suppress(OSError):
+        facts = file_facts(folder / index.data_name)
+        write_json(folder / CHECKED_NAME, {"data": index.data_name, "facts": facts})
+
+
+def is_checked(folder: Path, index: PackIndex) -> bool:
+    """Whether the pixels were whole, and their file has not changed since."""
+    try:
+        known = read_json(folder / CHECKED_NAME)
+        return bool(
+            known == {"data": index.data_name, "facts": file_facts(folder / index.data_name)}
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def write_index(folder: Path, index: PackIndex) -> None:
@@ -205,7 +275,6 @@ def write_index(folder: Path, index: PackIndex) -> None:
         folder / INDEX_NAME,
         index.table.replace_schema_metadata(metadata),
         compression="zstd",
-        write_page_checksum=True,
     )
 
 
@@ -245,5 +314,6 @@ def _schema() -> pyarrow.Schema:
         pa.field("green", pa.float32()),
         pa.field("blue", pa.float32()),
         pa.field("reason", pa.string()),
+        pa.field("crc32", pa.uint32()),
     ]
     return pa.schema(columns)

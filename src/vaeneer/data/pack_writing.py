@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,7 @@ def _index_row(name: str, size_bytes: int, mtime_ns: int, image: Shrunk, offset:
         red=red,
         green=green,
         blue=blue,
+        crc32=zlib.crc32(image.pixels),
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vaeneer.data.folder import RGB, ImageFolder, ImageItem
 from vaeneer.data.pack_building import Built, Wanted, build, look_at, strings
-from vaeneer.data.pack_index import PackIndex, PackLayout, read_index
+from vaeneer.data.pack_index import PackIndex, PackLayout, whole_index
 from vaeneer.data.pack_places import alone, claim, default_cache, homes, pack_name
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.progress import Progress, Silent
@@ -118,7 +118,7 @@ def _up_to_date(
     refused: OSError | None = None
     for home in homes(folder.root, cache):
         place = home / pack_name(folder.root, layout)
-        index = read_index(place, layout)
+        index = whole_index(place, layout)
         pack = _known_pack(folder, wanted, place, index) if index else None
         if pack is not None and not _is_mostly_garbage(pack):
             return pack

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,18 @@ from vaeneer.data.near_duplicates import Fingerprint
 from vaeneer.errors import LibraryError, LibraryUnavailableError
 from vaeneer.library.catalog_connections import ConnectionPool
 from vaeneer.library.catalog_schema import VERSION, migrate, version
+from vaeneer.library.sealing import (
+    CATALOG,
+    break_seal,
+    listed_facts,
+    read_seal,
+    remedy,
+    seal,
+    state_of,
+)
 from vaeneer.text import is_utf8
 
-NAME = "catalog.sqlite"
+NAME = CATALOG
 WHOLE = 0
 """The scale of the vector of a whole image."""
 ALWAYS, LIMITS = 1, 2
@@ -123,9 +133,11 @@ class Catalog:
             raise LibraryError(
                 f"{folder} is not a library; make one with: vaeneer index IMAGES --library {folder}"
             )
+        _refuse_damaged(file.parent)
         catalog = cls(file)
         with catalog.connection() as connection:
             if version(connection) != VERSION:
+                break_seal(file.parent)
                 migrate(connection, file)
             if catalog.state("root") is None:
                 raise LibraryError(f"{folder} was never indexed whole; run vaeneer index again.")
@@ -145,6 +157,8 @@ class Catalog:
             ) from error
         with catalog.connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
+            if version(connection) != VERSION:
+                break_seal(folder)
             migrate(connection, catalog.file)
         return catalog
 
@@ -174,6 +188,7 @@ class Catalog:
         with self.connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
+                break_seal(self.file.parent)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -189,6 +204,11 @@ class Catalog:
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()
+
+    @property
+    def remedy(self) -> str:
+        """How to mend a damaged library, in words with the command."""
+        return remedy(self.file.parent)
 
     @property
     def root(self) -> Path:
@@ -221,8 +241,39 @@ class Catalog:
 
     def keep_state(self, key: str, value: str) -> None:
         """Remember a text under a name; a path that is not UTF-8 as its bytes."""
+        if self.state(key) == value:
+            return
         stored = value if is_utf8(value) else os.fsencode(value)
-        self.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, stored))
+        sql, values = "INSERT OR REPLACE INTO state VALUES (?, ?)", (key, stored)
+        with self.connection() as connection:
+            if connection.in_transaction:
+                connection.execute(sql, values)
+                return
+            with self.writing():
+                connection.execute(sql, values)
+
+    @property
+    def library(self) -> str:
+        """The id of the library, in all files that follow from its catalog; "" for none yet."""
+        return self.state("library") or ""
+
+    def seal(self) -> None:
+        """Say in seal.json that the catalog is whole, unless another process writes to it."""
+        if read_seal(self.file.parent) is None:
+            library = self.library
+            with suppress(LibraryUnavailableError), self.connection() as connection:
+                seal(connection, self.file.parent, library)  # or later, by whoever writes now
+
+    def file_sha256(self, name: str) -> str | None:
+        """The SHA-256 of a file that follows from the catalog, as it was written."""
+        row = self.execute("SELECT sha256 FROM files WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def keep_file_sha256(self, name: str, sha256: str) -> None:
+        """Remember such a SHA-256."""
+        if self.file_sha256(name) != sha256:
+            with self.writing() as connection:
+                connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (name, sha256))
 
     def left_out(self) -> dict[str, int]:
         """Reason -> number of files of the folder that were not looked at in the last run."""
@@ -277,7 +328,7 @@ class Catalog:
         asked = [int(one) for one in crop_ids]
         rows: dict[int, tuple[Any, ...]] = {}
         for part, marks in _asked(asked):
-            sql = f"SELECT id, item, vector FROM crops WHERE id IN ({marks})"
+            sql = f"SELECT id, item, vector, checksum FROM crops WHERE id IN ({marks})"
             rows |= {row[0]: row for row in self.execute(sql, part)}
         return self._stacked([rows[one] for one in asked if one in rows])
 
@@ -307,15 +358,33 @@ class Catalog:
         return [_item(row) for row in self.execute(sql, values)]
 
     def _vectors(self, where: str, values: Sequence[object]) -> Vectors:
-        rows = self.execute(f"SELECT id, item, vector FROM crops WHERE {where}", values)
+        rows = self.execute(f"SELECT id, item, vector, checksum FROM crops WHERE {where}", values)
         return self._stacked(rows.fetchall())
 
     def _stacked(self, rows: Sequence[tuple[Any, ...]]) -> Vectors:
+        for _, item, vector, checksum in rows:
+            if checksum is not None and zlib.crc32(vector) != checksum:
+                raise LibraryError(
+                    f"{self.file} is damaged (a vector of item {item}); {self.remedy}."
+                )
         halves = np.frombuffer(b"".join(row[2] for row in rows), np.float16)
         return Vectors(
             np.array([row[0] for row in rows], np.int64),
             np.array([row[1] for row in rows], np.int64),
             halves.reshape(len(rows), self.dimensions).astype(np.float32),
+        )
+
+
+def _refuse_damaged(folder: Path) -> None:
+    """Raise LibraryError for a catalog that is damaged, or another library's."""
+    state = state_of(folder, thorough=False, listed=str(listed_facts(folder).get("library")))
+    if state == "damaged":
+        raise LibraryError(
+            f"{folder / NAME} cannot be read as a catalog: it is damaged; {remedy(folder)}."
+        )
+    if state == "foreign":
+        raise LibraryError(
+            f"{folder / NAME} is of another library; put its own in its place, or {remedy(folder)}."
         )
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vaeneer.errors import LibraryUnavailableError
+from vaeneer.library.sealing import remedy
 
 MAX_CONNECTIONS = 4
 """To one file; each has two descriptors, and one more is for all."""
@@ -238,5 +239,5 @@ def _explained(file: Path, error: sqlite3.DatabaseError) -> LibraryUnavailableEr
             f"{file} could not be read or written now ({error}); check its drive, and try again."
         )
     return LibraryUnavailableError(
-        f"{file} cannot be read as a catalog ({error}); delete the library and index again."
+        f"{file} cannot be read as a catalog ({error}); {remedy(file.parent)}."
     )

@@ -8,14 +8,16 @@ expected to match (docs/library.md has the reliability of both).
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 from scipy.special import expit
 
+from vaeneer.checksums import damaged_file
 from vaeneer.errors import ModelFileError
+from vaeneer.files import read_json
 from vaeneer.library.own_model import FOLDER as MODEL
+from vaeneer.library.sealing import remedy
 from vaeneer.model.probability import Calibration, calibration_of
 
 
@@ -33,13 +35,13 @@ def calibration_in(library: Path, *, needed: bool) -> Calibration | None:
     file = library / MODEL / "readout.json"
     if file.is_file():
         try:
-            known = json.loads(file.read_text(encoding="utf-8"))["calibration"]
+            if damaged_file(file.parent, (file.name,)) is not None:
+                raise ValueError("another SHA-256")
+            known = read_json(file)["calibration"]
             if known is not None:
                 return calibration_of(known)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelFileError(
-                f"{file} is damaged; index the folder into a new library."
-            ) from error
+            raise ModelFileError(f"{file} is damaged ({error}); {remedy(library)}.") from error
     if needed:
         raise ModelFileError(
             f"The model of {library} is not calibrated, so that hits have no probability;"

@@ -6,7 +6,6 @@ or the files of its groups change, so that pages of groups cost little.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
@@ -16,20 +15,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vaeneer.checksums import read_stamped_json, write_stamped_json
 from vaeneer.config import DuplicatesSettings, require
 from vaeneer.errors import LibraryError, SettingsError
-from vaeneer.files import replacing, write_text
+from vaeneer.files import replacing
 from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.duplicate_groups import KINDS, WHOLE, Group, Member, groups_of
 from vaeneer.library.duplicate_search import find_copies
 from vaeneer.library.file_states import ABSENT, disk_digest
+from vaeneer.library.finishing import DUPLICATES
 from vaeneer.library.library import Library
 from vaeneer.library.likeness import LEAST_LIKENESS
 from vaeneer.library.proving import Kind
 from vaeneer.progress import Progress, Silent
-from vaeneer.text import to_csv, to_json
+from vaeneer.text import to_csv
 
-NAME = "duplicates.json"
+NAME = DUPLICATES
 _VERSION = 3
 _COLUMNS = (
     "group", "kind", "confidence", "keep", "path", "relation", "item_confidence", "change",
@@ -194,10 +195,12 @@ def _search(library: Library, least: float, progress: Progress) -> _Found:
         )
     generation = library.catalog.generation
     copies, sketches = find_copies(library, least, progress)
+    library.catalog.seal()
     groups = groups_of(copies, sketches, library, least)
     skipped = {str(error.path): error.reason for error in copies.skipped}
     kept = {
         "version": _VERSION,
+        "library": library.catalog.library,
         "generation": generation,
         "threshold": least,
         "skipped": skipped,
@@ -205,22 +208,22 @@ def _search(library: Library, least: float, progress: Progress) -> _Found:
         "files": _files_digest(library, groups, skipped),
     }
     if set(skipped.values()) <= set(ABSENT):  # what cannot be read now may be readable later
-        write_text(library.folder / NAME, to_json(kept) + "\n")
+        write_stamped_json(library.folder / NAME, kept)
     return _Found(groups, skipped)
 
 
 def _remembered(library: Library, least: float) -> _Found | None:
     """What an earlier search found, where nothing has changed since."""
     try:
-        kept = json.loads((library.folder / NAME).read_text(encoding="utf-8"))
-        asked = (_VERSION, library.catalog.generation, least)
-        if (kept["version"], kept["generation"], kept["threshold"]) != asked:
+        kept = read_stamped_json(library.folder / NAME)
+        asked = (_VERSION, library.catalog.library, library.catalog.generation, least)
+        if tuple(kept[name] for name in ("version", "library", "generation", "threshold")) != asked:
             return None
         found = _Found([Group.from_dict(one) for one in kept["groups"]], kept["skipped"])
         return (
             found if kept["files"] == _files_digest(library, found.groups, found.skipped) else None
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -17,6 +17,7 @@ from vaeneer.data.scanning import FoundFile
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.grid import Parts, in_pixels, part_boxes, part_views, whole_vector
 from vaeneer.library.looking import SeeJob, Seen, see
+from vaeneer.library.mending import Salvage
 from vaeneer.library.recording import Embedded, copy_vectors, record_embedded, record_seen
 from vaeneer.library.thumbnails import write_thumbnail
 from vaeneer.model.embedder import Embedder
@@ -40,13 +41,18 @@ def embed_items(
     assets: the asset of each path. A file that cannot be read is recorded with its reason.
     """
     parts = cast(Parts, catalog.needed("parts"))
-    with progress.bar("indexing", total=len(files), unit="images") as bar:
+    with (
+        closing(Salvage(library)) as salvage,
+        progress.bar("indexing", total=len(files), unit="images") as bar,
+    ):
         for group in _seen(list(files.values()), settings):
             record_seen(catalog, [(f, assets[f.path.as_posix()], seen) for f, seen in group])
             good = [(found, seen) for found, seen in group if seen.reason is None]
             for _, seen in good:
                 write_thumbnail(library, seen.sha256.hex(), seen.thumb)
             copied = copy_vectors(catalog, [found.path.as_posix() for found, _ in good])
+            left = {found.path.as_posix() for found, _ in good} - copied
+            copied |= salvage.copy_vectors(catalog, sorted(left))
             rest = [pair for pair in good if pair[0].path.as_posix() not in copied]
             if rest:
                 record_embedded(catalog, _embedded(rest, embedder, parts))

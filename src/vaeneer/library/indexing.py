@@ -22,9 +22,16 @@ from vaeneer.library.finishing import finish
 from vaeneer.library.index_report import IndexReport
 from vaeneer.library.inventory import Changes, Listing, changes_since, list_folder, rules_of
 from vaeneer.library.locking import changing
+from vaeneer.library.mending import (
+    add_checksums,
+    drop_damaged_vectors,
+    set_damaged_aside,
+    settle_identity,
+)
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.own_model import settle_model
 from vaeneer.library.recording import record_changes, record_limits
+from vaeneer.library.sealing import read_seal
 from vaeneer.library.thumbnails import missing_thumbnails
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import CACHE_TAG
@@ -61,8 +68,13 @@ def index(
     root, target = _checked_folders(Path(folder), Path(library))
     target.mkdir(parents=True, exist_ok=True)
     with changing(target):
+        set_damaged_aside(target, progress)
+        sealed = read_seal(target) is not None
         catalog = Catalog.create(target)
         try:
+            settle_identity(catalog, target)
+            if not sealed:  # a run was killed, or it is of an older version
+                drop_damaged_vectors(catalog, progress)
             _settle_root(catalog, target, root, moved=folder_moved)
             settle_model(catalog, target, model)
             if not (target / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
@@ -98,6 +110,7 @@ def _indexed(
     _embed(catalog, library, listing, changes, settings, progress)
     spent = time.monotonic() - begun
     failures = dict(catalog.execute("SELECT path, reason FROM failures ORDER BY path").fetchall())
+    add_checksums(catalog)
     facts = finish(catalog, library, progress)
     _refuse_nothing_indexed(root, listing, facts["items"], failures)
     done = [path for path in changes.fresh if path not in failures]
@@ -170,7 +183,8 @@ def _without_thumbnail(
 ) -> list[FoundFile]:
     """Files that are indexed, and whose thumbnail somebody deleted."""
     rows = catalog.execute("SELECT path, lower(hex(sha256)) FROM items WHERE embedded").fetchall()
-    lost = missing_thumbnails(library, {sha256 for _, sha256 in rows})
+    since_ns = int(catalog.state("finished_ns") or 0)
+    lost = missing_thumbnails(library, {sha256 for _, sha256 in rows}, since_ns=since_ns)
     known = listing.files
     return [known[p] for p, sha in rows if sha in lost and p in known and p not in changes.fresh]
 
@@ -191,7 +205,14 @@ def _checked_folders(folder: Path, library: Path) -> tuple[Path, Path]:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {what}; name the folder of your images.")
-    root, target = folder.resolve(), library.resolve()
+    try:
+        root, target = folder.resolve(), library.resolve()
+        if target.is_symlink():
+            raise RuntimeError("a link that leads nowhere or to itself")
+    except (OSError, RuntimeError) as error:
+        raise LibraryError(
+            f"{library} cannot be opened ({error}); name another --library."
+        ) from error
     if target == root or target in root.parents:
         raise LibraryError(f"{library} holds the images themselves; name another --library.")
     strange = library.is_dir() and holds_anything(library) and not (library / CATALOG).is_file()

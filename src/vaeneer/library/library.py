@@ -14,7 +14,7 @@ from vaeneer.data.images import read_rgb
 from vaeneer.errors import ImageFileError, LibraryError
 from vaeneer.library.catalog import Catalog, Item, PixelBox
 from vaeneer.library.own_model import FOLDER as MODEL
-from vaeneer.library.thumbnails import thumbnail_path
+from vaeneer.library.thumbnails import is_thumbnail_whole, thumbnail_path
 from vaeneer.library.vector_files import synced_one
 from vaeneer.library.vector_index import VectorIndex
 
@@ -65,8 +65,10 @@ class Library:
     @cached_property
     def embedder(self) -> Embedder:
         """The network that made the vectors, from the library's own copy."""
+        from vaeneer.library.own_model import check_own_model
         from vaeneer.model.embedder import Embedder
 
+        check_own_model(self.catalog, self.folder)
         return Embedder.load(self.folder / MODEL, device=self._device, precision=self._precision)
 
     @cached_property
@@ -124,8 +126,11 @@ class Library:
 
         Raises ImageFileError when both are gone.
         """
+        thumbnail = self.thumbnail(item)
         try:
-            return read_rgb(self.thumbnail(item))
+            if not is_thumbnail_whole(thumbnail):
+                raise ImageFileError(thumbnail, "damaged")
+            return read_rgb(thumbnail)
         except ImageFileError:
             picture = self.picture(item, at_least_px=256)
             picture.thumbnail((256, 256))
@@ -163,4 +168,5 @@ class Library:
         """What library.json says; empty where a run did not come to its end."""
         from vaeneer.library.finishing import read_facts
 
-        return read_facts(self.folder) or {}
+        facts = read_facts(self.folder)
+        return facts if facts is not None and facts["library"] == self.catalog.library else {}

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from vaeneer.config import SEED, ClusterSettings, MapSettings, require, require_number
 from vaeneer.library.catalog import Floats, Item, Vectors
 from vaeneer.library.clusters import Cluster, cluster_labels, least_size, named_clusters
+from vaeneer.library.finishing import LAYOUT
 from vaeneer.library.library import Library
 from vaeneer.library.map_layout import Layout, read_layout, updated, write_layout
 from vaeneer.library.neighbours import Neighbours, nearest_others
 from vaeneer.progress import Progress
 
-LAYOUT_NAME = "map.npz"
+LAYOUT_NAME = LAYOUT
 PERPLEXITY = 15.0
 SHOWN_NEIGHBOURS = 10
 
@@ -74,7 +75,9 @@ def items_with_vectors(library: Library) -> tuple[list[Item], Vectors]:
 def _layout(library: Library, wholes: Vectors, settings: MapSettings, progress: Progress) -> Layout:
     """The layout that the library keeps, with what is new; kept again."""
     file = library.folder / LAYOUT_NAME
-    kept = read_layout(file)
+    kept = read_layout(file, library=library.catalog.library)
+    if kept is None and file.is_file():
+        progress.say(f"{file} is damaged or of another library; all items are laid out again")
     perplexity, seed = settings.perplexity, settings.seed
     if perplexity is None:
         perplexity = kept.perplexity if kept else PERPLEXITY
@@ -88,7 +91,7 @@ def _layout(library: Library, wholes: Vectors, settings: MapSettings, progress: 
     )
     if not _same(kept, layout):
         try:
-            write_layout(file, layout)
+            write_layout(file, layout, library=library.catalog.library)
         except OSError as error:  # such as a library on a disk that is only read
             progress.say(f"{file} cannot be written ({error.strerror}); the layout is not kept")
     return layout

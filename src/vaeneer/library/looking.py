@@ -16,11 +16,13 @@ from vaeneer.data.pack_index import PackLayout
 from vaeneer.data.shrinking import sha256_of
 from vaeneer.errors import ImageFileError
 from vaeneer.provenance import refuse_own_picture
+from vaeneer.stamps import BLANK, stamped
 
 SOURCE_SIDE_PX = 568
 """Short side of what crops are cut from, that of data/square_views.py."""
 THUMB_PX = 256
 _THUMB_QUALITY = 82
+_DESCRIPTION_TAG = 0x010E  # of EXIF
 
 
 @dataclass(frozen=True)
@@ -102,5 +104,7 @@ def _thumbnail(image: Image.Image) -> bytes:
     small = image.copy()
     small.thumbnail((THUMB_PX, THUMB_PX), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    small.save(stream, "WEBP", quality=_THUMB_QUALITY)
-    return stream.getvalue()
+    exif = Image.Exif()
+    exif[_DESCRIPTION_TAG] = BLANK
+    small.save(stream, "WEBP", quality=_THUMB_QUALITY, exif=exif)
+    return stamped(stream.getvalue())

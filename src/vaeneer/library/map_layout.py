@@ -7,6 +7,8 @@ placed into the layout that is there, one by one against the old, which do not m
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,10 @@ from vaeneer.library.neighbours import Neighbours, nearest_among, nearest_others
 from vaeneer.library.vector_index import VectorIndex
 from vaeneer.progress import Progress
 
-FORMAT = 1
+FORMAT = 2
+_UNSUMMED = 1  # the format before it had a SHA-256
+_ZIP_ERRORS = (NotImplementedError, RuntimeError, OverflowError, MemoryError, TypeError, zlib.error)
+"""What zipfile and NumPy raise for a damaged file, beside those of their own."""
 _FEW = 5
 """Up to so many items lie as their principal components say."""
 _START_NEIGHBOURS = 3
@@ -104,8 +109,8 @@ def principal_plane(vectors: Floats) -> Floats:
     return answer
 
 
-def write_layout(path: Path, layout: Layout) -> None:
-    """Keep a layout in a .npz file, whole or not at all."""
+def write_layout(path: Path, layout: Layout, *, library: str = "") -> None:
+    """Keep a layout in a .npz file, whole or not at all; library: the id of the library."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
@@ -115,23 +120,45 @@ def write_layout(path: Path, layout: Layout) -> None:
             placed=layout.placed,
             perplexity=np.float64(layout.perplexity),
             seed=np.int64(layout.seed),
+            sha256=_digest(layout, library),
         )
 
 
-def read_layout(path: Path) -> Layout | None:
-    """A layout that was kept; None where there is none that can be read."""
+def read_layout(path: Path, *, library: str = "") -> Layout | None:
+    """A layout that was kept for the library of an id; None where none can be read, or a damaged
+    one."""
     import zipfile
 
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            if int(file["format"]) != FORMAT:
-                return None
+            version = int(file["format"])
             crops, xy, placed = file["crops"], file["xy"], file["placed"]
             layout = Layout(crops, xy, placed, float(file["perplexity"]), int(file["seed"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            digest = file["sha256"] if version == FORMAT else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, *_ZIP_ERRORS):
         return None
-    fits = xy.shape == (len(crops), 2) and placed.shape == crops.shape
-    return layout if fits and bool(np.isfinite(xy).all()) else None
+    if version not in (_UNSUMMED, FORMAT) or not _is_layout(layout):
+        return None
+    if digest is not None and not np.array_equal(digest, _digest(layout, library)):
+        return None
+    return layout
+
+
+def _is_layout(layout: Layout) -> bool:
+    crops, xy, placed = layout.crops, layout.xy, layout.placed
+    fits = crops.ndim == 1 and xy.shape == (len(crops), 2) and placed.shape == crops.shape
+    kinds = crops.dtype == np.int64 and xy.dtype == np.float32 and placed.dtype == bool
+    ordered = fits and kinds and bool((np.diff(crops) > 0).all())
+    return ordered and bool(np.isfinite(xy).all()) and layout.perplexity >= 1 and layout.seed >= 0
+
+
+def _digest(layout: Layout, library: str) -> NDArray[np.uint8]:
+    """SHA-256 over all that is kept, (32,) uint8."""
+    digest = hashlib.sha256(f"{library}\0{layout.perplexity!r}\0{layout.seed}\0".encode())
+    for values in (layout.crops, layout.xy, layout.placed):
+        digest.update(f"{values.dtype} {values.shape}\0".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _tsne(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +19,9 @@ from vaeneer.library.catalog import ALWAYS, LIMITS, WHOLE, Catalog, PixelBox
 from vaeneer.library.inventory import Changes, Listing
 from vaeneer.library.looking import Seen
 
-_GENERATION = """INSERT INTO state VALUES ('generation', '1')
+CropRow = tuple[Any, ...]
+"""scale, x, y, width, height, vector."""
+GENERATION = """INSERT INTO state VALUES ('generation', '1')
     ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
 _ITEM = """INSERT INTO items
     (path, asset, size_bytes, mtime_ns, sha256, width_px, height_px, mode, format, bits, notes,
@@ -47,7 +52,7 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
         if changes.gone:
             ids = [(one,) for one in changes.gone]
             connection.executemany("DELETE FROM items WHERE id = ?", ids)
-            connection.execute(_GENERATION)
+            connection.execute(GENERATION)
         connection.executemany(
             "UPDATE items SET path = ?, size_bytes = ?, mtime_ns = ? WHERE id = ?",
             [
@@ -110,16 +115,11 @@ def record_embedded(catalog: Catalog, embedded: Iterable[Embedded]) -> None:
             size = connection.execute(
                 "SELECT width_px, height_px FROM items WHERE id = ?", (item,)
             ).fetchone()
-            rows = [(item, WHOLE, 0, 0, *size, _half(one.whole))]
+            crops = [(WHOLE, 0, 0, *size, _half(one.whole))]
             for (scale, box), vector in zip(one.boxes, one.parts, strict=True):
-                rows.append((item, scale, *box, _half(vector)))
-            connection.executemany(
-                "INSERT INTO crops (item, scale, x, y, width, height, vector)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-            connection.execute("UPDATE items SET embedded = 1 WHERE id = ?", (item,))
-        connection.execute(_GENERATION)
+                crops.append((scale, *box, _half(vector)))
+            write_crops(connection, item, crops)
+        connection.execute(GENERATION)
 
 
 def copy_vectors(catalog: Catalog, paths: Sequence[str]) -> set[str]:
@@ -136,21 +136,48 @@ def copy_vectors(catalog: Catalog, paths: Sequence[str]) -> set[str]:
             if pair is None:
                 continue
             connection.execute("DELETE FROM crops WHERE item = ?", pair[:1])
+            write_crops(connection, pair[0], crops_of(connection, pair[1]))
             connection.execute(
-                "INSERT INTO crops (item, scale, x, y, width, height, vector)"
-                " SELECT ?, scale, x, y, width, height, vector FROM crops WHERE item = ?"
-                " ORDER BY id",
-                pair,
-            )
-            connection.execute(
-                "UPDATE items SET embedded = 1, (pixels, alpha, frames) ="
+                "UPDATE items SET (pixels, alpha, frames) ="
                 " (SELECT pixels, alpha, frames FROM items WHERE id = ?) WHERE id = ?",
                 pair[::-1],
             )
             copied.add(path)
         if copied:
-            connection.execute(_GENERATION)
+            connection.execute(GENERATION)
     return copied
+
+
+def crops_of(connection: sqlite3.Connection, item: int) -> list[CropRow]:
+    """Scale, box and vector of each crop of an item, in their order."""
+    sql = "SELECT scale, x, y, width, height, vector FROM crops WHERE item = ? ORDER BY id"
+    return connection.execute(sql, (item,)).fetchall()
+
+
+def write_crops(connection: sqlite3.Connection, item: int, crops: Sequence[CropRow]) -> None:
+    """Give an item its crops, with a checksum of each vector and of them all; it is embedded."""
+    connection.executemany(
+        "INSERT INTO crops (item, scale, x, y, width, height, vector, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [(item, *crop, zlib.crc32(crop[-1])) for crop in crops],
+    )
+    (sha256,) = connection.execute("SELECT sha256 FROM items WHERE id = ?", (item,)).fetchone()
+    checksum = item_checksum(connection, sha256, crops)
+    sql = "UPDATE items SET embedded = 1, checksum = ? WHERE id = ?"
+    connection.execute(sql, (checksum, item))
+
+
+def item_checksum(connection: sqlite3.Connection, sha256: bytes, crops: Sequence[CropRow]) -> bytes:
+    """SHA-256 over the model, the content of a file and its crops: one vouches for the others."""
+    digest = hashlib.sha256()
+    for key in ("model_fingerprint", "parts"):
+        row = connection.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
+        digest.update(f"{row and row[0]}\0".encode())
+    digest.update(sha256)
+    for *place, vector in crops:
+        digest.update(f"{place}".encode())
+        digest.update(vector)
+    return digest.digest()
 
 
 def _drop_vectors(
@@ -163,7 +190,7 @@ def _drop_vectors(
     if failed:
         connection.execute("DELETE FROM items WHERE id = ?", known[:1])
     if known[1]:
-        connection.execute(_GENERATION)
+        connection.execute(GENERATION)
 
 
 def _record_offline(connection: sqlite3.Connection, changes: Changes) -> None:
@@ -175,7 +202,7 @@ def _record_offline(connection: sqlite3.Connection, changes: Changes) -> None:
         [(one in changes.offline, one) for one in changed],
     )
     if changed:
-        connection.execute(_GENERATION)
+        connection.execute(GENERATION)
 
 
 def _record_assets(connection: sqlite3.Connection, listing: Listing) -> None:
@@ -232,7 +259,7 @@ def _record_links(connection: sqlite3.Connection, listing: Listing) -> None:
         [(*now.get(path, (None, None)), path) for path in changed],
     )
     if updated.rowcount > 0:  # of those, some are items
-        connection.execute(_GENERATION)
+        connection.execute(GENERATION)
 
 
 def _half(vector: NDArray[np.float32]) -> bytes:

@@ -1,16 +1,18 @@
 """sketches.bin: what is compared of each picture, made once for each distinct file.
 
-A row for each picture, found by the SHA-256 of its file: a thumbnail of 64 x 64 px in float16 and
-its local features. The file grows until most of it is out of use; a torn last row is cut off. It
-may be deleted at any time: it is made again.
+A row for each picture, found by the SHA-256 of its file: a thumbnail of 64 x 64 px in float16, its
+local features and a checksum. The file grows until most of it is out of use; a torn last row is cut
+off, and a damaged one is made again. It may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +40,10 @@ _ROW = np.dtype(
         ("thumb", np.float16, (THUMB_PX, THUMB_PX, 3)),
         ("points", np.float32, (MOST_FEATURES, 2)),
         ("descriptors", np.uint8, (MOST_FEATURES, 128)),
+        ("crc32", np.uint32),  # of all bytes before it
     ]
 )
-_VERSION = 2  # of how a sketch is made; rows of another are made anew
+_VERSION = 3  # of how a sketch is made; rows of another are made anew
 _WASTE = 2  # rows on file for each one in use, beyond which it is made anew
 
 
@@ -84,14 +87,23 @@ class Sketches:
         self.file = folder / NAME
         self._rows: dict[bytes, int] = {}
         self._table: NDArray[np.void] = np.zeros(0, _ROW)
+        self._checked: set[bytes] = set()
         self._open()
 
     def __contains__(self, sha256: str) -> bool:
-        return bytes.fromhex(sha256) in self._rows
+        """Whether there is a sketch of the file with this hash that is not damaged."""
+        key = bytes.fromhex(sha256)
+        if key not in self._rows or key in self._checked:
+            return key in self._checked
+        if _crc32(self._table[self._rows[key]]) != self._table[self._rows[key]]["crc32"]:
+            self._rows.pop(key, None)
+            return False
+        self._checked.add(key)
+        return True
 
     def __getitem__(self, sha256: str) -> Sketch:
         """The sketch of the file with this hash. Raises KeyError where there is none."""
-        row = self._table[self._rows[bytes.fromhex(sha256)]]
+        row = self._row(sha256)
         count = int(row["features"])
         features = Features(
             np.array(row["points"][:count]),
@@ -103,8 +115,17 @@ class Sketches:
 
     def thumb(self, sha256: str) -> Floats:
         """Only its thumbnail, (64, 64, 3) float32 levels."""
-        row = self._table[self._rows[bytes.fromhex(sha256)]]
-        return np.asarray(row["thumb"], np.float32)
+        return np.asarray(self._row(sha256)["thumb"], np.float32)
+
+    def damaged_rows(self) -> int:
+        """How many rows in use are not as they were written."""
+        keys = list(self._rows)
+        return sum(key.hex() not in self for key in keys)
+
+    def _row(self, sha256: str) -> Any:
+        if sha256 not in self:
+            raise KeyError(sha256)
+        return self._table[self._rows[bytes.fromhex(sha256)]]
 
     def complete(
         self,
@@ -117,7 +138,8 @@ class Sketches:
 
         Returns why some could not be read.
         """
-        if len(self._table) > _WASTE * max(1, len(pictures)):
+        unusable = len(self._table) > 0 and not self._rows
+        if unusable or len(self._table) > _WASTE * max(1, len(pictures)):
             self._start_anew()
         self._cut_short_row()
         missing = [sha256 for sha256 in pictures if sha256 not in self]
@@ -151,6 +173,7 @@ class Sketches:
 
     def _open(self) -> None:
         """Look at the rows that are whole."""
+        self._checked = set()
         size_bytes = self.file.stat().st_size if self.file.is_file() else 0
         count = size_bytes // _ROW.itemsize
         if not count:
@@ -162,7 +185,7 @@ class Sketches:
         self._rows = {hashes[row].tobytes(): row for row in usable.tolist()}
 
     def _start_anew(self) -> None:
-        self._rows, self._table = {}, np.zeros(0, _ROW)
+        self._rows, self._table, self._checked = {}, np.zeros(0, _ROW), set()
         with contextlib.suppress(FileNotFoundError):
             self.file.unlink()
 
@@ -178,4 +201,9 @@ def _row(sha256: str, made: Sketch) -> NDArray[np.void]:
     row["thumb"] = made.thumb
     row["points"][0, :count] = features.points
     row["descriptors"][0, :count] = features.descriptors
+    row["crc32"] = _crc32(row[0])
     return row
+
+
+def _crc32(row: Any) -> int:
+    return zlib.crc32(row.tobytes()[: -_ROW["crc32"].itemsize])

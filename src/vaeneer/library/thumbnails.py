@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vaeneer.files import replacing
+from vaeneer.files import write_bytes
+from vaeneer.stamps import is_whole
 
 FOLDER = "thumbs"
 
@@ -18,15 +19,32 @@ def thumbnail_path(library: Path, sha256: str) -> Path:
 def write_thumbnail(library: Path, sha256: str, data: bytes) -> None:
     """Keep a thumbnail, whole or not at all."""
     path = thumbnail_path(library, sha256)
-    if path.is_file() and path.stat().st_size == len(data):
-        return
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data)
 
 
-def missing_thumbnails(library: Path, sha256s: Iterable[str]) -> set[str]:
-    """Which contents have no thumbnail."""
-    return set(sha256s) - {path.stem for path in _thumbnails(library)}
+def missing_thumbnails(library: Path, sha256s: Iterable[str], *, since_ns: int = 0) -> set[str]:
+    """Which contents have no thumbnail, or a damaged one.
+
+    since_ns: those that changed before this time are not read again.
+    """
+    found = _thumbnails(library)
+    whole = {one.stem for one in found if not _changed(one, since_ns) or is_thumbnail_whole(one)}
+    return set(sha256s) - whole
+
+
+def is_thumbnail_whole(path: Path) -> bool:
+    """Whether a thumbnail is as it was written; of older versions, whether it can be decoded."""
+    from PIL import Image
+
+    try:
+        if (whole := is_whole(path)) is not None:
+            return whole
+        with Image.open(path) as picture:
+            picture.load()
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return True
 
 
 def remove_thumbnails(library: Path, keep: Iterable[str]) -> int:
@@ -39,6 +57,11 @@ def remove_thumbnails(library: Path, keep: Iterable[str]) -> int:
     for path in (library / FOLDER).glob("??/.*.part"):
         path.unlink()
     return removed
+
+
+def _changed(path: Path, since_ns: int) -> bool:
+    facts = path.stat()
+    return max(facts.st_mtime_ns, facts.st_ctime_ns) >= since_ns
 
 
 def _thumbnails(library: Path) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -14,13 +16,14 @@ from numpy.typing import NDArray
 
 from vaeneer.data.loading import chunks
 from vaeneer.errors import OutputExistsError
-from vaeneer.files import replacing, write_json
+from vaeneer.files import read_json, replacing, write_json
 from vaeneer.progress import Progress
 from vaeneer.text import to_json
 
 Floats = NDArray[np.float32]
 CHUNK_IMAGES = 64
 """Images whose vectors are kept together: at most so many are computed again after a kill."""
+_DIGEST_BYTES = 32
 _JOB, _LOCK = "job.json", "lock"
 
 
@@ -63,7 +66,7 @@ class Partial:
                 if part is None:
                     part = vectors_of(group)
                     with replacing(file) as temporary, temporary.open("wb") as stream:
-                        np.save(stream, part, allow_pickle=False)
+                        stream.write(_packed(part))
                 else:
                     known += len(group)
                 parts.append(part)
@@ -102,17 +105,26 @@ def partial_beside(out: Path, progress: Progress) -> Iterator[Partial]:
 
 def _known_job(file: Path) -> object:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file)
     except (OSError, ValueError):
         return None
+
+
+def _packed(part: Floats) -> bytes:
+    """A chunk as a file: that of NumPy, and the SHA-256 of it."""
+    stream = io.BytesIO()
+    np.save(stream, part, allow_pickle=False)
+    return stream.getvalue() + hashlib.sha256(stream.getvalue()).digest()
 
 
 def _read(file: Path, count: int) -> Floats | None:
     """The vectors in a file of a chunk; None where it is missing or damaged."""
     try:
-        found = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        data = file.read_bytes()
+    except OSError:
         return None
-    if found.ndim != 2 or len(found) != count or found.dtype != np.float32:
+    packed, sha256 = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if hashlib.sha256(packed).digest() != sha256:
         return None
-    return np.asarray(found, np.float32)
+    found = np.load(io.BytesIO(packed), allow_pickle=False)
+    return np.asarray(found, np.float32) if len(found) == count else None

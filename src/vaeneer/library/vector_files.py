@@ -2,7 +2,8 @@
 
 The catalog is the truth. A vector never changes under its id and no id comes twice, so that a file
 whose ids are those of the catalog is up to date; whatever else it holds is put right from there.
-A file that was cut short or comes from another library is made anew.
+The catalog has the SHA-256 of both files: one that is damaged, or of another library, is built
+again, in memory where it may not be written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vaeneer.checksums import Remembered
 from vaeneer.errors import LibraryError
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.vector_index import (
@@ -57,7 +59,9 @@ def _synced(
     catalog: Catalog, path: Path, whole: bool, write: bool, ivf_from: int, progress: Progress
 ) -> VectorIndex:
     wanted = catalog.crop_ids(whole=whole)
-    index = _known(catalog, path, wanted)
+    index = _known(catalog, path, wanted) if is_as_written(catalog, path, thorough=write) else None
+    if index is None and not write:  # at once, though large ones are slower without clusters
+        return _built(catalog, wanted, len(wanted) + 1, progress)
     if index is None or index.outgrown(len(wanted), ivf_from=ivf_from):
         index = _built(catalog, wanted, ivf_from, progress)
     else:
@@ -70,7 +74,22 @@ def _synced(
         _add(index, catalog, new, progress)
     if write:
         index.write(path)
+        catalog.keep_file_sha256(path.name, Remembered(path.parent).compute(path))
     return index
+
+
+def is_as_written(catalog: Catalog, path: Path, *, thorough: bool) -> bool:
+    """Whether a file has the SHA-256 that the catalog says.
+
+    thorough: compute it even where size, time and inode are those of the last time.
+    """
+    known = catalog.file_sha256(path.name)
+    if known is None or not path.is_file():
+        return False
+    remembered = Remembered(path.parent)
+    if not thorough and remembered.sha256(path) == known:
+        return True
+    return remembered.compute(path) == known
 
 
 def _known(catalog: Catalog, path: Path, wanted: Ids) -> VectorIndex | None:

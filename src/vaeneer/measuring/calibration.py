@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vaeneer.checksums import write_sums
 from vaeneer.config import CalibrateSettings, ReadoutSettings, require
 from vaeneer.data.folder import ImageFolder, open_data_set, open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
@@ -22,7 +23,7 @@ from vaeneer.measuring.calibration_plots import draw_reliability
 from vaeneer.measuring.statistics import roc
 from vaeneer.measuring.strict_latents import Side, cosine_pairs, sampled, strict_latents
 from vaeneer.model.box import is_in_box
-from vaeneer.model.checkpoint import find_model, load
+from vaeneer.model.checkpoint import MODEL_FILES, find_model, load
 from vaeneer.model.embedder import plain_readout_of
 from vaeneer.model.probability import Calibration, fit_calibration
 from vaeneer.model.readout import Readout, Vectors, check_settings, fit_readout
@@ -263,6 +264,7 @@ def _write(
                 shutil.copytree(path, temporary / path.name)
         write_readout(temporary, readout, calibration)
         draw_reliability(calibration, temporary / "reliability.png")
+        write_sums(temporary, MODEL_FILES)
     return place / "reliability.png"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -12,15 +11,18 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from vaeneer.checksums import damaged_file
 from vaeneer.config import ReadoutSettings
 from vaeneer.errors import ModelFileError
-from vaeneer.files import native_name, write_json
+from vaeneer.files import native_name, read_json, write_json
 from vaeneer.model.probability import Calibration, calibration_of
 from vaeneer.model.readout import Readout
 
 TENSORS, FACTS = "readout.safetensors", "readout.json"
 FORMAT = 1
-_REMEDY = f"delete {TENSORS} and {FACTS} there to do without them, or run vaeneer calibrate then"
+READOUT_REMEDY = (
+    f"delete {TENSORS} and {FACTS} there to do without them, or run vaeneer calibrate then"
+)
 
 
 def write_readout(folder: Path, readout: Readout, calibration: Calibration | None) -> None:
@@ -49,7 +51,7 @@ def read_readout(folder: Path, size: int) -> tuple[Readout | None, Calibration |
     try:
         if not all(there):
             raise ValueError("one of the two files is missing")
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = _facts(folder)
         if facts["format"] > FORMAT:
             raise ValueError(f"it has format {facts['format']}, and this vaeneer reads {FORMAT}")
         with native_name(folder / TENSORS) as name:
@@ -65,7 +67,8 @@ def read_readout(folder: Path, size: int) -> tuple[Readout | None, Calibration |
         return readout, None if known is None else calibration_of(known)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         raise ModelFileError(
-            f"The read-out in {folder} cannot be used ({type(error).__name__}: {error}); {_REMEDY}."
+            f"The read-out in {folder} cannot be used ({type(error).__name__}: {error});"
+            f" {READOUT_REMEDY}."
         ) from error
 
 
@@ -77,10 +80,22 @@ def readout_facts(folder: Path) -> dict[str, Any] | None:
     if not (folder / FACTS).is_file():
         return None
     try:
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = _facts(folder)
         (facts.get("calibration") or {}).pop("reliability", None)
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelFileError(f"{folder / FACTS} cannot be read ({error}); {_REMEDY}.") from error
+        raise ModelFileError(
+            f"{folder / FACTS} cannot be read ({error}); {READOUT_REMEDY}."
+        ) from error
+    return facts
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What readout.json says. Raises OSError, or ValueError for a damaged file."""
+    if (damaged := damaged_file(folder, (FACTS,))) is not None:
+        raise ValueError(f"{damaged} is damaged: another SHA-256")
+    facts = read_json(folder / FACTS)
+    if not isinstance(facts, dict):
+        raise ValueError("readout.json holds no object")
     return facts
 
 

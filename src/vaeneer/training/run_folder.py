@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from vaeneer.checksums import SUMS, damaged_file, write_sums
 from vaeneer.config import TrainSettings
 from vaeneer.errors import SettingsError, TrainingError
-from vaeneer.files import write_json, write_text
+from vaeneer.files import read_json, write_json, write_text
 from vaeneer.recipes import Recipe
 from vaeneer.text import encodable
 from vaeneer.toml_settings import read_settings
 
+_SUMMED = ("config.toml", "run.json")
 FREE_ON_RESUME = (
     "epochs", "workers", "device", "tensorboard", "checkpoint_every", "state_every_minutes", "cache"
 )  # fmt: skip
@@ -79,38 +82,74 @@ class RunFolder:
         table = {name: value for name, value in asked.items() if value is not None}
         if settings.cache is not None:
             table["cache"] = str(settings.cache)
+        self._unsummed()
         table |= {name: encodable(text) for name, text in table.items() if isinstance(text, str)}
         train = {"data": encodable(str(data.absolute())), **table}
         write_text(self.config, tomli_w.dumps({"train": train}))
+        write_sums(self.root, _SUMMED)
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Append one epoch's figures and see them to the disk."""
         with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+            file.write(_metrics_line(line))
             file.flush()
             os.fsync(file.fileno())
 
     def keep_metrics(self, epochs: int) -> None:
         """Drop lines after `epochs` epochs: a run killed between two writes does them again."""
         kept = [line for line in read_metrics(self.root) if line["epoch"] <= epochs]
-        write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(self.metrics, "".join(map(_metrics_line, kept)))
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Write run.json."""
+        self._unsummed()
         write_json(self.facts, facts)
+        write_sums(self.root, _SUMMED)
+
+    def _unsummed(self) -> None:
+        """Remove SHA256SUMS before a file changes: whatever ends the run, it is never wrong."""
+        (self.root / SUMS).unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Raise TrainingError where config.toml or run.json is not as it was written."""
+        damaged = damaged_file(self.root, _SUMMED)
+        if damaged is not None:
+            raise TrainingError(
+                f"{self.root / damaged} is damaged or was changed: its SHA-256 is not that in"
+                f" {SUMS}; put it back from a copy, start a new run with another --out, or delete"
+                f" {SUMS} there if you changed the file."
+            )
 
 
 def read_metrics(root: Path) -> list[dict[str, Any]]:
-    """The whole lines of a run's metrics.jsonl; a line torn by a crash ends the list."""
+    """The lines of a run's metrics.jsonl; one that was torn or damaged is left out."""
     path = RunFolder(root).metrics
-    found: list[dict[str, Any]] = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                break
-    return found
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [line for line in map(_read_line, lines) if line is not None]
+
+
+def damaged_metrics(root: Path) -> int:
+    """How many lines of metrics.jsonl are torn or damaged."""
+    path = RunFolder(root).metrics
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return sum(_read_line(line) is None for line in lines)
+
+
+def _metrics_line(line: dict[str, Any]) -> str:
+    text = json.dumps(line, allow_nan=False)
+    return json.dumps({**line, "crc32": zlib.crc32(text.encode())}, allow_nan=False) + "\n"
+
+
+def _read_line(line: bytes) -> dict[str, Any] | None:
+    """One epoch's figures; None for a damaged line. Lines of older versions have no crc32."""
+    try:
+        value = json.loads(line)
+        crc32 = value.pop("crc32", None)
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError, AttributeError, TypeError):
+        return None
+    whole = type(value.get("epoch")) is int and crc32 in (None, zlib.crc32(text.encode()))
+    return value if whole else None
 
 
 def settings_to_resume(run: RunFolder, asked: TrainSettings) -> TrainSettings:
@@ -118,6 +157,7 @@ def settings_to_resume(run: RunFolder, asked: TrainSettings) -> TrainSettings:
 
     Raises SettingsError when another setting than those was asked to change.
     """
+    run.check()
     own = read_settings(run.config, TrainSettings, "train", ignore=("data",))
     default, changed = TrainSettings(), {}
     for name in (field.name for field in fields(TrainSettings)):
@@ -137,8 +177,8 @@ def settings_to_resume(run: RunFolder, asked: TrainSettings) -> TrainSettings:
 def check_same_data(run: RunFolder, fingerprint: str) -> None:
     """Raise TrainingError when the training images are not those that the run began with."""
     try:
-        known = json.loads(run.facts.read_text(encoding="utf-8"))["data"]["fingerprint"]
-    except (OSError, ValueError, KeyError) as error:
+        known = read_json(run.facts)["data"]["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{run.facts} cannot be read: {error}; start a new run.") from error
     if known != fingerprint:
         raise TrainingError(

@@ -21,6 +21,12 @@ from vaeneer.errors import ModelFileError, NonFiniteLossError
 from vaeneer.files import native_name, replacing
 from vaeneer.model.vae import VAE
 from vaeneer.seeds import numbers_for
+from vaeneer.stamps import BLANK, STAMP_KEY, is_whole, stamp
+
+_REMEDY = (
+    "the run cannot go on; its models in best/ and last/ are whole where vaeneer doctor says so:"
+    " start a new run from one with --init, or put the file back from a copy."
+)
 
 
 @dataclass
@@ -74,10 +80,11 @@ def save_state(
         tensors |= {f"averaged.{name}": value for name, value in averaged.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
-    counts = {"state": json.dumps(asdict(state))}
+    counts = {"state": json.dumps(asdict(state)), STAMP_KEY: BLANK}
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as temporary:
         save_file(whole, temporary, metadata=counts)
+        stamp(temporary)
 
 
 def check_weights(vae: VAE, path: Path) -> None:
@@ -90,24 +97,38 @@ def check_weights(vae: VAE, path: Path) -> None:
 
 
 def load_state(path: Path, vae: VAE, averaged: VAE | None, optimizer: Optimizer) -> TrainState:
-    """Put back what `save_state` wrote. Raises ModelFileError when the file cannot be read."""
+    """Put back what `save_state` wrote. Raises ModelFileError when the file is damaged."""
+    state, tensors = read_state(path)
     try:
+        vae.load_state_dict(_below("model.", tensors))
+        if averaged is not None:
+            averaged.load_state_dict(_below("averaged.", tensors))
+        slots: dict[int, dict[str, Any]] = {}
+        weights = list(vae.parameters())
+        for name, value in _below("optimizer.", tensors).items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = _laid_out_as(weights[int(index)], value)
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    except (RuntimeError, ValueError, IndexError, KeyError) as error:
+        raise ModelFileError(
+            f"{path} is not the state of this network: {error}; {_REMEDY}"
+        ) from error
+    return state
+
+
+def read_state(path: Path) -> tuple[TrainState, dict[str, Tensor]]:
+    """Counts and tensors of a state file. Raises ModelFileError when it is damaged."""
+    try:
+        if is_whole(path) is False:
+            raise ValueError("its SHA-256 is not that of its content")
         with native_name(path) as name, safe_open(name, framework="pt") as file:
             state = TrainState(**json.loads(file.metadata()["state"]))
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path} cannot be read as the state of a run: {error}") from error
-    vae.load_state_dict(_below("model.", tensors))
-    if averaged is not None:
-        averaged.load_state_dict(_below("averaged.", tensors))
-    slots: dict[int, dict[str, Any]] = {}
-    weights = list(vae.parameters())
-    for name, value in _below("optimizer.", tensors).items():
-        index, _, slot = name.partition(".")
-        slots.setdefault(int(index), {})[slot] = _laid_out_as(weights[int(index)], value)
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": slots, "param_groups": groups})
-    return state
+            return state, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"{path} cannot be read as the state of a run: {error}; {_REMEDY}"
+        ) from error
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
