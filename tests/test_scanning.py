@@ -95,7 +95,8 @@ def test_hidden_pictures_and_what_macos_adds_are_told_from_each_other(tmp_path: 
         ("wall_preview.jpg", "wall.jpg"), ("Wall-Thumb.png", "wall.jpg"),
         ("x1_Preview.png", "x1_4K_Albedo.jpg"), ("thumb_wall.jpg", "wall.tif"),
         ("wall.thumbnail.jpg", "wall.png"), ("s/preview.jpg", "s/albedo.jpg"),
-        ("wall_preview_256.jpg", "wall_4k.jpg"),
+        ("wall_preview_256.jpg", "wall_4k.jpg"), ("wall_preview_2.png", "wall.png"),
+        ("tn_wall.jpg", "wall.jpg"),
     ],
 )  # fmt: skip
 def test_a_preview_is_left_out_beside_its_original_alone(
@@ -119,6 +120,10 @@ def test_a_preview_is_left_out_beside_its_original_alone(
         ("a_diff_1k.png", "a_diff_4k.png", ((32, 32), (128, 128)), True),
         ("wall_2k.png", "wall_4k.png", ((64, 64), (128, 128)), False),
         ("wall_small.png", "wall.png", ((32, 16), (128, 128)), False),
+        ("wall_1K_Albedo.png", "wall_4K_Albedo.png", ((32, 32), (128, 128)), True),
+        ("b_1K-JPG_Color.png", "b_4K-PNG_Color.png", ((32, 32), (128, 128)), True),
+        ("a_1K_b.png", "a_4K_c.png", ((32, 32), (128, 128)), False),
+        ("wall.png", "wall@4x.png", ((32, 32), (128, 128)), True),
         ("wall_01.png", "wall_02.png", ((32, 32), (128, 128)), False),
         ("wall_red.png", "wall.png", ((32, 32), (128, 128)), False),
         ("a_col_01_1k.png", "a_col_02_4k.png", ((32, 32), (128, 128)), False),

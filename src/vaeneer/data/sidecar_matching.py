@@ -55,7 +55,8 @@ def match_sidecars(files: Iterable[Sequence[Sidecar]], images: Mapping[str, str]
 
     images: path of each image below the raw folder -> asset key.
     """
-    index = _Index(images)
+    files = list(files)
+    index = _Index(images if files else {})
     found: dict[str, list[tuple[int, Sidecar]]] = defaultdict(list)
     unread: list[tuple[str, str]] = []
     lonely: dict[PurePosixPath, list[Sidecar]] = defaultdict(list)
@@ -94,20 +95,27 @@ class _Index:
         self.by_token: dict[str, set[str]] = defaultdict(set)
         self.names_in: dict[str, list[str]] = defaultdict(list)
         self._below: dict[PurePosixPath, set[str]] = defaultdict(set)
+        around: dict[str, list[PurePosixPath]] = {}
         for path, asset in images.items():
-            key = PurePosixPath(match_key(path))
-            self.by_path[str(key)].add(asset)
-            self.by_stem[str(key.with_suffix(""))].add(asset)
-            self.by_file[key.name].add(asset)
-            self.names_in[str(key.parent)].append(key.name)
-            for folder in key.parents:
-                if len(self._below[folder]) < 2:
-                    self._below[folder].add(asset)
+            key = match_key(path)
+            folder, _, name = key.rpartition("/")
+            start, _, ending = name.rpartition(".")
+            folder = folder or "."
+            self.by_path[key].add(asset)
+            self.by_stem[key.removesuffix(f".{ending}") if start and ending else key].add(asset)
+            self.by_file[name].add(asset)
+            self.names_in[folder].append(name)
+            if folder not in around:
+                around[folder] = [PurePosixPath(folder), *PurePosixPath(folder).parents]
+            for above in around[folder]:
+                if len(self._below[above]) < 2:
+                    self._below[above].add(asset)
         for asset in set(images.values()):
-            key = PurePosixPath(match_key(asset))
-            self.by_stem[str(key)].add(asset)
-            tokens = re.split(r"[_\-. ]+", key.name)
-            self.by_name[_letters(key.name)].add(asset)
+            key = match_key(asset)
+            name = key.rpartition("/")[2]
+            tokens = re.split(r"[_\-. ]+", name)
+            self.by_stem[key].add(asset)
+            self.by_name[_letters(name)].add(asset)
             for token in {tokens[0], tokens[-1]}:
                 self.by_token[token].add(asset)
 

@@ -20,14 +20,20 @@ from vaeneer.text import match_key, printable
 if TYPE_CHECKING:
     from vaeneer.data.scanning import FoundFile
 
-_PREVIEWS = "thumbs?|thumbnails?|previews?"
+_PREVIEWS = r"thumbs?|thumbnails?|previews?|(?:thumb|thumbnail|preview)[_\-. ]?\d{1,2}"
 _SIZES = (
     r"\d{1,2}k|\d{2,5}x\d{2,5}(?:px)?|\d{2,5}px|"
     "64|100|128|150|200|256|300|320|400|480|500|512|600|640|800|1000|1024|2048|4096|8192|16384|"
-    "small|smaller|sm|mini|tiny|icon|tn|low|lowres|lo|web|original|orig|full|large|big|high|highres"
+    "small|smaller|sm|mini|tiny|icon|tn|low|lowres|lo|lores|lq|hq|hires|web|mobile|proxy|"
+    "scaled|resized|original|orig|full|large|big|high|highres"
 )
-_END = re.compile(rf"(?:(?:^|[_\-. ]+)(?:{_PREVIEWS}|{_SIZES}))+$", re.IGNORECASE)
-_START = re.compile(rf"^(?:{_PREVIEWS})[_\-. ]+", re.IGNORECASE)
+_END = re.compile(rf"(?:(?:^|[_\-. ]+)(?:{_PREVIEWS}|{_SIZES})|@\d(?:\.\d)?x)+$", re.IGNORECASE)
+_START = re.compile(rf"^(?:{_PREVIEWS}|tn)[_\-. ]+", re.IGNORECASE)
+_AMID = re.compile(
+    r"(?<=[_\-. ])(?:\d{1,2}k|\d{3,5}x\d{3,5}|\d{3,5}px)(?:-(?:jpe?g|png|tiff?|exr|webp))?[_\-. ]",
+    re.IGNORECASE,
+)
+"""A size before the map word: wall_4K_Albedo, Bricks001_1K-JPG_Color."""
 _PREVIEW = re.compile(rf"(?:^|[_\-. ])(?:{_PREVIEWS})(?:$|[_\-. ])", re.IGNORECASE)
 _SHARE = 4
 """How many times shorter the sides of a much smaller copy are, at least."""
@@ -61,6 +67,7 @@ def copies_beside_originals(found: Sequence[FoundFile]) -> dict[PurePosixPath, s
 
 def _without_size(stem: str) -> tuple[str, bool]:
     """A name without the words for sizes and previews, and whether it says preview."""
+    stem = _AMID.sub("", stem)
     end = _END.search(stem)
     start = _START.match(stem)
     if end is None and start is None:
@@ -79,7 +86,8 @@ def _previews(
 ) -> dict[PurePosixPath, str]:
     """Previews of an asset that has another colour file; its asset or its name is what is left."""
     originals: dict[str, FoundFile] = {}
-    for one in reversed(colours):
+    plain = [one for one in colours if _without_size(one.path.stem)[0] == match_key(one.path.stem)]
+    for one in [*reversed(colours), *reversed(plain)]:  # a name without a size comes first
         folder = one.path.parent.as_posix()
         asset = names[one.path].asset
         own = "" if asset in (folder, "(root)") else asset.removeprefix(f"{folder}/")
