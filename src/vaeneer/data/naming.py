@@ -20,6 +20,7 @@ _Key = tuple[str, str]
 """Folder, and name without regard to case."""
 
 _PLAIN = "plain"
+_SHORT_WORD = 3
 _PICTURES = frozenset({"color", "preview"})
 _TILED = re.compile(r"(.+?)([._\- ])(\d{3,4}|[uU]\d{1,2}_?[vV]\d{1,2})")
 _UDIM = re.compile(r"1\d{3}(?<!1000)")
@@ -189,6 +190,7 @@ def _read_letters(names: Sequence[_Name]) -> None:
             lettered[_key(name.folder, letter.stem)].append(name)
     if not lettered:
         return
+    _read_short_colours(names, lettered)
     worded: dict[_Key, set[str]] = defaultdict(set)
     for name in names:
         if name.key in lettered:
@@ -200,6 +202,17 @@ def _read_letters(names: Sequence[_Name]) -> None:
             letter = name.readings.letter
             assert letter is not None
             name.choose(replace(letter, kind=kinds[letter.word]))
+
+
+def _read_short_colours(names: Sequence[_Name], lettered: Mapping[_Key, Sequence[_Name]]) -> None:
+    """Take short words for colour maps beside the letter of a normal map: Brick_BC, Brick_N."""
+    for name in names:
+        for reading in () if name.chosen.word else name.readings.possible:
+            beside = lettered.get(_key(name.folder, reading.stem), ())
+            letters = {one.readings.letter.word for one in beside if one.readings.letter}
+            if reading.kind == "color" and len(reading.word) <= _SHORT_WORD and "n" in letters:
+                name.choose(reading)
+                break
 
 
 def _letter_kinds(letters: set[str], worded: set[str]) -> dict[str, str]:
