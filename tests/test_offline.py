@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from vaeneer.config import IndexSettings, SearchSettings
-from vaeneer.errors import DataError, LibraryError
+from vaeneer.errors import DataError, ImageFileError, LibraryError
 from vaeneer.library import embedding_items
 from vaeneer.library.census import stats
 from vaeneer.library.contact_sheet import contact_sheet
@@ -263,6 +263,18 @@ def test_offline_items_are_found_and_marked(copied: Path) -> None:
     assert {name for name, hit in found.items() if hit.missing} == {
         "b.png", "c.png", "d.png", "f.png",
     }  # fmt: skip
+
+
+def test_an_image_that_is_not_there_is_searched_by_its_path(copied: Path) -> None:
+    disconnect(copied)
+    again(copied)
+    with Library.open(copied / "library") as library:
+        (item,) = (one for one in library.items() if one.path == "drive/far/e.png")
+        by_path = search(library, copied / "raw" / "drive" / "far" / "e.png")
+        assert [hit.id for hit in by_path.hits] == [hit.id for hit in search(library, item.id).hits]
+        assert library.item_at(copied / "raw" / "drive" / "e.png") is None
+        with pytest.raises(ImageFileError, match="no such file"):
+            search(library, copied / "raw" / "drive" / "e.png")
 
 
 def test_a_box_on_an_offline_item_is_refused_with_a_way_on(copied: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.thumbnails import is_thumbnail_whole, thumbnail_path
 from vaeneer.library.vector_files import synced_one
 from vaeneer.library.vector_index import VectorIndex
+from vaeneer.text import printable
 
 if TYPE_CHECKING:  # PyTorch is imported only where a picture is asked by
     from vaeneer.library.queries import Source
@@ -98,6 +100,15 @@ class Library:
         if not found:
             raise LibraryError(f"{self.folder} has no item {number}; `vaeneer search` shows ids.")
         return found[0]
+
+    def item_at(self, file: Path | str) -> Item | None:
+        """The item whose file is or was at a path; None where the library has none."""
+        for place in (Path(os.path.abspath(file)), Path(file).resolve()):  # noqa: PTH100
+            if place.is_relative_to(self.root):
+                below = printable(place.relative_to(self.root).as_posix())
+                ids = self.catalog.item_ids("path = ?", [below])
+                return self.item(int(ids[0])) if len(ids) else None
+        return None
 
     def path(self, item: Item) -> Path:
         """Where an item's file lies."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -70,6 +71,9 @@ def query_of(library: Library, source: Source, box: PixelBox | None = None) -> Q
     box that is not on the image or too small.
     """
     item, box = None, None if box is None else _whole_numbers(box)
+    if isinstance(source, Path | str) and not os.path.lexists(source):
+        gone = library.item_at(source)
+        source = source if gone is None else gone.id
     if isinstance(source, int | np.integer) and not isinstance(source, bool):
         item = library.item(int(source))
         if box is None:
