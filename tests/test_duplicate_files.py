@@ -269,6 +269,18 @@ def test_what_holds_less_is_a_copy_of_what_holds_more(contents: Path) -> None:
     assert near["shallow.bmp"] == "near 8 bits instead of 16"
 
 
+def test_a_deeper_file_is_not_spare_for_a_larger_one(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    deep = np.asarray(picture(40)).astype(np.uint16) * 257
+    save(picture(40).resize((2 * SIDE_PX, 2 * SIDE_PX)), raw / "large.png")
+    assert cv2.imwrite(str(raw / "deep.png"), deep[..., ::-1])
+    save(picture(40), raw / "shallow.png")
+    report = duplicates(indexed(raw))
+    (group,) = report.groups
+    assert group.keep.endswith("large.png")
+    assert {Path(item.path).name for item in group.items if item.spare} == {"shallow.png"}
+
+
 def test_the_depth_of_an_older_library_is_read_once(contents: Path, tmp_path: Path) -> None:
     shutil.copytree(contents.parent / "library", tmp_path / "library")
     (tmp_path / "library" / "duplicates.json").unlink(missing_ok=True)

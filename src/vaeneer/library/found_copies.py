@@ -113,6 +113,8 @@ class Copies:
         own, kept = self.items[one], self.items[keep]
         if is_float(own) and not is_float(kept):
             return "floating point: it may hold brighter light"
+        if depth_of(own) > depth_of(kept):
+            return f"the one to keep has only {depth_of(kept)} bits"
         mine = self.sets.get(one)
         return mine.lost_without(self.sets.get(keep, MapSet(kept.asset))) if mine else ""
 
