@@ -136,7 +136,7 @@ class ConnectionPool:
             self._lose()
             raise LibraryUnavailableError(
                 f"{self.file} is gone: the library was moved, deleted or emptied;"
-                " put it back where it was."
+                " put it back where it was, or run vaeneer index again."
             ) from error
         except OSError as error:
             self._lose()
