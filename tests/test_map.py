@@ -384,7 +384,7 @@ def test_a_library_that_cannot_be_written_has_a_map(
         def say(self, line: str) -> None:
             said.append(line)
 
-    def refused(path: Path, layout: Layout) -> None:
+    def refused(path: Path, layout: Layout, *, library: str) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(library_map, "write_layout", refused)

@@ -67,6 +67,7 @@ def folders(
     (raw / "notes.txt").write_text("no picture")
     (raw / "wall.json").write_text("{")
     index(raw, library=folder / "names")
+    (folder / "names" / "seal.json").unlink()  # as whoever writes does
     catalog = sqlite3.connect(folder / "names" / "catalog.sqlite")
     with catalog:
         catalog.execute("UPDATE items SET offline = 1, notes = ? WHERE path = 'rgba.png'", (NOTES,))

@@ -40,6 +40,7 @@ WHOLE = 0
 ALWAYS, LIMITS = 1, 2
 """When a file that was refused is read again: in each run, or once the limits are others."""
 _CROP = "id, item, scale, x, y, width, height"
+_READS = ("SELECT", "WITH", "PRAGMA")
 _AT_ONCE = 900  # values in one statement; SQLite's own limit is 999 in old builds
 
 Floats = NDArray[np.float32]
@@ -197,8 +198,10 @@ class Catalog:
                 raise
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> Rows:
-        """Run one statement; its rows, all of them."""
+        """Run one statement; its rows, all of them. One that writes breaks the seal."""
         with self.connection() as connection:
+            if not sql.lstrip().upper().startswith(_READS):
+                break_seal(self.file.parent)
             return Rows(connection.execute(sql, values))
 
     def close(self) -> None:

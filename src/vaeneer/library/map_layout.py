@@ -154,7 +154,8 @@ def _is_layout(layout: Layout) -> bool:
 
 def _digest(layout: Layout, library: str) -> NDArray[np.uint8]:
     """SHA-256 over all that is kept, (32,) uint8."""
-    digest = hashlib.sha256(f"{library}\0{layout.perplexity!r}\0{layout.seed}\0".encode())
+    settings = f"{float(layout.perplexity)!r}\0{int(layout.seed)}"
+    digest = hashlib.sha256(f"{library}\0{settings}\0".encode())
     for values in (layout.crops, layout.xy, layout.placed):
         digest.update(f"{values.dtype} {values.shape}\0".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
