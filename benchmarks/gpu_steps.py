@@ -357,7 +357,7 @@ def _seconds(session: Session, work: Callable[[], object]) -> float:
 def _timed() -> Iterator[dict[str, float]]:
     """Seconds that indexing spends in each of its parts; what is left waits for decoding."""
     spent: dict[str, float] = defaultdict(float)
-    names = ("part_views", "record_seen", "record_embedded", "write_thumbnail", "whole_vector")
+    names = ("part_views", "record_images", "write_thumbnail", "whole_vector")
     real: dict[str, Any] = {name: getattr(embedding_items, name) for name in names}
     network = Embedder.embed
 

@@ -45,7 +45,7 @@ from vaeneer.library.indexing import index
 from vaeneer.library.inventory import changes_since, list_folder
 from vaeneer.library.library import Library
 from vaeneer.library.looking import Seen
-from vaeneer.library.recording import record_changes, record_seen
+from vaeneer.library.recording import record_changes, record_images
 from vaeneer.measuring.pictures import save_grid
 from vaeneer.serving.pictures import DatedFile
 from vaeneer.text import encodable, is_utf8, printable
@@ -153,7 +153,7 @@ def test_any_folder_is_listed_whole_and_can_be_stored(files: list[Any]) -> None:
         listing = list_folder(root, target, ScanRules())
         changes = changes_since(catalog, listing, root)
         record_changes(catalog, listing, changes)
-        record_seen(catalog, [(found, "", Seen("x")) for found in changes.fresh.values()])
+        record_images(catalog, [(f, "", Seen("x")) for f in changes.fresh.values()], {})
         again = changes_since(catalog, list_folder(root, target, ScanRules()), root)
         assert (again.failed_before, len(again.fresh)) == (len(listing.files), 0)
         catalog.keep_state("root", str(root))

@@ -30,8 +30,7 @@ from vaeneer.errors import (
     is_limit,
     is_transient,
 )
-from vaeneer.library import catalog, embedding_items, finishing, indexing, recording
-from vaeneer.library.catalog import Catalog
+from vaeneer.library import catalog, embedding_items, finishing, indexing, looking, recording
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.locking import changing
@@ -384,9 +383,9 @@ class Killed(BaseException):
 
 
 STEPS = [
-    (embedding_items, "record_seen"),
     (embedding_items, "write_thumbnail"),
-    (embedding_items, "record_embedded"),
+    (embedding_items, "vectors_of_equal_files"),
+    (embedding_items, "record_images"),
     (indexing, "record_changes"),
     (finishing, "write_errors"),
     (finishing, "remove_thumbnails"),
@@ -469,6 +468,46 @@ def test_killed_by_the_system_at_any_moment_the_next_run_goes_on(
     assert contents(library) == contents(tmp_path / "whole")
 
 
+def test_until_its_new_vectors_are_in_a_changed_file_is_found_as_it_was(
+    copied: Path, paint: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends the update, the item stays with its vectors, thumbnail and facts."""
+    before = contents(copied / "library")
+    paint(copied / "raw" / "wall" / "00.png", 70)
+    for module, name in STEPS[:3]:
+
+        def dying(*_: Any, **__: Any) -> Any:
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, dying)
+            with pytest.raises(Killed):
+                again(copied)
+        with Library.open(copied / "library") as library:
+            (item,) = [item for item in library.items() if item.path == "wall/00.png"]
+            assert library.thumbnail(item).is_file()
+            hit = library.search(str(library.thumbnail(item)), k=1)[0]
+            assert hit.id == item.id
+    assert again(copied)["changed"] == 1
+    assert contents(copied / "library") != before
+
+
+def test_an_item_whose_changed_file_cannot_be_read_now_stays(
+    copied: Path, paint: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint(copied / "raw" / "wall" / "00.png", 70)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            embedding_items, "see", lambda job: looking.Seen("cannot be read: Input/output error")
+        )
+        report = again(copied)
+    assert (report["images"], set(report["skipped"])) == (20, {"wall/00.png"})
+    with Library.open(copied / "library") as library:
+        assert len(library) == len(library.wholes) == 20
+    report = again(copied)
+    assert (report["changed"], report["skipped"]) == (1, {})
+
+
 def test_ctrl_c_keeps_what_is_done(
     copied: Path, paint: Painter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,15 +515,15 @@ def test_ctrl_c_keeps_what_is_done(
         paint(copied / "raw" / "roof" / f"{number}.png", 90 + number)
     monkeypatch.setattr(embedding_items, "_AT_ONCE", 2)
     calls = iter(range(10))
-    record = recording.record_embedded
+    record = recording.record_images
 
-    def stopped(catalog: Catalog, embedded: Any) -> None:
+    def stopped(*given: Any) -> None:
         if next(calls) == 2:
             raise KeyboardInterrupt
-        record(catalog, embedded)
+        record(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedding_items, "record_embedded", stopped)
+        patch.setattr(embedding_items, "record_images", stopped)
         with pytest.raises(KeyboardInterrupt):
             again(copied)
     with Library.open(copied / "library") as library:

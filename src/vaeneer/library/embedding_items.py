@@ -18,7 +18,7 @@ from vaeneer.library.catalog import Catalog
 from vaeneer.library.grid import Parts, in_pixels, part_boxes, part_views, whole_vector
 from vaeneer.library.looking import SeeJob, Seen, see
 from vaeneer.library.mending import Salvage
-from vaeneer.library.recording import Embedded, copy_vectors, record_embedded, record_seen
+from vaeneer.library.recording import ImageVectors, record_images, vectors_of_equal_files
 from vaeneer.library.thumbnails import write_thumbnail
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Progress
@@ -46,16 +46,19 @@ def embed_items(
         progress.bar("indexing", total=len(files), unit="images") as bar,
     ):
         for group in _seen(list(files.values()), settings):
-            record_seen(catalog, [(f, assets[f.path.as_posix()], seen) for f, seen in group])
             good = [(found, seen) for found, seen in group if seen.reason is None]
             for _, seen in good:
                 write_thumbnail(library, seen.sha256.hex(), seen.thumb)
-            copied = copy_vectors(catalog, [found.path.as_posix() for found, _ in good])
-            left = {found.path.as_posix() for found, _ in good} - copied
-            copied |= salvage.copy_vectors(catalog, sorted(left))
-            rest = [pair for pair in good if pair[0].path.as_posix() not in copied]
+            hashes = {found.path.as_posix(): seen.sha256 for found, seen in good}
+            vectors = vectors_of_equal_files(catalog, hashes)
+            left = {path: sha256 for path, sha256 in hashes.items() if path not in vectors}
+            vectors |= salvage.vectors_of(catalog, left)
+            rest = [pair for pair in good if pair[0].path.as_posix() not in vectors]
             if rest:
-                record_embedded(catalog, _embedded(rest, embedder, parts))
+                vectors |= _embedded(rest, embedder, parts)
+            record_images(
+                catalog, [(f, assets[f.path.as_posix()], seen) for f, seen in group], vectors
+            )
             bar.advance(len(group), note=group[-1][0].path.name)
 
 
@@ -82,17 +85,19 @@ def _seen(files: Sequence[FoundFile], settings: IndexSettings) -> Iterator[list[
             yield group
 
 
-def _embedded(group: Sequence[Found], embedder: Embedder, parts: Parts) -> list[Embedded]:
+def _embedded(group: Sequence[Found], embedder: Embedder, parts: Parts) -> dict[str, ImageVectors]:
+    """The vectors of decoded files, by path."""
     boxes = [part_boxes(*seen.shape, parts) for _, seen in group]
     side_px = embedder.vae.image_side_px
     views = [part_views(seen.image, b, side_px) for (_, seen), b in zip(group, boxes, strict=True)]
-    vectors = embedder.embed(torch.cat(views))
+    computed = embedder.embed(torch.cat(views))
     ends = np.cumsum([len(b) for b in boxes])[:-1]
-    found = []
-    for (file, seen), b, own in zip(group, boxes, np.split(vectors, ends), strict=True):
+    found = {}
+    for (file, seen), b, own in zip(group, boxes, np.split(computed, ends), strict=True):
         size_px = seen.width_px, seen.height_px
         places = [(part.scale, in_pixels(part.box, seen.shape, size_px)) for part in b]
         kept = slice(0, 0) if parts == "none" else slice(None)
         whole = whole_vector(own, b)
-        found.append(Embedded(file.path.as_posix(), whole, places[kept], own[kept]))
+        vectors = ImageVectors.of(size_px, whole, places[kept], own[kept])
+        found[file.path.as_posix()] = vectors
     return found

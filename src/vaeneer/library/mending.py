@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from vaeneer.library.catalog import NAME, Catalog
 from vaeneer.library.finishing import DUPLICATES, LAYOUT, read_facts
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.own_model import model_fingerprint
-from vaeneer.library.recording import GENERATION, crops_of, item_checksum, write_crops
+from vaeneer.library.recording import GENERATION, ImageVectors, crops_of, item_checksum
 from vaeneer.library.sealing import break_seal, state_of
 from vaeneer.progress import Progress
 
@@ -110,24 +110,21 @@ class Salvage:
                 f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
             )
 
-    def copy_vectors(self, catalog: Catalog, paths: Sequence[str]) -> set[str]:
-        """Give new items the vectors that their content had; returns the paths that got them."""
+    def vectors_of(self, catalog: Catalog, sha256s: Mapping[str, bytes]) -> dict[str, ImageVectors]:
+        """The vectors that the content of paths had; sha256s: of each path, its hash."""
         if self._connection is None:
-            return set()
-        taken: set[str] = set()
-        with catalog.writing() as connection:
-            for path in paths:
-                sql = "SELECT id, sha256 FROM items WHERE path = ?"
-                item, sha256 = connection.execute(sql, (path,)).fetchone()
+            return {}
+        found: dict[str, ImageVectors] = {}
+        with catalog.connection() as connection:
+            for path, sha256 in sha256s.items():
                 sql = "SELECT id, checksum FROM items WHERE sha256 = ? AND embedded"
                 with suppress(sqlite3.Error, TypeError, ValueError):  # where it is damaged
                     for old, checksum in self._connection.execute(sql, (sha256,)).fetchall():
                         crops = crops_of(self._connection, old)
                         if crops and item_checksum(connection, sha256, crops) == checksum:
-                            write_crops(connection, item, crops)
-                            taken.add(path)
+                            found[path] = ImageVectors(crops)
                             break
-        return taken
+        return found
 
     def close(self) -> None:
         """Close its file."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,25 +25,43 @@ GENERATION = """INSERT INTO state VALUES ('generation', '1')
     ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
 _ITEM = """INSERT INTO items
     (path, asset, size_bytes, mtime_ns, sha256, width_px, height_px, mode, format, bits, notes,
-     red, green, blue, phashes, thumb)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     red, green, blue, phashes, thumb, link, file_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (path) DO UPDATE SET asset = excluded.asset, size_bytes = excluded.size_bytes,
     mtime_ns = excluded.mtime_ns, sha256 = excluded.sha256, width_px = excluded.width_px,
     height_px = excluded.height_px, mode = excluded.mode, format = excluded.format,
     bits = excluded.bits, notes = excluded.notes, offline = 0,
     red = excluded.red, green = excluded.green, blue = excluded.blue, phashes = excluded.phashes,
-    thumb = excluded.thumb, pixels = NULL, alpha = NULL, frames = NULL, embedded = 0"""
+    thumb = excluded.thumb, link = excluded.link, file_id = excluded.file_id"""
+_UNREADABLE_NOW = ("cannot be read", "no such file")
+"""Reasons that say nothing of the file's content: what is in the library of it stays."""
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """The vectors of one item: of the whole, and of its parts."""
+class ImageVectors:
+    """The vectors of one image: of the whole, and of its parts."""
 
-    path: str
-    whole: NDArray[np.float32]
-    boxes: list[tuple[int, PixelBox]]
-    """Scale and place of each part."""
-    parts: NDArray[np.float32]
+    crops: Sequence[CropRow]
+    """Of the whole, scale 0, and of the parts; vectors of D float16."""
+    digests: tuple[bytes | None, bytes | None, bytes | None] = (None, None, None)
+    """Of pixels, alpha and frames, where they were computed for an equal file."""
+
+    @classmethod
+    def of(
+        cls,
+        size_px: tuple[int, int],
+        whole: NDArray[np.float32],
+        boxes: Sequence[tuple[int, PixelBox]],
+        parts: NDArray[np.float32],
+    ) -> ImageVectors:
+        """Vectors (D,) of an image of `size_px` (width, height), and (n, D) of its parts.
+
+        boxes: scale and place of each part.
+        """
+        crops = [(WHOLE, 0, 0, *size_px, _half(whole))]
+        for (scale, box), vector in zip(boxes, parts, strict=True):
+            crops.append((scale, *box, _half(vector)))
+        return cls(crops)
 
 
 def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None:
@@ -70,6 +88,7 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
         connection.executemany("INSERT INTO listed VALUES (?)", listed)
         connection.execute("DELETE FROM failures WHERE path NOT IN (SELECT path FROM listed)")
         connection.execute("DROP TABLE listed")
+        connection.execute("DELETE FROM failures WHERE path IN (SELECT path FROM items)")
 
 
 def record_limits(catalog: Catalog, limits: str) -> None:
@@ -81,71 +100,45 @@ def record_limits(catalog: Catalog, limits: str) -> None:
             catalog.keep_state("limits", limits)
 
 
-def record_seen(catalog: Catalog, seen: Sequence[tuple[FoundFile, str, Seen]]) -> None:
-    """Keep what decoding told of some files (with their assets): items to embed, or failures."""
+def record_images(
+    catalog: Catalog,
+    seen: Sequence[tuple[FoundFile, str, Seen]],
+    vectors: Mapping[str, ImageVectors],
+) -> None:
+    """Record some files (with their assets), each with its vectors, or the reason of its failure.
+
+    vectors: by the path of each file that is good. What an item had before is replaced in the same
+    transaction, so that until then a changed file is found as it was; so is one that cannot be
+    read now.
+    """
+    changed = bool(vectors)
     with catalog.writing() as connection:
         for found, asset, answer in seen:
-            path = found.path.as_posix()
-            known = connection.execute("SELECT id, embedded FROM items WHERE path = ?", (path,))
-            _drop_vectors(connection, known.fetchone(), failed=answer.reason is not None)
-            if answer.reason is not None:
-                retry = ALWAYS if is_transient(answer.reason) else is_limit(answer.reason) * LIMITS
-                row = (path, found.size_bytes, found.mtime_ns, answer.reason, retry)
-                connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", row)
-                continue
-            assert answer.prints is not None
-            connection.execute("DELETE FROM failures WHERE path = ?", (path,))
-            facts = (answer.sha256, answer.width_px, answer.height_px, answer.mode, answer.format)
-            prints = (*answer.mean_rgb, answer.prints.hashes, answer.prints.thumb)
-            file = (path, asset, found.size_bytes, found.mtime_ns)
-            depth = (answer.bits, json.dumps(answer.notes))
-            connection.execute(_ITEM, (*file, *facts, *depth, *prints))
-            link = (found.link, found.file_id, path)
-            connection.execute("UPDATE items SET link = ?, file_id = ? WHERE path = ?", link)
-
-
-def record_embedded(catalog: Catalog, embedded: Iterable[Embedded]) -> None:
-    """Keep the vectors of some items; from now on they are found."""
-    with catalog.writing() as connection:
-        for one in embedded:
-            (item,) = connection.execute(
-                "SELECT id FROM items WHERE path = ?", (one.path,)
-            ).fetchone()
-            connection.execute("DELETE FROM crops WHERE item = ?", (item,))
-            size = connection.execute(
-                "SELECT width_px, height_px FROM items WHERE id = ?", (item,)
-            ).fetchone()
-            crops = [(WHOLE, 0, 0, *size, _half(one.whole))]
-            for (scale, box), vector in zip(one.boxes, one.parts, strict=True):
-                crops.append((scale, *box, _half(vector)))
-            write_crops(connection, item, crops)
-        connection.execute(GENERATION)
-
-
-def copy_vectors(catalog: Catalog, paths: Sequence[str]) -> set[str]:
-    """Give items the vectors of others with the same bytes; returns the paths that got them."""
-    copied: set[str] = set()
-    with catalog.writing() as connection:
-        for path in paths:
-            pair = connection.execute(
-                "SELECT new.id, old.id FROM items AS new JOIN items AS old"
-                " ON old.sha256 = new.sha256 AND old.embedded AND old.id <> new.id"
-                " WHERE new.path = ? ORDER BY old.id LIMIT 1",
-                (path,),
-            ).fetchone()
-            if pair is None:
-                continue
-            connection.execute("DELETE FROM crops WHERE item = ?", pair[:1])
-            write_crops(connection, pair[0], crops_of(connection, pair[1]))
-            connection.execute(
-                "UPDATE items SET (pixels, alpha, frames) ="
-                " (SELECT pixels, alpha, frames FROM items WHERE id = ?) WHERE id = ?",
-                pair[::-1],
-            )
-            copied.add(path)
-        if copied:
+            if answer.reason is None:
+                _record_item(connection, found, asset, answer)
+                path = found.path.as_posix()
+                _record_vectors(connection, path, vectors[path])
+            else:
+                changed |= _record_failure(connection, found, answer.reason)
+        if changed:
             connection.execute(GENERATION)
-    return copied
+
+
+def vectors_of_equal_files(
+    catalog: Catalog, sha256s: Mapping[str, bytes]
+) -> dict[str, ImageVectors]:
+    """Vectors of paths whose very bytes an item has; sha256s: of each path, its hash."""
+    equal: dict[str, ImageVectors] = {}
+    with catalog.connection() as connection:
+        for path, sha256 in sha256s.items():
+            item = connection.execute(
+                "SELECT id, pixels, alpha, frames FROM items WHERE sha256 = ? AND embedded"
+                " ORDER BY id LIMIT 1",
+                (sha256,),
+            ).fetchone()
+            if item is not None:
+                equal[path] = ImageVectors(crops_of(connection, item[0]), digests=item[1:])
+    return equal
 
 
 def crops_of(connection: sqlite3.Connection, item: int) -> list[CropRow]:
@@ -180,17 +173,36 @@ def item_checksum(connection: sqlite3.Connection, sha256: bytes, crops: Sequence
     return digest.digest()
 
 
-def _drop_vectors(
-    connection: sqlite3.Connection, known: tuple[int, int] | None, *, failed: bool
+def _record_item(
+    connection: sqlite3.Connection, found: FoundFile, asset: str, answer: Seen
 ) -> None:
-    """Of a file that changed: what was known of it is no longer so."""
-    if known is None:
-        return
-    connection.execute("DELETE FROM crops WHERE item = ?", known[:1])
-    if failed:
-        connection.execute("DELETE FROM items WHERE id = ?", known[:1])
-    if known[1]:
-        connection.execute(GENERATION)
+    assert answer.prints is not None
+    path = found.path.as_posix()
+    connection.execute("DELETE FROM failures WHERE path = ?", (path,))
+    facts = (answer.sha256, answer.width_px, answer.height_px, answer.mode, answer.format)
+    prints = (*answer.mean_rgb, answer.prints.hashes, answer.prints.thumb)
+    file = (path, asset, found.size_bytes, found.mtime_ns)
+    depth = (answer.bits, json.dumps(answer.notes))
+    connection.execute(_ITEM, (*file, *facts, *depth, *prints, found.link, found.file_id))
+
+
+def _record_vectors(connection: sqlite3.Connection, path: str, vectors: ImageVectors) -> None:
+    (item,) = connection.execute("SELECT id FROM items WHERE path = ?", (path,)).fetchone()
+    connection.execute("DELETE FROM crops WHERE item = ?", (item,))
+    write_crops(connection, item, vectors.crops)
+    sql = "UPDATE items SET pixels = ?, alpha = ?, frames = ? WHERE id = ?"
+    connection.execute(sql, (*vectors.digests, item))
+
+
+def _record_failure(connection: sqlite3.Connection, found: FoundFile, reason: str) -> bool:
+    """Whether an item went with it: one whose file holds no image now."""
+    path = found.path.as_posix()
+    retry = ALWAYS if is_transient(reason) else is_limit(reason) * LIMITS
+    row = (path, found.size_bytes, found.mtime_ns, reason, retry)
+    connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", row)
+    if reason.startswith(_UNREADABLE_NOW):
+        return False
+    return connection.execute("DELETE FROM items WHERE path = ?", (path,)).rowcount > 0
 
 
 def _record_offline(connection: sqlite3.Connection, changes: Changes) -> None:
