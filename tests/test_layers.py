@@ -30,6 +30,7 @@ LAYERS = (
     ("checksums",),
     ("files",),
     ("provenance",),
+    ("storage",),
     ("progress",),
     ("seeds",),
     ("toml_settings",),

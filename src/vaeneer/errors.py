@@ -9,6 +9,7 @@ VaeneerError
 ├── ModelFileError         a model, run or weights file cannot be read
 ├── LibraryError           a library is missing, damaged, in use or of another model
 │   └── LibraryUnavailableError   its files are gone, locked or unreadable now
+├── StorageError           a disk is full, fails, is only read or in use; no file is damaged
 └── TrainingError          a run cannot start or go on
     ├── NonFiniteLossError     the loss became NaN or infinite
     └── TrainingInterrupted    Ctrl-C or SIGTERM; the run can be resumed
@@ -16,6 +17,7 @@ VaeneerError
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -76,6 +78,20 @@ class LibraryError(VaeneerError):
 
 class LibraryUnavailableError(LibraryError):
     """A library's files are gone, locked or unreadable now; it may be back later."""
+
+
+class StorageError(VaeneerError, OSError):
+    """A disk is full, fails, is read-only or in use: nothing is said of what is on it."""
+
+    def __init__(self, message: str, number: int, path: Path | str) -> None:
+        super().__init__(message)
+        self.errno, self.strerror, self.filename = number, os.strerror(number), str(path)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[type[StorageError], tuple[str, int | None, str]]:
+        return (type(self), (str(self), self.errno, self.filename))  # crosses process borders
 
 
 class TrainingError(VaeneerError):

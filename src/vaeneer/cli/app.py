@@ -35,6 +35,7 @@ from vaeneer.cli import (
 )
 from vaeneer.console import plain_console, spell_out
 from vaeneer.errors import TrainingInterrupted, VaeneerError
+from vaeneer.storage import storage_error
 from vaeneer.text import printable
 from vaeneer.toml_settings import read_sections, unknown_name
 
@@ -155,6 +156,8 @@ def _toml(config: Path) -> Toml:
 
 
 def _sentence(error: Exception) -> str:
+    about = getattr(error, "filename", None)
+    error = storage_error(error, Path(os.fsdecode(about or ".")).absolute(), verb="used") or error
     if isinstance(error, VaeneerError | CycloptsError | OSError):
         return f"Error: {error}"
     return f"Error: {type(error).__name__}: {error} (--debug shows where)"

@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vaeneer.data.pack_index import INDEX_NAME, IndexRow, PackIndex, empty_index, write_index
+from vaeneer import files
+from vaeneer.data.pack_index import IndexRow, PackIndex, empty_index, write_index
 from vaeneer.data.shrinking import Shrunk
 from vaeneer.errors import DataError
+from vaeneer.storage import free_space
 
 SAVE_SECONDS = 20.0
 """How much of a build a killed process may lose."""
@@ -51,7 +53,7 @@ class PackWriter:
     def add(self, name: str, size_bytes: int, mtime_ns: int, image: Shrunk) -> None:
         """Append one image, and save from time to time."""
         if image.pixels:
-            with saying_where(self.place):
+            with saying_where(self.place, len(image.pixels)):
                 _write_all(self._file, image.pixels)
         row = _index_row(name, size_bytes, mtime_ns, image, self._end)
         self._end += len(image.pixels)
@@ -128,20 +130,20 @@ def without_garbage(place: Path, index: PackIndex) -> PackIndex:
 
 def remove_leftovers(place: Path, index: PackIndex) -> None:
     """Data files that no index names, and what a killed process could not clean up."""
-    for file in [*place.glob("pixels-*.bin"), *place.glob(f".{INDEX_NAME}.*.part")]:
+    files.remove_leftovers(place)
+    for file in place.glob("pixels-*.bin"):
         if file.name != index.data_name:
             with suppress(OSError):  # mapped by a process under Windows: the next build's turn
                 file.unlink()
 
 
 @contextmanager
-def saying_where(place: Path) -> Iterator[None]:
-    """Turn an error of the disk into a DataError with the remedy."""
+def saying_where(place: Path, size_bytes: int = 0) -> Iterator[None]:
+    """Turn an error of the disk into a DataError with the remedy; size_bytes: what it needs."""
     try:
         yield
     except OSError as error:
-        free = shutil.disk_usage(place).free
         raise DataError(
-            f"{place} cannot be written ({error.strerror}, {free / 1e9:.1f} GB free); free some"
-            " space, or name another place for decoded images with --cache DIR."
+            f"{place} cannot be written ({error.strerror}); {free_space(place, size_bytes)}; free"
+            " some space, or name another place for decoded images with --cache DIR."
         ) from error

@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from vaeneer.data.decoding import ConvertJob, convert, in_processes
 from vaeneer.data.manifest import Manifest, ManifestRow
 from vaeneer.data.splitting import SIDES
-from vaeneer.errors import ImageFileError
-from vaeneer.files import replacing
+from vaeneer.errors import ImageFileError, StorageError
+from vaeneer.files import remove_leftovers, replacing
 from vaeneer.progress import Progress
 
 _LONGEST_BYTES = 120  # leaves room for our endings below the 255 of most file systems
@@ -88,6 +88,8 @@ def place(
     """
     for side in SIDES:
         (out / side).mkdir(parents=True, exist_ok=True)
+        for folder in (out / side).iterdir():
+            remove_leftovers(folder)
     missing = [row for row in rows if row.output and not (out / row.output).exists()]
     with progress.bar("placing images", total=len(missing), unit="images") as bar:
         for row in missing:
@@ -115,6 +117,8 @@ def _link(source: Path, target: Path) -> None:
         try:
             with replacing(target) as temporary:
                 shutil.copyfile(source, temporary)
+        except StorageError:
+            raise
         except OSError as error:
             raise ImageFileError(source, f"cannot be copied to {target}: {error}") from error
 

@@ -33,7 +33,7 @@ from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.data.splitting import match_split, read_split, split_by_asset
 from vaeneer.data.verifying import verified_rows
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
-from vaeneer.files import claim_folder, holds_anything, mark_folder, write_json
+from vaeneer.files import claim_folder, holds_anything, mark_folder, remove_leftovers, write_json
 from vaeneer.progress import Progress, Silent
 
 __all__ = ["PrepareReport", "prepare"]
@@ -191,6 +191,7 @@ def _earlier_run(raw: Path, out: Path, *, overwrite: bool) -> Manifest | None:
         return None
     if out.exists() and not out.is_dir():
         raise OutputExistsError(f"{out} is a file; name a folder for the output.")
+    remove_leftovers(out)
     earlier = read_manifest(out)
     if earlier is None and out.is_dir() and holds_anything(out):
         raise OutputExistsError(

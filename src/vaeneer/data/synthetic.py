@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from vaeneer.data import natural_surfaces as natural
 from vaeneer.data.lighting import Material, normals, render
 from vaeneer.data.patterns import Sheet
 from vaeneer.errors import SettingsError
-from vaeneer.files import claim_folder, replacing, write_json
+from vaeneer.files import claim_folder, write_bytes, write_json
 from vaeneer.progress import Progress, Silent
 
 _MAKERS: Mapping[str, Callable[[Sheet], Material]] = MappingProxyType(
@@ -155,6 +156,7 @@ def _looks(colour: NDArray[np.float64]) -> Iterator[str]:
 
 
 def _save(pixels: NDArray[np.uint8], path: Path, kind: str, **options: int) -> Path:
-    with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format=kind, **options)
+    stream = io.BytesIO()  # Pillow writes JPEG to files without noticing a full disk
+    Image.fromarray(pixels).save(stream, format=kind, **options)
+    write_bytes(path, stream.getvalue())
     return path

@@ -16,12 +16,15 @@ from pathlib import Path
 
 from vaeneer.errors import LibraryUnavailableError
 from vaeneer.library.sealing import remedy
+from vaeneer.storage import free_space, is_full
 
 MAX_CONNECTIONS = 4
 """To one file; each has two descriptors, and one more is for all."""
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock
 _BUSY_SECONDS = 30
 _DENIED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+_OF_FULL_DISKS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+"""What SQLite says on a full disk, where it cannot make its log or its shared memory."""
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 
 
@@ -166,8 +169,9 @@ class ConnectionPool:
 def _opened(file: Path) -> tuple[sqlite3.Connection, bool]:
     """A connection that commits by itself, and whether it takes the file for one that is frozen.
 
-    A catalog in a place that cannot be written is read as it is, unless its last changes are still
-    in its write-ahead log: those could not be seen. Raises LibraryUnavailableError then.
+    A catalog in a place that cannot be written, or on a full disk, is read as it is, unless its
+    last changes are still in its write-ahead log: those could not be seen. Raises
+    LibraryUnavailableError then.
     """
     connection = _connected(file, "mode=rw")
     try:
@@ -176,7 +180,8 @@ def _opened(file: Path) -> tuple[sqlite3.Connection, bool]:
         connection.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.DatabaseError as error:
         connection.close()
-        if _code(error) not in _DENIED or _may_write(file.parent):
+        full = _code(error) in _OF_FULL_DISKS and is_full(file) and not _wal_bytes(file)
+        if not full and (_code(error) not in _DENIED or _may_write(file.parent)):
             raise
     else:
         return connection, False
@@ -225,10 +230,13 @@ def _explained(file: Path, error: sqlite3.DatabaseError) -> LibraryUnavailableEr
         return LibraryUnavailableError(
             f"{file} is locked by another process ({error}); try again when that is done."
         )
-    if code == sqlite3.SQLITE_FULL:
+    read_only_since_full = code == sqlite3.SQLITE_READONLY and _may_write(file.parent)
+    if code == sqlite3.SQLITE_FULL or (
+        (code in _OF_FULL_DISKS or read_only_since_full) and is_full(file)
+    ):
         return LibraryUnavailableError(
-            f"{file} cannot be written: its disk is full; free some space and run it again."
-            " What was there before is whole."
+            f"{file} cannot be written: its disk is full ({free_space(file)}); free some space and"
+            " run it again. What was there before is whole."
         )
     if code in _DENIED:
         return LibraryUnavailableError(

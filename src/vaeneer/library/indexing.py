@@ -32,7 +32,7 @@ from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.own_model import settle_model
 from vaeneer.library.recording import record_changes, record_limits
 from vaeneer.library.sealing import read_seal
-from vaeneer.library.thumbnails import missing_thumbnails
+from vaeneer.library.thumbnails import missing_thumbnails, remove_library_leftovers
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import CACHE_TAG
 
@@ -68,6 +68,7 @@ def index(
     root, target = _checked_folders(Path(folder), Path(library))
     target.mkdir(parents=True, exist_ok=True)
     with changing(target):
+        remove_library_leftovers(target)
         set_damaged_aside(target, progress)
         sealed = read_seal(target) is not None
         catalog = Catalog.create(target)

@@ -97,7 +97,9 @@ def _put_back(catalog: Catalog, folder: Path, known: str) -> None:
 
 
 def _copy(source: Path, folder: Path) -> None:
-    with replacing_folder(folder, kind="model") as temporary:
-        for name in (name for name in MODEL_FILES if (source / name).is_file()):
+    names = [name for name in MODEL_FILES if (source / name).is_file()]
+    size_bytes = sum((source / name).stat().st_size for name in names)
+    with replacing_folder(folder, kind="model", size_bytes=size_bytes) as temporary:
+        for name in names:
             shutil.copyfile(source / name, temporary / name)
         write_sums(temporary, MODEL_FILES)

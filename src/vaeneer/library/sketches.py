@@ -23,6 +23,7 @@ from vaeneer.errors import ImageFileError
 from vaeneer.library.geometry import MOST_FEATURES, Features, find_features
 from vaeneer.library.likeness import THUMB_PX, Floats, thumb
 from vaeneer.progress import Progress
+from vaeneer.storage import writing
 
 NAME = "sketches.bin"
 WORKING_PX = 400
@@ -152,6 +153,7 @@ class Sketches:
                 return error
 
         with (
+            writing(self.file),
             self.file.open("ab") as stream,
             progress.bar("looking at pictures", total=len(missing), unit="images") as bar,
         ):

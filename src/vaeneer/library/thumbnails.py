@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vaeneer.files import write_bytes
+from vaeneer.files import remove_leftovers, write_bytes
 from vaeneer.stamps import is_whole
 
 FOLDER = "thumbs"
@@ -48,15 +48,19 @@ def is_thumbnail_whole(path: Path) -> bool:
 
 
 def remove_thumbnails(library: Path, keep: Iterable[str]) -> int:
-    """Delete the thumbnails of all other contents, and what a kill left; returns how many."""
+    """Delete the thumbnails of all other contents; returns how many."""
     kept, removed = set(keep), 0
     for path in _thumbnails(library):
         if path.stem not in kept:
             path.unlink()
             removed += 1
-    for path in (library / FOLDER).glob("??/.*.part"):
-        path.unlink()
     return removed
+
+
+def remove_library_leftovers(library: Path) -> None:
+    """Delete what killed runs left in a library and among its thumbnails."""
+    for folder in (library, *(library / FOLDER).glob("??")):
+        remove_leftovers(folder)
 
 
 def _changed(path: Path, since_ns: int) -> bool:

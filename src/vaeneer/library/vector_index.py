@@ -123,13 +123,13 @@ class VectorIndex:
 
     def write(self, path: Path) -> None:
         """Write the index as faiss does, and a last line of JSON; whole or not at all."""
-        import faiss
+        faiss: Any = import_module("faiss")  # its stubs lack the writer
 
-        with replacing(path) as temporary:
-            with native_name(temporary) as name:
-                faiss.write_index(self._index, name)
-            with temporary.open("ab") as stream:
-                stream.write(b"\n" + json.dumps(asdict(self.training)).encode() + b"\n")
+        size_bytes = self.facts()["bytes"]
+        with replacing(path, size_bytes=size_bytes) as temporary, temporary.open("wb") as stream:
+            # Not to the file itself: faiss does not notice when a full disk takes no last block.
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(stream.write))
+            stream.write(b"\n" + json.dumps(asdict(self.training)).encode() + b"\n")
 
     def __len__(self) -> int:
         return int(self._index.ntotal)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.format import write_array
 from numpy.typing import NDArray
 
 from vaeneer.errors import DataError, SettingsError
@@ -60,15 +63,20 @@ def write_vectors(path: Path, table: VectorTable) -> list[Path]:
     if path.suffix.lower() == ".parquet":
         _write_parquet(path, table)
         return [path]
-    ids = ids_beside(path)
-    path.unlink(missing_ok=True)
-    with replacing(ids) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("row", *NAMES))
-        columns = (table.names[name].to_pylist() for name in NAMES)
-        writer.writerows(zip(range(len(table)), *columns, strict=True))
-    with replacing(path) as temporary, temporary.open("wb") as stream_of_bytes:
-        np.save(stream_of_bytes, table.vectors, allow_pickle=False)
+    ids, size_bytes = ids_beside(path), table.vectors.nbytes
+    with replacing(path, size_bytes=size_bytes) as temporary:
+        with temporary.open("wb") as file:
+            # Through Python: NumPy does not notice when a full disk takes only the first part.
+            write_array(SimpleNamespace(write=file.write), table.vectors, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        with replacing(ids) as listed, listed.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("row", *NAMES))
+            columns = (table.names[name].to_pylist() for name in NAMES)
+            writer.writerows(zip(range(len(table)), *columns, strict=True))
+            stream.flush()
+            path.unlink(missing_ok=True)  # never beside the ids of others
     return [path, ids]
 
 

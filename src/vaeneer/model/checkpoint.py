@@ -60,7 +60,8 @@ def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     )
     weights = {name: value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
     _check_fits(_empty(known.architecture), weights, f"the network to save in {folder}")
-    with replacing_folder(folder, kind="model") as temporary:
+    size_bytes = sum(value.nbytes for value in weights.values())
+    with replacing_folder(folder, kind="model", size_bytes=size_bytes) as temporary:
         save_file(weights, temporary / WEIGHTS)
         write_json(temporary / "config.json", dataclasses.asdict(known))
         if vae.readout is not None:

@@ -17,6 +17,7 @@ from vaeneer.errors import (
     LibraryUnavailableError,
     ModelFileError,
     SettingsError,
+    StorageError,
     VaeneerError,
 )
 from vaeneer.text import to_json
@@ -30,6 +31,7 @@ _STATUSES: tuple[tuple[type[VaeneerError], int], ...] = (
     (DataError, 422),
     (ModelFileError, 409),
     (LibraryUnavailableError, 503),
+    (StorageError, 503),
     (LibraryError, 409),
 )
 """Of errors that say what a client may do about it; the first that fits."""

@@ -14,8 +14,10 @@ import tomli_w
 from vaeneer.checksums import SUMS, damaged_file, write_sums
 from vaeneer.config import TrainSettings
 from vaeneer.errors import SettingsError, TrainingError
-from vaeneer.files import read_json, write_json, write_text
+from vaeneer.files import read_json, remove_leftovers, write_json, write_text
+from vaeneer.provenance import MARKER
 from vaeneer.recipes import Recipe
+from vaeneer.storage import writing
 from vaeneer.text import encodable
 from vaeneer.toml_settings import read_settings
 
@@ -90,7 +92,7 @@ class RunFolder:
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Append one epoch's figures and see them to the disk."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(_metrics_line(line))
             file.flush()
             os.fsync(file.fileno())
@@ -109,6 +111,19 @@ class RunFolder:
     def _unsummed(self) -> None:
         """Remove SHA256SUMS before a file changes: whatever ends the run, it is never wrong."""
         (self.root / SUMS).unlink(missing_ok=True)
+
+    def clear_unstarted(self) -> None:
+        """Delete what a run left that ended before its first state, such as on a full disk.
+
+        Does nothing where the folder holds anything else: that is not ours to delete.
+        """
+        if not self.root.is_dir():
+            return
+        remove_leftovers(self.root)
+        names = {entry.name for entry in self.root.iterdir()}
+        if MARKER in names and names <= {MARKER, SUMS, *_SUMMED}:
+            for name in names - {MARKER}:
+                (self.root / name).unlink()
 
     def check(self) -> None:
         """Raise TrainingError where config.toml or run.json is not as it was written."""

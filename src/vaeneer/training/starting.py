@@ -54,6 +54,7 @@ def start_run(
     sides = open_data_set(data)
     if not goes_on:
         inputs = [data] if settings.init is None else [data, Path(settings.init)]
+        folder.clear_unstarted()
         claim_folder(folder.root, kind="run", overwrite=overwrite, inputs=inputs)
     crops = CropRecipe.of(settings)
     train = packed(sides.train, PackLayout(crops.source_side_px), settings, progress)

@@ -82,7 +82,8 @@ def save_state(
         tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
     counts = {"state": json.dumps(asdict(state)), STAMP_KEY: BLANK}
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with replacing(path) as temporary:
+    size_bytes = sum(value.nbytes for value in whole.values())
+    with replacing(path, size_bytes=size_bytes) as temporary:
         save_file(whole, temporary, metadata=counts)
         stamp(temporary)
 
