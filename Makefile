@@ -1,13 +1,15 @@
-# Two commands do everything on a machine with Python (3.11 to 3.13) and make:
+# These commands do everything on a machine with Python (3.11 to 3.13) and make:
 #   make demo   set up .venv and run the whole way once on procedural surfaces
 #   make test   set up .venv with the test tools and run the whole suite
+#   make audit  known vulnerabilities and licences of all that is installed (needs a network)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AUDIT := .venv-audit
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check docs install install-test clean
+.PHONY: demo test check audit docs install install-test clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vaeneer demo --out vaeneer-demo --overwrite
@@ -20,6 +22,15 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m vaeneer.cli_reference --check docs/cli.md
+
+# In a venv of its own, so that its tools are no part of what it looks at.
+audit: $(VENV)/.installed $(AUDIT)/.installed
+	$(AUDIT)/bin/python .ci/audit.py $(BIN)/python
+
+$(AUDIT)/.installed:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit==2.10.1' 'pip-licenses==5.5.5'
+	touch $@
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m vaeneer.cli_reference --write docs/cli.md
@@ -40,4 +51,4 @@ $(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
