@@ -407,7 +407,8 @@ def test_a_data_set_in_an_older_library_stands_for_no_source(tmp_path: Path) -> 
     library = indexed(raw)
     (raw / "data/manifest.parquet").write_bytes(b"")  # as a version before the mark left it
     catalog = Catalog.open(library)
-    catalog.execute("UPDATE items SET bits = NULL")
+    with catalog.writing() as connection:
+        connection.execute("UPDATE items SET bits = NULL")
     catalog.close()
     report = duplicates(library)
     assert report.groups == []
