@@ -440,7 +440,9 @@ def test_damage_to_the_files_of_a_run_is_found(tmp_path: Path) -> None:
             run.check(), what
     right = read_metrics(run.root)
     data = run.metrics.read_bytes()
-    for what, spoilt in random_damages(data, b"{}\n[1]\nnull\n", 90, 40):
+    places = range(len(data))
+    damages = random_damages(data, b"{}\n[1]\nnull\n", 90, 40)
+    for what, spoilt in [*damages, *flipped(data, places, 0), *flipped(data, places, 4)]:
         run.metrics.write_bytes(spoilt)
         assert all(line in right for line in read_metrics(run.root)), what
     run.metrics.write_text('{"epoch": 1, "step": 4}\n' + "[" * 9999)  # of an older version, torn

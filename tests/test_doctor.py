@@ -200,6 +200,8 @@ def test_a_run_is_checked(tmp_path: Path) -> None:
     assert report.kind == "run"
     assert len(report.findings) == 4
     assert not report.healthy
+    with pytest.raises(vaeneer.VaeneerError, match="SHA-256"):
+        vaeneer.info(folder.root)
 
 
 def test_a_data_set_and_its_cache_are_checked_and_mended(tmp_path: Path) -> None:

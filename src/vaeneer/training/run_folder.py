@@ -22,6 +22,8 @@ from vaeneer.text import encodable
 from vaeneer.toml_settings import read_settings
 
 _SUMMED = ("config.toml", "run.json")
+_FIGURES = {"epoch", "step", "seconds", "images_per_second", "train", "valid"}
+"""The fields of a line of metrics.jsonl beside its crc32."""
 FREE_ON_RESUME = (
     "epochs", "workers", "device", "tensorboard", "checkpoint_every", "state_every_minutes", "cache"
 )  # fmt: skip
@@ -163,8 +165,9 @@ def _read_line(line: bytes) -> dict[str, Any] | None:
         text = json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError, AttributeError, TypeError):
         return None
-    whole = type(value.get("epoch")) is int and crc32 in (None, zlib.crc32(text.encode()))
-    return value if whole else None
+    if crc32 is None:
+        return value if type(value.get("epoch")) is int and value.keys() <= _FIGURES else None
+    return value if crc32 == zlib.crc32(text.encode()) else None
 
 
 def settings_to_resume(run: RunFolder, asked: TrainSettings) -> TrainSettings:
