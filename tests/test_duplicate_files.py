@@ -285,7 +285,8 @@ def test_the_depth_of_an_older_library_is_read_once(contents: Path, tmp_path: Pa
     shutil.copytree(contents.parent / "library", tmp_path / "library")
     (tmp_path / "library" / "duplicates.json").unlink(missing_ok=True)
     catalog = Catalog.open(tmp_path / "library")
-    catalog.execute("UPDATE items SET bits = NULL")
+    with catalog.writing():
+        catalog.execute("UPDATE items SET bits = NULL")
     groups = told(duplicates(tmp_path / "library"), contents)
     assert "deep.png" in groups
     known = dict(catalog.execute("SELECT path, bits FROM items WHERE bits NOT NULL").fetchall())

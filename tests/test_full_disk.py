@@ -18,23 +18,26 @@ import pyarrow
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from vaeneer.cli.app import run
 from vaeneer.config import IndexSettings, PrepareSettings, TrainSettings
+from vaeneer.data.manifest import read_manifest
 from vaeneer.data.preparation import prepare
 from vaeneer.errors import LibraryUnavailableError, StorageError, VaeneerError
 from vaeneer.files import replacing_folder, save_picture, write_parquet, write_text
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.vector_index import VectorIndex
-from vaeneer.library.vector_tables import VectorTable, write_vectors
+from vaeneer.library.vector_tables import VectorTable, read_vectors, write_vectors
+from vaeneer.model.checkpoint import find_model, load, read_card, read_foreign_weights
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Silent
 from vaeneer.storage import free_bytes, storage_error
 from vaeneer.training.loop import train
-from vaeneer.training.run_folder import RunFolder
+from vaeneer.training.run_folder import RunFolder, check_same_data
 from vaeneer.training.starting import start_run
-from vaeneer.training.state import TrainState, save_state
+from vaeneer.training.state import TrainState, read_state, save_state
 
 Painter = Callable[[Path, int], Path]
 WHOLE = IndexSettings(parts="none", workers=1)
@@ -206,6 +209,50 @@ def test_words_of_any_library_are_taken_for_what_they_are(tmp_path: Path) -> Non
     assert "cannot be read now (Input/output error); check its drive" in str(read)
     for other in (OSError("cannot identify image"), FileNotFoundError(2, "x"), ValueError(full)):
         assert storage_error(other, tmp_path) is None
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "config.json": lambda path: read_card(path.parent),
+    "model.safetensors": lambda path: load(path.parent),
+    "SHA256SUMS": lambda path: load(path.parent),
+    "readout.json": lambda path: load(path.parent),
+    "state.safetensors": read_state,
+    "items.faiss": VectorIndex.read,
+    "foreign.safetensors": read_foreign_weights,
+    "foreign.pth": read_foreign_weights,
+    "run.json": lambda path: check_same_data(RunFolder(path.parent), ""),
+}
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/mem").exists(), reason="no file here fails when it is read"
+)
+@pytest.mark.parametrize("name", READERS)
+def test_a_drive_that_fails_is_told_from_damage(tmp_path: Path, name: str) -> None:
+    """The start of /proc/self/mem answers EIO to whoever reads it."""
+    model = find_model("surface-base")
+    for file in model.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to("/proc/self/mem")
+    with pytest.raises(StorageError, match="check its drive, and try again") as failed:
+        READERS[name](tmp_path / name)
+    assert str(tmp_path) in str(failed.value)
+    assert not {"damaged", "delete", "overwrite"} & set(str(failed.value).split())
+
+
+@pytest.mark.parametrize("read", [lambda path: read_manifest(path.parent), read_vectors])
+def test_so_is_one_that_fails_within_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
+) -> None:
+    write_table(tmp_path / "manifest.parquet", 4_000)
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError("Unexpected end of stream: Input/output error")
+
+    monkeypatch.setattr(parquet, "ParquetFile", failing)
+    with pytest.raises(StorageError, match="check its drive, and try again"):
+        read(tmp_path / "manifest.parquet")
 
 
 def test_an_index_run_that_fills_the_disk_leaves_the_library_as_it_was(

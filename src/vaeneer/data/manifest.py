@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vaeneer.errors import DataError
 from vaeneer.files import read_parquet, write_parquet
+from vaeneer.storage import storage_error
 from vaeneer.text import to_json
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def read_manifest(folder: Path | str) -> Manifest | None:
         TypeError,
         RecursionError,
     ) as error:
-        raise DataError(
+        raise storage_error(error, path, verb="read") or DataError(
             f"{path} cannot be read ({error}); prepare the data set again with --overwrite."
         ) from error
     return Manifest(rows, info)

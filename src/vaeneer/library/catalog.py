@@ -32,6 +32,7 @@ from vaeneer.library.sealing import (
     seal,
     state_of,
 )
+from vaeneer.storage import storage_error
 from vaeneer.text import is_utf8
 
 NAME = CATALOG
@@ -152,7 +153,7 @@ class Catalog:
         try:
             catalog.file.touch()
         except OSError as error:
-            raise LibraryUnavailableError(
+            raise storage_error(error, catalog.file) or LibraryUnavailableError(
                 f"{catalog.file} cannot be written ({error.strerror}); check the disk, or name"
                 " another folder with --library."
             ) from error

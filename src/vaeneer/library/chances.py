@@ -19,6 +19,7 @@ from vaeneer.files import read_json
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.sealing import remedy
 from vaeneer.model.probability import Calibration, calibration_of
+from vaeneer.storage import storage_error
 
 
 def chance(calibration: Calibration, cosine: float, items: int) -> float:
@@ -41,7 +42,9 @@ def calibration_in(library: Path, *, needed: bool) -> Calibration | None:
             if known is not None:
                 return calibration_of(known)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelFileError(f"{file} is damaged ({error}); {remedy(library)}.") from error
+            raise storage_error(error, file, verb="read") or ModelFileError(
+                f"{file} is damaged ({error}); {remedy(library)}."
+            ) from error
     if needed:
         raise ModelFileError(
             f"The model of {library} is not calibrated, so that hits have no probability;"

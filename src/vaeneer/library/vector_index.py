@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vaeneer.bounds import SEED
 from vaeneer.errors import DataError, LibraryError
 from vaeneer.files import native_name, replacing
+from vaeneer.storage import storage_error
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -117,8 +118,10 @@ class VectorIndex:
             training = Training(**json.loads(line))
             with native_name(path) as name:
                 index = faiss.read_index(name)
-        except (RuntimeError, ValueError, TypeError, MemoryError) as error:
-            raise LibraryError(f"{path} is damaged; index the folder again.") from error
+        except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
+            raise storage_error(error, path, verb="read") or LibraryError(
+                f"{path} is damaged; index the folder again."
+            ) from error
         return cls(index, training)
 
     def write(self, path: Path) -> None:

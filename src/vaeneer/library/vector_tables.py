@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vaeneer.errors import DataError, SettingsError
 from vaeneer.files import read_parquet, replacing, write_parquet
+from vaeneer.storage import storage_error
 from vaeneer.text import to_json
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def read_vectors(path: Path) -> VectorTable:
         flat = np.asarray(vectors.flatten(), np.float32)
         return VectorTable(table.select(NAMES), flat.reshape(-1, vectors.type.list_size), facts)
     except (pyarrow.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as e:
-        raise DataError(f"{path} is no file of vectors that vaeneer wrote ({e}).") from e
+        raise storage_error(e, path, verb="read") or DataError(
+            f"{path} is no file of vectors that vaeneer wrote ({e})."
+        ) from e
 
 
 def _write_parquet(path: Path, table: VectorTable) -> None:

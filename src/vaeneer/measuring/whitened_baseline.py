@@ -20,6 +20,7 @@ from vaeneer.errors import ModelFileError
 from vaeneer.files import native_name, replacing
 from vaeneer.measuring.baselines import grey_world_histogram
 from vaeneer.measuring.local_patterns import DIMENSIONS, local_binary_patterns
+from vaeneer.storage import storage_error
 
 SHIPPED = Path(__file__).with_name("whitened_baseline.safetensors")
 FEATURES = DIMENSIONS + 512
@@ -93,7 +94,7 @@ def load_whitening(file: Path | None = None) -> Whitening:
             values = load_file(name)
         whitening = Whitening(values["mean"].float(), values["projection"].float())
     except (OSError, KeyError, SafetensorError) as error:
-        raise ModelFileError(
+        raise storage_error(error, file, verb="read") or ModelFileError(
             f"{file} cannot be read as a whitening ({error}); make one with:"
             f" python benchmarks/whitened_baseline.py DATA --out FILE"
         ) from error

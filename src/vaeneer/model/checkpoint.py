@@ -32,6 +32,7 @@ from vaeneer.model.readout_files import (
     write_readout,
 )
 from vaeneer.model.vae import VAE, in_channels_last
+from vaeneer.storage import storage_error
 
 WEIGHTS = "model.safetensors"
 CARD = "config.json"
@@ -84,7 +85,7 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
         with native_name(folder / WEIGHTS) as file:
             weights = {name: _full(value) for name, value in load_file(file).items()}
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelFileError(
+        raise storage_error(error, folder / WEIGHTS, verb="read") or ModelFileError(
             f"{folder / WEIGHTS} cannot be read: {error}; {_remedy(folder)}."
         ) from error
     vae = _empty(card.architecture)
@@ -117,7 +118,7 @@ def read_card(path: Path | str) -> ModelCard:
             red, green, blue = card.training_mean_rgb
             card = dataclasses.replace(card, training_mean_rgb=(red, green, blue))
     except (OSError, ValueError, TypeError) as error:
-        raise ModelFileError(
+        raise storage_error(error, file, verb="read") or ModelFileError(
             f"{file} cannot be read as a model's config: {error}; {_remedy(folder)}."
         ) from error
     if card.architecture not in ARCHITECTURES:
@@ -138,7 +139,9 @@ def check_model_files(folder: Path) -> None:
     try:
         damaged = damaged_file(folder, MODEL_FILES)
     except OSError as error:
-        raise ModelFileError(f"{folder} cannot be read: {error}; {_remedy(folder)}.") from error
+        raise storage_error(error, folder, verb="read") or ModelFileError(
+            f"{folder} cannot be read: {error}; {_remedy(folder)}."
+        ) from error
     if damaged in (FACTS, TENSORS):
         raise ModelFileError(
             f"The read-out in {folder} cannot be used ({damaged} is damaged: its SHA-256 is not"
@@ -196,7 +199,9 @@ def read_foreign_weights(file: Path | str) -> dict[str, Tensor]:
             " save the network's state_dict() instead of the network."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        raise ModelFileError(f"{path} cannot be read as weights: {error}") from error
+        raise storage_error(error, path, verb="read") or ModelFileError(
+            f"{path} cannot be read as weights: {error}"
+        ) from error
     for nest in _NESTS:
         if isinstance(loaded, dict) and isinstance(loaded.get(nest), dict):
             loaded = loaded[nest]

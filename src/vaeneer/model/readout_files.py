@@ -17,6 +17,7 @@ from vaeneer.errors import ModelFileError
 from vaeneer.files import native_name, read_json, write_json
 from vaeneer.model.probability import Calibration, calibration_of
 from vaeneer.model.readout import Readout
+from vaeneer.storage import storage_error
 
 TENSORS, FACTS = "readout.safetensors", "readout.json"
 FORMAT = 1
@@ -66,7 +67,7 @@ def read_readout(folder: Path, size: int) -> tuple[Readout | None, Calibration |
         )
         return readout, None if known is None else calibration_of(known)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
-        raise ModelFileError(
+        raise storage_error(error, folder / TENSORS, verb="read") or ModelFileError(
             f"The read-out in {folder} cannot be used ({type(error).__name__}: {error});"
             f" {READOUT_REMEDY}."
         ) from error
@@ -83,7 +84,7 @@ def readout_facts(folder: Path) -> dict[str, Any] | None:
         facts = _facts(folder)
         (facts.get("calibration") or {}).pop("reliability", None)
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelFileError(
+        raise storage_error(error, folder / FACTS, verb="read") or ModelFileError(
             f"{folder / FACTS} cannot be read ({error}); {READOUT_REMEDY}."
         ) from error
     return facts

@@ -17,7 +17,7 @@ from vaeneer.errors import SettingsError, TrainingError
 from vaeneer.files import read_json, remove_leftovers, write_json, write_text
 from vaeneer.provenance import MARKER
 from vaeneer.recipes import Recipe
-from vaeneer.storage import writing
+from vaeneer.storage import storage_error, writing
 from vaeneer.text import encodable
 from vaeneer.toml_settings import read_settings
 
@@ -197,7 +197,9 @@ def check_same_data(run: RunFolder, fingerprint: str) -> None:
     try:
         known = read_json(run.facts)["data"]["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{run.facts} cannot be read: {error}; start a new run.") from error
+        raise storage_error(error, run.facts, verb="read") or TrainingError(
+            f"{run.facts} cannot be read: {error}; start a new run."
+        ) from error
     if known != fingerprint:
         raise TrainingError(
             f"The training images are not those that {run.root} began with, so it cannot go on"

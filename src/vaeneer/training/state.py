@@ -22,6 +22,7 @@ from vaeneer.files import native_name, replacing
 from vaeneer.model.vae import VAE
 from vaeneer.seeds import numbers_for
 from vaeneer.stamps import BLANK, STAMP_KEY, is_whole, stamp
+from vaeneer.storage import storage_error
 
 _REMEDY = (
     "the run cannot go on; its models in best/ and last/ are whole where vaeneer doctor says so:"
@@ -127,7 +128,7 @@ def read_state(path: Path) -> tuple[TrainState, dict[str, Tensor]]:
             state = TrainState(**json.loads(file.metadata()["state"]))
             return state, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ModelFileError(
+        raise storage_error(error, path, verb="read") or ModelFileError(
             f"{path} cannot be read as the state of a run: {error}; {_REMEDY}"
         ) from error
 
