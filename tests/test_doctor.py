@@ -222,6 +222,8 @@ def test_a_data_set_and_its_cache_are_checked_and_mended(tmp_path: Path) -> None
     assert report.healthy
     assert image.read_bytes() == right
     assert vaeneer.doctor(out).findings == []
+    cache = vaeneer.doctor(tmp_path / "data.cache")  # empty now: decoded again when it is needed
+    assert (cache.kind, cache.findings) == ("cache", [])
 
 
 def test_a_table_of_vectors_is_checked(tmp_path: Path) -> None:

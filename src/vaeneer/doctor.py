@@ -29,6 +29,7 @@ from vaeneer.library.vector_tables import read_vectors
 from vaeneer.model.box import box_model
 from vaeneer.model.checkpoint import CARD, WEIGHTS, load
 from vaeneer.progress import Progress, Silent
+from vaeneer.provenance import kind_of_folder
 from vaeneer.training.run_folder import RunFolder, damaged_metrics
 from vaeneer.training.state import read_state
 
@@ -106,7 +107,8 @@ def _kind(folder: Path) -> str:
         return "model"
     if (folder / MANIFEST_NAME).is_file():
         return "data set"
-    if _packs(folder):
+    names = {entry.name for entry in folder.iterdir()}
+    if _packs(folder) or kind_of_folder(folder, names, names) == "cache":
         return "cache"
     raise DataError(
         f"{folder} is no library, run, model, data set or cache that vaeneer wrote; name one."
