@@ -153,7 +153,7 @@ class Sketches:
                 return error
 
         with (
-            writing(self.file),
+            writing(self.file, size_bytes=len(missing) * _ROW.itemsize),
             self.file.open("ab") as stream,
             progress.bar("looking at pictures", total=len(missing), unit="images") as bar,
         ):
