@@ -14,8 +14,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 demo: $(VENV)/.installed
 	$(BIN)/vaeneer demo --out vaeneer-demo --overwrite
 
+# A process for each core, each with whole files of tests; threads that wait leave their core to others.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
