@@ -447,24 +447,36 @@ def test_killed_by_the_system_at_any_moment_the_next_run_goes_on(
     for number in range(24):
         paint(raw / f"{number:02}.png", number)
     index(raw, library=tmp_path / "whole")
-    code = (
-        "import sys\nfrom vaeneer.library import embedding_items, indexing\n"
-        "embedding_items._AT_ONCE = 1\nprint('ready', flush=True)\n"
-        "indexing.index(sys.argv[1], library=sys.argv[2])"
-    )
-    library, killed = tmp_path / "library", 0
-    for moment in (0.2, 2.6, 2.9, 3.3):
+    code = """
+import sys
+from contextlib import contextmanager
+from vaeneer.library import embedding_items, indexing
+
+class Lines:
+    @contextmanager
+    def bar(self, title, *, total, unit):
+        yield self
+    def advance(self, count=1, note=""):
+        print("step", flush=True)
+    def say(self, line):
+        pass
+
+embedding_items._AT_ONCE = 1
+indexing.index(sys.argv[1], library=sys.argv[2], progress=Lines())
+"""
+    library = tmp_path / "library"
+    for steps, seconds in ((0, 0.3), (1, 0.0), (3, 0.01), (5, 0.02), (4, 0.0)):
         folders = [str(raw), str(library)]
         process = subprocess.Popen([sys.executable, "-c", code, *folders], stdout=subprocess.PIPE)
         assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(moment)
-        killed += process.poll() is None
+        for _ in range(steps):
+            assert process.stdout.readline() == b"step\n"
+        time.sleep(seconds)
+        assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
     index(raw, library=library)
-    assert killed >= 2
     assert contents(library) == contents(tmp_path / "whole")
 
 
