@@ -19,10 +19,12 @@ from vaeneer.config import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.errors import DataError
+from vaeneer.library import catalog_schema
 from vaeneer.library.vector_tables import VectorTable, write_vectors
 from vaeneer.model.architectures import build
 from vaeneer.model.box import BOX
 from vaeneer.model.embedder import Embedder
+from vaeneer.stamps import STAMP_KEY
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.state import TrainState, save_state
 
@@ -153,8 +155,8 @@ def test_another_librarys_catalog_is_not_answered_from(
     assert hits(library) == hits(made / "library")
 
 
-def test_a_library_of_an_older_version_gets_its_checksums(made: Path, library: Path) -> None:
-    right = hits(made / "library")
+def make_older(library: Path) -> None:
+    """Take from a library what versions before the checksums did not write."""
     connection = sqlite3.connect(library / "catalog.sqlite")
     connection.executescript(
         "UPDATE crops SET checksum = NULL; UPDATE items SET checksum = NULL; DROP TABLE files;"
@@ -163,8 +165,16 @@ def test_a_library_of_an_older_version_gets_its_checksums(made: Path, library: P
         "PRAGMA user_version = 3; VACUUM;"
     )
     connection.close()
-    for name in ("seal.json", "checked.json", "model/SHA256SUMS", "library.json"):
+    facts = json.loads((library / "library.json").read_text())
+    older = {name: facts[name] for name in facts if name not in (STAMP_KEY, "library", "rules")}
+    (library / "library.json").write_text(json.dumps(older | {"format": 1}))
+    for name in ("seal.json", "checked.json", "model/SHA256SUMS"):
         (library / name).unlink()
+
+
+def test_a_library_of_an_older_version_gets_its_checksums(made: Path, library: Path) -> None:
+    right = hits(made / "library")
+    make_older(library)
     assert hits(library) == right
     report = vaeneer.index(made / "images", library=library, settings=FEW)
     assert report.unchanged == 5
@@ -173,6 +183,53 @@ def test_a_library_of_an_older_version_gets_its_checksums(made: Path, library: P
     with vaeneer.Library.open(library) as opened:
         sql = "SELECT count(*) FROM crops WHERE checksum IS NULL"
         assert opened.catalog.execute(sql).fetchone() == (0,)
+
+
+def test_a_whole_library_of_an_older_version_has_no_findings(library: Path, made: Path) -> None:
+    make_older(library)
+    (library / "duplicates.json").write_text('{"version": 1, "groups": []}')
+    assert vaeneer.doctor(library).findings == []
+    assert (library / "seal.json").is_file()  # a search has nothing to check again
+    assert vaeneer.doctor(library, mend=True).findings == []
+    layout = [vaeneer.map(library, out=library.parent / "map.html"), library / "map.npz"][1]
+    places = layout.read_bytes()
+    vaeneer.index(made / "images", library=library, settings=FEW)
+    assert layout.read_bytes() == places  # the library has been one and the same
+    assert vaeneer.doctor(library).findings == []
+
+
+def test_processes_that_open_an_older_library_at_once_do_not_take_it_for_damaged(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_older(library)
+    read, others = catalog_schema.version, [library]
+
+    def while_another_is_first(connection: sqlite3.Connection) -> int:
+        found = read(connection)
+        if others:
+            vaeneer.Library.open(others.pop()).close()
+        return found
+
+    monkeypatch.setattr(catalog_schema, "version", while_another_is_first)
+    with vaeneer.Library.open(library) as opened:
+        assert len(opened) == 5
+    assert vaeneer.doctor(library).findings == []
+
+
+def test_sums_that_other_programs_wrote_are_read(tmp_path: Path) -> None:
+    shutil.copytree(BOX / "surface-base", tmp_path / "model")
+    sums = tmp_path / "model" / "SHA256SUMS"
+    whole = sums.read_text()
+    for text in (
+        whole.replace("\n", "\r\n"),
+        whole.replace("  ", " *"),
+        whole.replace("  ", "  ./") + "\n\n",
+        "\ufeff" + "\n".join(line[:64].upper() + line[64:] for line in whole.splitlines()),
+    ):
+        sums.write_bytes(text.encode())
+        assert vaeneer.doctor(tmp_path / "model").findings == []
+        sums.write_bytes(text.replace(text[3], "0" if text[3] != "0" else "1", 1).encode())
+        assert not vaeneer.doctor(tmp_path / "model").healthy
 
 
 def test_a_model_is_checked(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from vaeneer.text import to_json
 
 SUMS = "SHA256SUMS"
 CHECKED = "checked.json"
-_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\0]+)")
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?([^/\\\0]+)")  # what sha256sum writes and reads
 
 
 def file_sha256(path: Path) -> str:
@@ -58,13 +58,14 @@ def damaged_file(folder: Path, names: Sequence[str]) -> str | None:
     Raises OSError.
     """
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        text = (folder / SUMS).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return None
     except ValueError:
         return SUMS
+    lines = [line for line in text.splitlines() if line.strip()]
     matches = [_LINE.fullmatch(line) for line in lines]
-    sums = {match[2]: match[1] for match in matches if match}
+    sums = {match[2]: match[1].lower() for match in matches if match}
     if not sums or len(sums) != len(lines):
         return SUMS
     for name in names:

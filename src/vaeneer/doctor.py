@@ -1,6 +1,7 @@
 """doctor(): every file that vaeneer wrote into a folder, read whole and compared with its checksum.
 
-Nothing is changed unless `mend` is set; then what follows from other files is made again.
+Nothing is changed unless `mend` is set; then what follows from other files is made again. Only the
+catalog of an older version is brought up to date, as it is by every command that opens it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -125,6 +126,8 @@ class Catalog:
     def __init__(self, file: Path, *, may_be_new: bool = False) -> None:
         """file: an existing catalog, or with may_be_new an empty file."""
         self.file = file
+        self.was_older = False
+        """Whether opening it brought it up to date from an older version."""
         self._pool = ConnectionPool(file, may_be_new=may_be_new)
 
     @classmethod
@@ -139,8 +142,7 @@ class Catalog:
         catalog = cls(file)
         with catalog.connection() as connection:
             if version(connection) != VERSION:
-                break_seal(file.parent)
-                migrate(connection, file)
+                catalog._bring_up_to_date(connection)
             if catalog.state("root") is None:
                 raise LibraryError(f"{folder} was never indexed whole; run vaeneer index again.")
         return catalog
@@ -163,6 +165,20 @@ class Catalog:
                 break_seal(folder)
             migrate(connection, catalog.file)
         return catalog
+
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        """Migrate a catalog of an older version, and seal it."""
+        folder = self.file.parent
+        if version(connection) < VERSION and not os.access(folder, os.W_OK):
+            raise LibraryUnavailableError(
+                f"{folder} is of an older version and cannot be written: run vaeneer stats on it"
+                " once where it can be written, or copy the folder to where you may write."
+            )
+        break_seal(folder)
+        migrate(connection, self.file)
+        self.settle_library()
+        self.seal()
+        self.was_older = True
 
     def connection(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection for a block, in which all of this thread's statements go over it.
@@ -260,6 +276,12 @@ class Catalog:
     def library(self) -> str:
         """The id of the library, in all files that follow from its catalog; "" for none yet."""
         return self.state("library") or ""
+
+    def settle_library(self) -> None:
+        """Give the library an id where it has none; what is derived from the catalog has it too."""
+        with self.writing():
+            if not self.library:
+                self.keep_state("library", secrets.token_hex(16))
 
     def seal(self) -> None:
         """Say in seal.json that the catalog is whole, unless another process writes to it."""

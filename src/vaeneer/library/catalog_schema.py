@@ -108,7 +108,8 @@ def migrate(connection: sqlite3.Connection, file: Path) -> None:
             connection.executescript(script)
         except sqlite3.Error:
             connection.rollback()
-            raise
+            if version(connection) < number:  # else another process was first
+                raise
 
 
 def version(connection: sqlite3.Connection) -> int:

@@ -9,13 +9,13 @@ from pathlib import Path
 from vaeneer.checksums import damaged_file, read_stamped_json
 from vaeneer.library.catalog import NAME, Catalog
 from vaeneer.library.duplicates import NAME as DUPLICATES
-from vaeneer.library.finishing import FACTS, read_facts
+from vaeneer.library.finishing import FACTS, FORMAT, read_facts
 from vaeneer.library.library_map import LAYOUT_NAME
 from vaeneer.library.map_layout import read_layout
 from vaeneer.library.mending import damaged_crops
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.own_model import MODEL_FILES, is_whole
-from vaeneer.library.sealing import CATALOG, remedy, state_of
+from vaeneer.library.sealing import CATALOG, listed_facts, remedy, state_of
 from vaeneer.library.sketches import NAME as SKETCHES
 from vaeneer.library.sketches import Sketches
 from vaeneer.library.thumbnails import is_thumbnail_whole, thumbnail_path
@@ -47,12 +47,15 @@ def library_faults(library: Path, progress: Progress) -> Iterator[Fault]:
         if count:
             yield library / NAME, f"{count} vectors are damaged", mend
             return
-        if state == "unsealed":
+        if state == "unsealed" and not catalog.was_older:
             yield library / NAME, "the last run of index did not come to its end", mend
+        unsummed = _is_unsummed(library)
         for name in (WHOLES, PARTS):
+            if unsummed and catalog.file_sha256(name) is None:
+                continue  # search does not read it
             if not is_as_written(catalog, library / name, thorough=True):
                 yield library / name, "it is missing or not as it was written", mend
-        if facts is None or listed != catalog.library:
+        if not unsummed and (facts is None or listed != catalog.library):
             yield library / FACTS, "it is missing, damaged or of another library", mend
         yield from _derived_faults(catalog, library)
         yield from _model_faults(catalog, library, mend)
@@ -61,6 +64,12 @@ def library_faults(library: Path, progress: Progress) -> Iterator[Fault]:
         yield library / NAME, str(error), mend
     finally:
         catalog.close()
+
+
+def _is_unsummed(library: Path) -> bool:
+    """Whether library.json is of a version before it had a checksum."""
+    known = listed_facts(library).get("format")
+    return type(known) is int and known < FORMAT
 
 
 def _damaged_vectors(catalog: Catalog) -> int:
@@ -74,7 +83,7 @@ def _derived_faults(catalog: Catalog, library: Path) -> Iterator[Fault]:
         yield layout, "it is damaged or of another library; places on the map are lost", _AGAIN
     if (library / DUPLICATES).is_file():
         try:
-            read_stamped_json(library / DUPLICATES)
+            read_stamped_json(library / DUPLICATES, unstamped=True)
         except (OSError, ValueError) as error:
             yield library / DUPLICATES, str(error), _AGAIN
     if count := Sketches(library).damaged_rows():

@@ -7,7 +7,6 @@ model, the content of the file, and all of its crops; other items are embedded a
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import zlib
 from collections.abc import Mapping
@@ -52,7 +51,7 @@ def set_damaged_aside(library: Path, progress: Progress) -> None:
 def settle_identity(catalog: Catalog, library: Path) -> None:
     """Give a catalog the id of its library; a new one gets what library.json knows of the old."""
     if not catalog.library:
-        catalog.keep_state("library", secrets.token_hex(16))
+        catalog.settle_library()
     facts = read_facts(library)
     if catalog.state("model_fingerprint") is not None or facts is None:
         return
