@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +19,8 @@ from vaeneer.errors import LibraryUnavailableError
 from vaeneer.library import catalog_connections
 from vaeneer.library.catalog import NAME, Catalog
 from vaeneer.library.catalog_connections import MAX_CONNECTIONS
+from vaeneer.library.sealing import state_of
+from vaeneer.provenance import kind_of_folder
 
 NOBODY = 65534
 DESCRIPTORS = Path("/proc/self/fd")
@@ -35,6 +39,18 @@ def made(folder: Path, root: str = "/images") -> None:
     catalog = Catalog.create(folder)
     catalog.keep_state("root", root)
     catalog.close()
+
+
+def write_elsewhere(file: Path, value: str) -> None:
+    """A root from a process of its own, which closes what it takes for the last connection."""
+    script = (
+        "import sqlite3, sys\n"
+        "c = sqlite3.connect(sys.argv[1])\n"
+        "c.execute(\"UPDATE state SET value = ? WHERE key = 'root'\", (sys.argv[2],))\n"
+        "c.commit()\n"
+        "c.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(file), value], check=True)
 
 
 @contextmanager
@@ -69,6 +85,27 @@ def run_in_threads(count: int, work: Callable[[], object]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+@pytest.mark.parametrize("look", ["seal", "check", "folder", "open"])
+def test_looking_at_the_bytes_of_a_catalog_keeps_its_locks(catalog: Catalog, look: str) -> None:
+    folder = catalog.file.parent
+    for number in range(3):
+        write_elsewhere(catalog.file, f"/before/{number}")
+        assert catalog.state("root") == f"/before/{number}"
+        log = catalog.file.with_name(f"{NAME}-wal").stat().st_ino
+        if look == "seal":  # as the duplicates of a library do at their end
+            catalog.keep_state("other", str(number))
+            catalog.seal()
+        elif look == "check":
+            state_of(folder, thorough=True)
+        elif look == "folder":
+            assert kind_of_folder(folder, [NAME], []) == "library"
+        else:
+            Catalog.open(folder).close()
+        write_elsewhere(catalog.file, f"/after/{number}")
+        assert catalog.state("root") == f"/after/{number}"
+        assert catalog.file.with_name(f"{NAME}-wal").stat().st_ino == log  # nobody deleted it
 
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="this system does not list descriptors")

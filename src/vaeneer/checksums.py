@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,10 @@ class Remembered:
     They are remembered in checked.json, which may be deleted at any time.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sha256_of: Callable[[Path], str] = file_sha256) -> None:
+        """sha256_of: how the bytes of a file are hashed."""
         self._file = folder / CHECKED
+        self._sha256_of = sha256_of
 
     def sha256(self, path: Path) -> str:
         """The SHA-256 of a file as it is, by its size, times and inode. Raises OSError."""
@@ -98,7 +100,7 @@ class Remembered:
     def compute(self, path: Path) -> str:
         """As `sha256`, always from the bytes; remembered where the folder can be written to."""
         facts = file_facts(path)
-        sha256 = file_sha256(path)
+        sha256 = self._sha256_of(path)
         if file_facts(path) == facts:
             with suppress(OSError):
                 known = {n: e for n, e in self._known().items() if (self._file.parent / n).exists()}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.errors import ImageFileError
+from vaeneer.sqlite_files import start_of_sqlite_file
 
 MARKER = ".vaeneer.json"
 """A file of this name says what vaeneer made a folder for."""
@@ -114,8 +115,7 @@ def _marked_kind(marker: Path) -> str:
 
 def _start(file: Path) -> bytes:
     try:
-        with file.open("rb") as stream:
-            return stream.read(_START_BYTES)
+        return start_of_sqlite_file(file, _START_BYTES)  # a catalog may be in use here
     except OSError:
         return b""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vaeneer.errors import LibraryUnavailableError
 from vaeneer.library.sealing import remedy
+from vaeneer.sqlite_files import connect
 from vaeneer.storage import free_space, is_full
 
 MAX_CONNECTIONS = 4
@@ -196,12 +197,8 @@ def _opened(file: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def _connected(file: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{file.resolve().as_uri()}?{options}",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,
-        timeout=_BUSY_SECONDS,
+    return connect(
+        file, options, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
     )
 
 

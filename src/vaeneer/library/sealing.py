@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vaeneer.checksums import Remembered, read_stamped_json, write_stamped_json
+from vaeneer.sqlite_files import connect, sqlite_file_sha256
 
 NAME = "seal.json"
 CATALOG = "catalog.sqlite"
@@ -53,7 +54,7 @@ def seal(connection: sqlite3.Connection, folder: Path, library: str) -> bool:
     connection.execute("BEGIN IMMEDIATE")
     try:
         if not has_wal(file):
-            sha256 = Remembered(folder).compute(file)
+            sha256 = Remembered(folder, sqlite_file_sha256).compute(file)
             write_stamped_json(folder / NAME, {"library": library, "sha256": sha256})
             return True
     finally:
@@ -94,7 +95,7 @@ def state_of(folder: Path, *, thorough: bool, listed: str | None = None) -> Stat
     known = read_seal(folder)
     if known is None or has_wal(file):
         return "unsealed" if _pages_are_whole(file) else "damaged"
-    remembered = Remembered(folder)
+    remembered = Remembered(folder, sqlite_file_sha256)
     if not thorough and remembered.sha256(file) == known.sha256:
         return "whole"
     if remembered.compute(file) == known.sha256:
@@ -108,7 +109,7 @@ def state_of(folder: Path, *, thorough: bool, listed: str | None = None) -> Stat
 
 
 def _pages_are_whole(file: Path) -> bool:
-    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True)) as connection:
+    with closing(connect(file, "mode=rw")) as connection:
         try:
             answer = connection.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.OperationalError:  # busy, or a disk that is only read: no word on damage
@@ -120,8 +121,7 @@ def _pages_are_whole(file: Path) -> bool:
 
 def _library_in(file: Path) -> str | None:
     """The id of the library in a catalog; None where it cannot be read."""
-    address = f"{file.resolve().as_uri()}?mode=ro&immutable=1"
-    with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as connection:
+    with suppress(sqlite3.Error), closing(connect(file, "mode=ro&immutable=1")) as connection:
         row = connection.execute("SELECT value FROM state WHERE key = 'library'").fetchone()
         return None if row is None else str(row[0])
     return None
