@@ -178,6 +178,24 @@ def test_a_library_that_was_replaced_is_read_anew(catalog: Catalog) -> None:
     assert catalog.state("root") == "/other"
 
 
+def test_a_damaged_catalog_in_its_place_is_not_read(catalog: Catalog) -> None:
+    folder, attached = catalog.file.parent, catalog.attached
+    catalog.seal()
+    catalog.close()
+    whole = catalog.file.read_bytes()
+    assert whole.count(b"/images") == 1
+    for content in (whole.replace(b"/images", b"/imagez"), whole):
+        (folder / "copy").write_bytes(content)
+        (folder / "copy").rename(catalog.file)
+        if content == whole:
+            assert catalog.state("root") == "/images"
+            continue
+        for _ in range(2):
+            with pytest.raises(LibraryUnavailableError, match="damaged; mend it with"):
+                catalog.state("root")
+        assert catalog.attached == attached
+
+
 def test_changes_in_a_log_that_cannot_be_seen_are_not_passed_over(public: Path) -> None:
     made(public / "first")
     writer = Catalog.open(public / "first")

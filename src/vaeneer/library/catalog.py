@@ -128,7 +128,9 @@ class Catalog:
         self.file = file
         self.was_older = False
         """Whether opening it brought it up to date from an older version."""
-        self._pool = ConnectionPool(file, may_be_new=may_be_new)
+        self._pool = ConnectionPool(
+            file, may_be_new=may_be_new, check=None if may_be_new else _refuse_damaged
+        )
 
     @classmethod
     def open(cls, folder: Path | str) -> Catalog:

@@ -10,11 +10,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vaeneer.errors import LibraryUnavailableError
+from vaeneer.errors import LibraryError, LibraryUnavailableError
+from vaeneer.library.sealing import NAME as SEAL
 from vaeneer.library.sealing import remedy
 from vaeneer.sqlite_files import connect
 from vaeneer.storage import free_space, is_full
@@ -32,9 +33,16 @@ _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_
 class ConnectionPool:
     """Connections to one file; threads may share it."""
 
-    def __init__(self, file: Path, *, may_be_new: bool = False) -> None:
-        """may_be_new: whether an empty file is a catalog to be, and not one that was lost."""
+    def __init__(
+        self, file: Path, *, may_be_new: bool = False, check: Callable[[Path], None] | None = None
+    ) -> None:
+        """may_be_new: whether an empty file is a catalog to be, and not one that was lost.
+
+        check: raises LibraryError for a file in the place of the first that is damaged.
+        """
         self.file = file
+        self._check = check
+        self._refused: tuple[tuple[int, ...], str] | None = None
         self.attached = 0
         """Counts up whenever the file is there anew: first opened, replaced, or back again."""
         self._may_be_new = may_be_new
@@ -150,8 +158,26 @@ class ConnectionPool:
         seen = self._signature(facts)
         if seen != self._seen:
             self._lose()
+            if self.attached and self._check is not None:
+                self._refuse_damaged(self._check, facts)
             self._seen = self._signature(facts)
             self.attached += 1
+
+    def _refuse_damaged(self, check: Callable[[Path], None], facts: os.stat_result) -> None:
+        """Check a file that took the place of another, once as long as it and its seal stay."""
+        version: tuple[int, ...] = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        with suppress(OSError):
+            sealed = self.file.with_name(SEAL).stat()
+            version = (*version, sealed.st_ino, sealed.st_mtime_ns)
+        if self._refused is None or self._refused[0] != version:
+            try:
+                check(self.file.parent)
+            except LibraryError as error:
+                self._refused = version, str(error)
+            else:
+                self._refused = None
+                return
+        raise LibraryUnavailableError(self._refused[1])
 
     def _lose(self) -> None:
         self._seen, self._frozen = None, False
