@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from vaeneer.cli.app import run
 from vaeneer.config import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
-from vaeneer.errors import DataError
-from vaeneer.library import catalog_schema
+from vaeneer.errors import DataError, LibraryUnavailableError
+from vaeneer.library import catalog_connections, catalog_schema
 from vaeneer.library.vector_tables import VectorTable, write_vectors
 from vaeneer.model.architectures import build
 from vaeneer.model.box import BOX
@@ -214,6 +215,21 @@ def test_processes_that_open_an_older_library_at_once_do_not_take_it_for_damaged
     with vaeneer.Library.open(library) as opened:
         assert len(opened) == 5
     assert vaeneer.doctor(library).findings == []
+
+
+def test_a_library_that_cannot_be_read_now_is_not_called_damaged(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_older(library)
+    monkeypatch.setattr(catalog_connections, "_BUSY_SECONDS", 0.05)
+    with closing(sqlite3.connect(library / "catalog.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LibraryUnavailableError, match="locked by another process"):
+            vaeneer.doctor(library)
+        other.rollback()
+        other.execute("PRAGMA user_version = 99")
+    with pytest.raises(LibraryUnavailableError, match="update vaeneer"):
+        vaeneer.doctor(library)
 
 
 def test_sums_that_other_programs_wrote_are_read(tmp_path: Path) -> None:

@@ -20,12 +20,18 @@ from vaeneer.data.images import read_image
 from vaeneer.data.manifest import MANIFEST_NAME, ManifestRow, read_manifest
 from vaeneer.data.pack_index import INDEX_NAME, PackLayout, damaged_rows, read_index
 from vaeneer.data.pack_places import default_cache
-from vaeneer.errors import DataError, LibraryError, VaeneerError
+from vaeneer.errors import (
+    DataError,
+    LibraryDamagedError,
+    LibraryError,
+    LibraryUnavailableError,
+    VaeneerError,
+)
 from vaeneer.files import read_parquet, replacing
 from vaeneer.library.catalog import NAME as CATALOG
 from vaeneer.library.checkup import library_faults
 from vaeneer.library.indexing import index
-from vaeneer.library.sealing import listed_facts
+from vaeneer.library.sealing import listed_facts, remedy
 from vaeneer.library.vector_tables import read_vectors
 from vaeneer.model.box import box_model
 from vaeneer.model.checkpoint import CARD, WEIGHTS, load
@@ -265,7 +271,10 @@ def _library_check(folder: Path, progress: Progress) -> Iterator[Fault]:
     try:
         yield from library_faults(folder, progress)
     except LibraryError as error:
-        yield folder / CATALOG, str(error), "index the folder into a new library"
+        of_now = isinstance(error, LibraryUnavailableError)  # no word on what is in it
+        if of_now and not isinstance(error, LibraryDamagedError):
+            raise
+        yield folder / CATALOG, str(error), remedy(folder)
 
 
 _CHECKS: dict[str, Callable[[Path, Progress], Iterator[Fault]]] = {

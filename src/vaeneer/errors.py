@@ -80,6 +80,10 @@ class LibraryUnavailableError(LibraryError):
     """A library's files are gone, locked or unreadable now; it may be back later."""
 
 
+class LibraryDamagedError(LibraryUnavailableError):
+    """What is in a library's catalog cannot be read; `vaeneer index` makes it again."""
+
+
 class StorageError(VaeneerError, OSError):
     """A disk is full, fails, is read-only or in use: nothing is said of what is on it."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vaeneer.errors import LibraryError, LibraryUnavailableError
+from vaeneer.errors import LibraryDamagedError, LibraryError, LibraryUnavailableError
 from vaeneer.library.sealing import NAME as SEAL
 from vaeneer.library.sealing import remedy
 from vaeneer.sqlite_files import connect
@@ -177,7 +177,7 @@ class ConnectionPool:
             else:
                 self._refused = None
                 return
-        raise LibraryUnavailableError(self._refused[1])
+        raise LibraryDamagedError(self._refused[1])
 
     def _lose(self) -> None:
         self._seen, self._frozen = None, False
@@ -269,6 +269,6 @@ def _explained(file: Path, error: sqlite3.DatabaseError) -> LibraryUnavailableEr
         return LibraryUnavailableError(
             f"{file} could not be read or written now ({error}); check its drive, and try again."
         )
-    return LibraryUnavailableError(
+    return LibraryDamagedError(
         f"{file} cannot be read as a catalog ({error}); {remedy(file.parent)}."
     )

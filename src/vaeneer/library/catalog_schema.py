@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from vaeneer.errors import LibraryError
+from vaeneer.errors import LibraryUnavailableError
 
 _FIRST = """
 CREATE TABLE assets (
@@ -96,10 +96,13 @@ VERSION = len(STEPS)
 
 
 def migrate(connection: sqlite3.Connection, file: Path) -> None:
-    """Bring a catalog to VERSION, each step whole or not at all; LibraryError for a newer one."""
+    """Bring a catalog to VERSION, each step whole or not at all.
+
+    Processes may do it at once. Raises LibraryUnavailableError for a newer one.
+    """
     found = version(connection)
     if found > VERSION:
-        raise LibraryError(
+        raise LibraryUnavailableError(
             f"{file} has version {found}, and this vaeneer reads up to {VERSION}; update vaeneer."
         )
     for number, step in enumerate(STEPS[found:], start=found + 1):
