@@ -197,6 +197,8 @@ def test_a_whole_library_of_an_older_version_has_no_findings(library: Path, made
     vaeneer.index(made / "images", library=library, settings=FEW)
     assert layout.read_bytes() == places  # the library has been one and the same
     assert vaeneer.doctor(library).findings == []
+    (library / "library.json").write_text('{"format": 1, "root": "/elsewhere"}')
+    assert len(vaeneer.doctor(library).findings) == 1  # it is older than the rest
 
 
 def test_processes_that_open_an_older_library_at_once_do_not_take_it_for_damaged(

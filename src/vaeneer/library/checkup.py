@@ -49,7 +49,7 @@ def library_faults(library: Path, progress: Progress) -> Iterator[Fault]:
             return
         if state == "unsealed" and not catalog.was_older:
             yield library / NAME, "the last run of index did not come to its end", mend
-        unsummed = _is_unsummed(library)
+        unsummed = _is_unsummed(library) and catalog.file_sha256(WHOLES) is None
         for name in (WHOLES, PARTS):
             if unsummed and catalog.file_sha256(name) is None:
                 continue  # search does not read it
