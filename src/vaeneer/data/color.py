@@ -11,7 +11,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,8 @@ Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 _SAME_LEVELS = 1  # a larger difference on any probe colour is another colour space
 _BLOCK_PX = 2**20
-_XY_D65 = (0.3127, 0.3290)
-_XY_SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
+D65_XY = (0.3127, 0.3290)
+SRGB_XY = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 _BRADFORD = np.array(
     [(0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296)]
 )
@@ -42,9 +42,8 @@ class MatrixSpace:
         white = int(np.iinfo(values.dtype).max)
         levels = np.linspace(0, 1, white + 1)
         tables = [curve(levels).astype(np.float32) for curve in self.curves]
-        encoded = _encoding_table()
         if values.ndim == 2 or np.allclose(self.matrix, np.eye(3), atol=2e-3):
-            luts = [encoded[_indices(table)] for table in tables]
+            luts = [encode_srgb(table) for table in tables]
             if values.ndim == 2:
                 return luts[1][values]
             return np.stack([luts[c][values[..., c]] for c in range(3)], axis=-1)
@@ -54,7 +53,7 @@ class MatrixSpace:
         for top in range(0, values.shape[0], rows):
             block = values[top : top + rows]
             light = np.stack([tables[c][block[..., c]] for c in range(3)], axis=-1)
-            out[top : top + rows] = encoded[_indices(light @ turned)]
+            out[top : top + rows] = encode_srgb(light @ turned)
         return out
 
     @property
@@ -65,11 +64,12 @@ class MatrixSpace:
         return int(moved.max()) <= _SAME_LEVELS
 
 
-def _indices(light: NDArray[np.float32]) -> NDArray[np.uint16]:
-    return np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)
+def encode_srgb(light: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """8-bit sRGB levels of linear light, which is clipped to 0..1 (IEC 61966-2-1)."""
+    return _encoding_table()[np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)]
 
 
-@lru_cache(maxsize=1)
+@cache
 def _encoding_table() -> NDArray[np.uint8]:
     """sRGB level of linear light in steps of 1/65535."""
     light = np.linspace(0, 1, 65536)
@@ -93,7 +93,7 @@ def primaries_matrix(
     if min(white) <= 0 or any(y <= 0 for _, y in primaries):
         raise ValueError("chromaticities of zero")
     adapted = _adaptation(white) @ _rgb_to_xyz(primaries, white)
-    matrix = np.linalg.inv(_rgb_to_xyz(_XY_SRGB, _XY_D65)) @ adapted
+    matrix = np.linalg.inv(_rgb_to_xyz(SRGB_XY, D65_XY)) @ adapted
     if not np.isfinite(matrix).all() or np.abs(matrix).max() > 20:
         raise ValueError("primaries that span no space")
     return np.asarray(matrix, np.float64)
@@ -116,7 +116,7 @@ def _rgb_to_xyz(
 
 def _adaptation(white: tuple[float, float]) -> NDArray[np.float64]:
     """XYZ under a white to XYZ under D65."""
-    gains = (_BRADFORD @ _xyz(_XY_D65)) / (_BRADFORD @ _xyz(white))
+    gains = (_BRADFORD @ _xyz(D65_XY)) / (_BRADFORD @ _xyz(white))
     return np.asarray(np.linalg.inv(_BRADFORD) @ (gains[:, None] * _BRADFORD), np.float64)
 
 
@@ -217,7 +217,7 @@ def _matrix_profile(data: bytes, *, grey: bool) -> MatrixSpace | None:
     to_xyz = np.stack(columns, axis=1) / 65536  # under D50
     x, y, z = 0.9642, 1.0, 0.8249
     d50 = (x / (x + y + z), y / (x + y + z))
-    matrix = np.linalg.inv(_rgb_to_xyz(_XY_SRGB, _XY_D65)) @ _adaptation(d50) @ to_xyz
+    matrix = np.linalg.inv(_rgb_to_xyz(SRGB_XY, D65_XY)) @ _adaptation(d50) @ to_xyz
     return MatrixSpace((red, green, blue), matrix)
 
 

@@ -193,7 +193,7 @@ def _hdr_contents(path: Path) -> Iterator[Array]:
 
 @contextmanager
 def _quiet_opencv() -> Iterator[None]:
-    """OpenCV prints of each damaged file; errors are told by exceptions here."""
+    """Keep OpenCV from printing about each damaged file; exceptions say what is wrong."""
     import cv2
 
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

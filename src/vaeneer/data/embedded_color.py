@@ -1,8 +1,7 @@
 """Colour space that a picture file names: an ICC profile, or the chunks of a PNG.
 
-In a PNG cICP comes before iCCP before sRGB before gAMA and cHRM.
-
-That order is the one of the PNG specification, third edition, section 13.2 onwards.
+In a PNG cICP comes before iCCP before sRGB before gAMA and cHRM, as in the PNG specification,
+third edition, section 13.2 onwards.
 """
 
 from __future__ import annotations
@@ -14,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.color import Color, Curve, MatrixSpace, icc_color, primaries_matrix, srgb_curve
+from vaeneer.data.color import (
+    D65_XY,
+    SRGB_XY,
+    Color,
+    Curve,
+    MatrixSpace,
+    icc_color,
+    primaries_matrix,
+    srgb_curve,
+)
 
 _SPACES = {
     **dict.fromkeys(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L"), "GRAY"),
@@ -28,17 +36,15 @@ _READ = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}  # chunks and their by
 _SRGB_GAMMA = 0.45455
 _SAME_GAMMA = 0.05  # of it: libpng's threshold
 _GAMMAS = (0.1, 5.0)  # what any device or program writes; beyond it is rubbish
-_D65 = (0.3127, 0.3290)
-_BT709 = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 _CICP_PRIMARIES = {
-    1: (_BT709, _D65),
+    1: (SRGB_XY, D65_XY),
     4: (((0.67, 0.33), (0.21, 0.71), (0.14, 0.08)), (0.310, 0.316)),
-    5: (((0.64, 0.33), (0.29, 0.60), (0.15, 0.06)), _D65),
-    6: (((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)), _D65),
-    7: (((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)), _D65),
-    9: (((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)), _D65),
+    5: (((0.64, 0.33), (0.29, 0.60), (0.15, 0.06)), D65_XY),
+    6: (((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)), D65_XY),
+    7: (((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)), D65_XY),
+    9: (((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)), D65_XY),
     11: (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), (0.314, 0.351)),
-    12: (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), _D65),
+    12: (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), D65_XY),
 }
 """xy of red, green and blue, and of white, by their number in ITU-T H.273."""
 _REFERENCE_WHITE_NITS = 203.0  # of HDR pictures, ITU-R BT.2408

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from vaeneer.data.color import encode_srgb
 
 WHITE_PERCENTILE = 99.0
 """Share of the pixels of linear light, in percent, that the exposure keeps at or below white."""
@@ -186,15 +187,4 @@ def _encode_light(values: Array, bits: int, matrix: Array | None) -> Array:
     if matrix is not None and light.ndim == 3:
         light = light @ matrix.T.astype(np.float32)
     white = max(1.0, _common_maximum(light))
-    shares = np.clip(light / np.float32(white), 0, 1) * np.float32(65535)
-    levels: Array = _srgb_curve()[np.rint(shares).astype(np.uint16)]
-    return levels
-
-
-@cache
-def _srgb_curve() -> Array:
-    """8-bit sRGB level of each 16-bit level of linear light (IEC 61966-2-1)."""
-    light = np.arange(65536) / 65535.0
-    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    levels: Array = np.rint(encoded * 255).astype(np.uint8)
-    return levels
+    return encode_srgb(light / np.float32(white))

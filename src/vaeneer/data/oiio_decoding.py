@@ -42,9 +42,8 @@ def read_exr(path: Path, check_size: CheckSize) -> Decoded:
         check_size(spec.full_width, spec.full_height)
         check_size(spec.width, spec.height)
         values = _read(path, image, part, first, first + count)
-    if (spec.x, spec.y, spec.width, spec.height) != (
-        *(spec.full_x, spec.full_y, spec.full_width, spec.full_height),
-    ):
+    window = (spec.full_x, spec.full_y, spec.full_width, spec.full_height)
+    if (spec.x, spec.y, spec.width, spec.height) != window:
         values = _fit_window(values, spec)
     values, notes = blacken_non_finite(values)
     matrix, dropped = _to_srgb(spec.getattribute("chromaticities"))

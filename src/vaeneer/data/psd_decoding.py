@@ -62,7 +62,7 @@ def read_psd(path: Path, check_size: CheckSize) -> Decoded:
 
     Raises ImageFileError with a short reason.
     """
-    with _truly(path), path.open("rb") as stream:
+    with _psd_errors(path), path.open("rb") as stream:
         header = _header(path, stream)
         check_size(header.width, header.height)
         colour_table = _section(stream, 4)
@@ -75,7 +75,7 @@ def read_psd(path: Path, check_size: CheckSize) -> Decoded:
             raise ImageFileError(path, f"not supported: {reason}")
         planes = _planes(data, header, min(header.channels, _MODES[header.mode][1] + 1))
         return _decoded(header, planes, colour_table, resources.get(_ICC_PROFILE))
-    raise AssertionError  # _truly lets nothing pass
+    raise AssertionError  # _psd_errors swallows no error
 
 
 def psd_contents(path: Path) -> Iterator[Array]:
@@ -83,7 +83,7 @@ def psd_contents(path: Path) -> Iterator[Array]:
 
     Raises ImageFileError with a short reason.
     """
-    with _truly(path), path.open("rb") as stream:
+    with _psd_errors(path), path.open("rb") as stream:
         header = _header(path, stream)
         _section(stream, 4)
         _section(stream, 4)
@@ -98,7 +98,7 @@ def psd_contents(path: Path) -> Iterator[Array]:
 
 
 @contextmanager
-def _truly(path: Path) -> Iterator[None]:
+def _psd_errors(path: Path) -> Iterator[None]:
     """Errors of damaged files as ImageFileError."""
     try:
         yield

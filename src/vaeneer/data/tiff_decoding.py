@@ -121,12 +121,13 @@ def tiff_contents(path: Path) -> Iterator[Array]:
     """
     with _opened(path) as pages:
         for page in pages:
+            _check_tags(path, page)
             yield _pixels(path, page)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[list[TiffPage]]:
-    """All pages of a file, one at least; errors within come as ImageFileError."""
+    """All pages of a file, never none; errors within come as ImageFileError."""
     from tifffile import TiffFile
 
     logger = logging.getLogger("tifffile")
@@ -256,7 +257,6 @@ def _check_tags(path: Path, page: TiffPage) -> None:
 
 def _pixels(path: Path, page: TiffPage) -> Array:
     """Pixels of a page, (H, W), (H, W, C) or (C, H, W); refuses one whose data is not all there."""
-    _check_tags(path, page)
     if not page.is_contiguous:  # reading on from the first offset fails where the file ends
         needed = math.prod(page.chunked)
         end = page.parent.filehandle.size
