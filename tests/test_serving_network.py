@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,19 +172,54 @@ def test_a_job_is_done_once_and_a_failed_one_again() -> None:
     assert len(calls) == 2
 
 
-def test_jobs_end_with_the_server() -> None:
-    jobs: Jobs[int] = Jobs()
-    begun = threading.Event()
+def endless(begun: threading.Event) -> Callable[[Progress], Any]:
+    """Work that goes on until it is stopped."""
 
-    def endless(progress: Progress) -> int:
+    def work(progress: Progress) -> Any:
         with progress.bar("for ever", total=10**9, unit="steps") as bar:
             while True:
                 bar.advance()
                 begun.set()
                 time.sleep(0.01)
 
-    running = jobs.start("endless", endless)
-    waiting = jobs.start("next", endless)
+    return work
+
+
+def test_nothing_of_an_old_version_is_kept() -> None:
+    class Answer:
+        """What weak references can follow."""
+
+    jobs: Jobs[Answer] = Jobs()
+
+    def of_version(version: int) -> weakref.ref[Answer]:
+        job = jobs.start("a", lambda _: Answer(), version)
+        for _ in range(500):
+            if job.value is not None:
+                return weakref.ref(job.value)
+            time.sleep(0.01)
+        raise AssertionError(f"version {version}: {job.state} {job.reason}")
+
+    first = of_version(1)
+    assert first() is not None
+    second = of_version(2)
+    gc.collect()
+    assert first() is None
+    assert jobs.get("a", 1) is None
+    job = jobs.get("a", 2)
+    assert job is not None
+    assert job.value is second() is not None
+    begun = threading.Event()
+    running = jobs.start("a", endless(begun), 3)
+    assert begun.wait(5)
+    of_version(4)  # its turn comes once the other has ended
+    assert running.state == "failed"
+
+
+def test_jobs_end_with_the_server() -> None:
+    jobs: Jobs[int] = Jobs()
+    begun = threading.Event()
+    running = jobs.start("endless", endless(begun))
+    waiting = jobs.start("next", endless(begun))
     assert begun.wait(5)
     jobs.stop()
     assert running.state == waiting.state == "failed"

@@ -64,6 +64,8 @@ class _JobBar:
 class Job(Generic[T]):
     """One piece of work and what came of it."""
 
+    version: Hashable = None
+    """Of what the work is about."""
     progress: JobProgress = field(default_factory=JobProgress)
     state: Literal["computing", "ready", "failed"] = "computing"
     value: T | None = None
@@ -71,7 +73,10 @@ class Job(Generic[T]):
 
 
 class Jobs(Generic[T]):
-    """Starts each job once, one after the other, and keeps the last answers."""
+    """Starts each job once, one after the other, and keeps the last answers.
+
+    A job of a new version takes the place of that of the old one, which ends at its next step.
+    """
 
     def __init__(self) -> None:
         self._jobs: dict[Hashable, Job[T]] = {}
@@ -79,19 +84,24 @@ class Jobs(Generic[T]):
         self._turn = threading.Lock()
         self._threads: list[threading.Thread] = []
 
-    def get(self, key: Hashable) -> Job[T] | None:
-        """The job of a key; None where none was started, or where that is long ago."""
+    def get(self, key: Hashable, version: Hashable = None) -> Job[T] | None:
+        """The job of a key and version; None where none was started, or where that is long ago."""
         with self._lock:
-            return self._jobs.get(key)
+            job = self._jobs.get(key)
+            return job if job is not None and job.version == version else None
 
-    def start(self, key: Hashable, work: Callable[[Progress], T]) -> Job[T]:
-        """The job of a key: the existing one, or a new one where there is none or it failed."""
+    def start(
+        self, key: Hashable, work: Callable[[Progress], T], version: Hashable = None
+    ) -> Job[T]:
+        """The job of a key and version: the existing one, or a new one where none is, or failed."""
         with self._lock:
             known = self._jobs.pop(key, None)
-            if known is not None and known.state != "failed":
+            if known is not None and known.version == version and known.state != "failed":
                 self._jobs[key] = known
                 return known
-            job: Job[T] = Job()
+            if known is not None:
+                known.progress.stopped = True
+            job: Job[T] = Job(version)
             self._jobs[key] = job
             if len(self._jobs) > _MOST_KEPT:
                 self._jobs.pop(next(iter(self._jobs))).progress.stopped = True

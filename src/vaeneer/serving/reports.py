@@ -93,8 +93,9 @@ def _start(
     house: House, library: OpenLibrary, what: str, work: Callable[[Library, Progress], Any]
 ) -> Response:
     opened = library.current()
-    key = library.name, what, library.version()
-    job = house.jobs.start(key, lambda progress: work(opened, progress))
+    job = house.jobs.start(
+        (library.name, what), lambda progress: work(opened, progress), library.version()
+    )
     if job.value is None:
         return _not_yet(job)
     return Json({"state": "ready"})
@@ -103,10 +104,10 @@ def _start(
 def _job(house: House, library: OpenLibrary, what: str) -> Job[Any]:
     """A job that was started. Raises Problem 404 where none was, 409 where it failed."""
     library.ready()
-    job: Job[Any] | None = house.jobs.get((library.name, what, library.version()))
+    job: Job[Any] | None = house.jobs.get((library.name, what), library.version())
     if job is None:
         raise Problem(
-            404, f"The {what} of {library.name} is not computed: POST {API}/{what} starts it."
+            404, f"{library.name} has no computed {what} yet: POST {API}/{what} starts that."
         )
     if job.state == "failed":
         raise Problem(409, f"{job.reason} POST {API}/{what} starts it again.")
