@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from vaeneer.data.image_depth import HEADER_BYTES, deep_colors
 from vaeneer.data.image_repair import can_rebuild, is_cut_png, is_cut_tiff, rebuild
 from vaeneer.data.jpeg_repair import TruncatedError, is_cut_jpeg, looks_cut
+from vaeneer.data.tiff_decoding import is_within, seek_picture
 from vaeneer.errors import ImageFileError
 
 _T = TypeVar("_T")
@@ -112,6 +113,19 @@ def _decode_rebuilt(
     if isinstance(error, ImageFileError):
         raise error
     raise ImageFileError(path, error_reason(error, source.start)) from error
+
+
+def seek_checked(image: Image.Image, source: ImageSource, max_megapixels: float) -> None:
+    """Turn an open file to the page that is its picture, before the pixels are loaded.
+
+    Raises ImageFileError for a page that Pillow does not read rightly or one of too many pixels,
+    TruncatedError where a rebuilt file stands in for pixels that the file does not have.
+    """
+    if image.format == "TIFF" and not seek_picture(image):
+        raise ImageFileError(source.path, "not supported: a TIFF that Pillow does not read rightly")
+    if source.rebuilt and not is_within(image, source.path.stat().st_size):
+        raise TruncatedError("the pixels are cut")
+    check_pixels(source.path, image.size, max_megapixels)
 
 
 def load_whole(image: Image.Image, source: ImageSource) -> None:

@@ -79,8 +79,10 @@ def rebuild(data: bytes) -> Iterator[Rebuilt]:
 def can_rebuild(start: bytes, file_bytes: int) -> bool:
     """Whether `rebuild` has anything for a file of this size that starts so."""
     starts = (_PNG, _JPEG, b"RIFF", *_TIFF)
-    known = start.startswith(starts) or _start_of_picture(start) > 0 or start[4:12] == b"ftypavif"
-    return known and file_bytes <= _FILE_BYTES
+    rebuildable = (
+        start.startswith(starts) or _start_of_picture(start) > 0 or start[4:12] == b"ftypavif"
+    )
+    return rebuildable and file_bytes <= _FILE_BYTES
 
 
 def _start_of_picture(data: bytes) -> int:
@@ -115,12 +117,12 @@ def _png(data: bytes, notes: tuple[str, ...]) -> Iterator[Rebuilt]:
             pixels.append((name, body))
     if orientation != 1:
         pixels.insert(1, (b"eXIf", orientation_exif(orientation)[6:]))
-    said = tuple(dict.fromkeys(dropped)) or ("metadata dropped: all but colour and orientation",)
+    reasons = tuple(dict.fromkeys(dropped)) or ("metadata dropped: all but colour and orientation",)
     for motion in (True, False):
         if motion and not any(name in _PNG_MOTION for name, _ in pixels):
             continue
         chunks = [_png_chunk(*one) for one in pixels if motion or one[0] not in _PNG_MOTION]
-        yield Rebuilt(_PNG + b"".join(chunks), (*notes, *said), profile)
+        yield Rebuilt(_PNG + b"".join(chunks), (*notes, *reasons), profile)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
@@ -259,13 +261,13 @@ def _tiff(data: bytes, notes: tuple[str, ...]) -> Iterator[Rebuilt]:
     entries = [one for one in entries if len(one) == 12 and _needed(one, order, len(data))]
     _check_strips(data, entries, order)
     where = len(data) + len(data) % 2
-    said = "metadata dropped: all tags but those of the pixels"
+    dropped = "metadata dropped: all tags but those of the pixels"
     nexts = (tail, b"\0" * 4) if tail.strip(b"\0") and len(tail) == 4 else (b"\0" * 4,)
     for following in nexts:
         directory = struct.pack(order + "H", len(entries)) + b"".join(entries) + following
         head = data[:4] + struct.pack(order + "I", where)
         rebuilt = head + data[8:].ljust(where - 8, b"\0") + directory
-        yield Rebuilt(rebuilt, (*notes, said))
+        yield Rebuilt(rebuilt, (*notes, dropped))
 
 
 def _check_strips(data: bytes, entries: list[bytes], order: str) -> None:

@@ -1,4 +1,4 @@
-"""The one place that opens image files: any mode or depth in, verified 8-bit RGB out.
+"""Image files of any mode and depth, read as complete 8-bit RGB.
 
 What becomes what:
 
@@ -28,17 +28,16 @@ from vaeneer.data.image_depth import stored_bits
 from vaeneer.data.image_files import (
     PILLOW,
     ImageSource,
-    check_pixels,
     decode_file,
     error_reason,
     first_bytes,
     known_formats,
     load_whole,
+    seek_checked,
 )
-from vaeneer.data.jpeg_repair import TruncatedError
 from vaeneer.data.levels import deep_grey, float_levels, to_16_bits, to_image
 from vaeneer.data.orientation import DAMAGED_EXIF, SIDEWAYS, orientation_of, upright
-from vaeneer.data.tiff_decoding import is_within, seek_picture
+from vaeneer.data.tiff_decoding import seek_picture
 from vaeneer.errors import ImageFileError
 
 # fmt: off
@@ -111,11 +110,7 @@ def read_image(
         return _read_deep(path, max_megapixels)
 
     def look(image: Image.Image, source: ImageSource) -> Picture:
-        if image.format == "TIFF" and not seek_picture(image):
-            raise ImageFileError(path, "not supported: a TIFF that Pillow does not read rightly")
-        if source.rebuilt and not is_within(image, path.stat().st_size):
-            raise TruncatedError("the pixels are cut")
-        check_pixels(path, image.size, max_megapixels)
+        seek_checked(image, source, max_megapixels)
         full_size = _draft(image, at_least_px) if at_least_px else None
         color, notes = read_color(image)
         bits = stored_bits(image, source.start)
@@ -132,7 +127,7 @@ def read_image(
 
 
 def _read_deep(path: Path, max_megapixels: float, error: ImageFileError | None = None) -> Picture:
-    """A picture that Pillow does not read; error: what Pillow said of it."""
+    """A picture that Pillow does not read; error: why not."""
     with PILLOW.ours():
         try:
             decoded = decode(path, max_megapixels=max_megapixels)

@@ -58,21 +58,21 @@ class MapWords:
 
     def find(self, text: str) -> MapWord | None:
         """The word that `text` (lower case, without separators) is, with or without "map"."""
-        found = self.words.get(text)
-        if found is None and text.endswith(_ENDINGS):
+        word = self.words.get(text)
+        if word is None and text.endswith(_ENDINGS):
             for ending in _ENDINGS:
                 if text.endswith(ending):
                     return self.words.get(text.removesuffix(ending))
-        return found
+        return word
 
 
 @lru_cache(maxsize=2**14)
 def suffix_sort(token: str) -> str | None:
     """What a token (lower case) after a map word is; None where it may mean something."""
     suffixes = map_words().suffixes
-    known = suffixes.get(token)
-    if known is not None:
-        return known
+    sort = suffixes.get(token)
+    if sort is not None:
+        return sort
     if not any(character.isdigit() for character in token):
         return None
     if RESOLUTION.fullmatch(token):

@@ -15,12 +15,12 @@ from vaeneer.data.map_words import CERTAIN_RESOLUTION, Strength, map_words, suff
 
 _TOKEN = re.compile(r"[^\W_]+")
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+")
-_MOST_SUFFIXES = 6
+_MAX_SUFFIXES = 6
 _SHORT = 3
-_MOST_PIECES = 6
+_MAX_PIECES = 6
 _LONGEST_WORD = 40
-_MOST_TOKENS_AFTER = 4
-_MOST_TOKENS_AFTER_AMID = 2
+_MAX_TOKENS_AFTER = 4
+_MAX_TOKENS_AFTER_AMID = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,23 +125,24 @@ class _Reader:
             for index, token in enumerate(self.tokens)
             for m in _PIECE.finditer(self.stem[token.start : token.end])
         ]
-        found: list[Reading] = []
+        possible: list[Reading] = []
         usual: Reading | None = None
         letter: Reading | None = None
         end = len(self.tokens)
         for end, after in self._ends():
             here = list(self._at(end, after))
             explicit = [reading for reading in here if not reading.joined]
-            if explicit and (usual is None or self._is_workflow(usual, after)):
+            workflow = after[:1] == ("resolution",) and after[-1] == "workflow"
+            if explicit and (usual is None or (workflow and usual.stem)):  # COL_4K_METALNESS
                 usual = explicit[0]
-            found += here
+            possible += here
             token = self.tokens[end - 1]
             if letter is None and not here and len(token.text) == 1 and token.text.isalpha():
                 letter = self._reading(end - 1, _Word(0, token.text, "", Strength.SURE), after)
-        if not found:
-            found = [*self._glued(end), *self._amid(end)]
-        found.sort(key=lambda reading: -len(reading.stem))
-        return Readings(tuple(found), usual, plain, letter)
+        if not possible:
+            possible = [*self._glued(end), *self._amid(end)]
+        possible.sort(key=lambda reading: -len(reading.stem))
+        return Readings(tuple(possible), usual, plain, letter)
 
     def _plain(self) -> Reading:
         """Without resolution and format tokens at the end, where one is surely a resolution."""
@@ -161,7 +162,7 @@ class _Reader:
         after: tuple[str, ...] = ()
         end = len(self.tokens)
         yield end, after
-        while end > 1 and len(after) < _MOST_SUFFIXES:
+        while end > 1 and len(after) < _MAX_SUFFIXES:
             sort = suffix_sort(self.tokens[end - 1].text)
             if sort is None:
                 return
@@ -173,10 +174,6 @@ class _Reader:
             after = (sort, *after)
             end -= 1
             yield end, after
-
-    def _is_workflow(self, usual: Reading, after: tuple[str, ...]) -> bool:
-        """Whether the word found first is but the workflow: COL_4K_METALNESS."""
-        return after[:1] == ("resolution",) and after[-1] == "workflow" and bool(usual.stem)
 
     def _at(self, end: int, after: tuple[str, ...]) -> Iterator[Reading]:
         """Readings whose map word ends before the token `end`, explicit and long words first."""
@@ -197,16 +194,16 @@ class _Reader:
 
     def _words(self, last: int) -> Iterator[_Word]:
         """Words of the table that end with a piece, long ones first."""
-        found: list[_Word] = []
+        words: list[_Word] = []
         text = ""
-        for first in range(last, max(-1, last - _MOST_PIECES), -1):
+        for first in range(last, max(-1, last - _MAX_PIECES), -1):
             text = self.pieces[first].text + text
             if len(text) > _LONGEST_WORD:
                 break
             entry = self.table.find(text)
             if entry is not None and (len(text) > _SHORT or self._whole(first, last)):
-                found.append(_Word(first, text, entry.kind, entry.strength))
-        yield from reversed(found)
+                words.append(_Word(first, text, entry.kind, entry.strength))
+        yield from reversed(words)
 
     def _whole(self, first: int, last: int) -> bool:
         """Whether pieces are of one token, or of several joined by hyphens: B-O, but not R_M."""
@@ -231,14 +228,18 @@ class _Reader:
         opens = piece is None or piece.opens
         first = piece.token if piece is not None else end
         skipped = 0
-        while opens and first - skipped > 0 and self._harmless_before(first - skipped - 1):
+        while (
+            opens
+            and first - skipped > 0
+            and suffix_sort(self.tokens[first - skipped - 1].text) in ("resolution", "format")
+        ):
             skipped += 1
         if not opens:
             assert piece is not None
             stem = self.stem[: piece.start]
         else:
-            kept = first - skipped
-            stem = self.stem[: self.tokens[kept - 1].end] if kept else ""
+            count = first - skipped
+            stem = self.stem[: self.tokens[count - 1].end] if count else ""
         tail = self.tokens[len(self.tokens) - len(after) :]
         numbers = [
             t.text for t, sort in zip(tail, after, strict=True) if sort in ("number", "copy")
@@ -263,9 +264,6 @@ class _Reader:
             unclear=(colour_number and not haven) or (word.mixed and first != end - 1),
         )
 
-    def _harmless_before(self, index: int) -> bool:
-        return suffix_sort(self.tokens[index].text) in ("resolution", "format")
-
     def _glued(self, end: int) -> Iterator[Reading]:
         """A long word at the end of a token in one case: woodnormal."""
         token = self.tokens[end - 1]
@@ -278,12 +276,12 @@ class _Reader:
 
     def _amid(self, end: int) -> Iterator[Reading]:
         """A word with other words after it: normal_brick, Color_Light."""
-        for last in range(end - 2, max(-1, end - 2 - _MOST_TOKENS_AFTER), -1):
+        for last in range(end - 2, max(-1, end - 2 - _MAX_TOKENS_AFTER), -1):
             token = self.tokens[last]
             entry = self.table.find(token.text)
             if entry is None or entry.strength is Strength.DOUBTFUL:
                 continue
-            if last > 0 and end - 1 - last > _MOST_TOKENS_AFTER_AMID:
+            if last > 0 and end - 1 - last > _MAX_TOKENS_AFTER_AMID:
                 return
             first = next(i for i, piece in enumerate(self.pieces) if piece.token == last)
             word = _Word(first, token.text, entry.kind, entry.strength)

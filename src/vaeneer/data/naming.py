@@ -25,7 +25,7 @@ _PICTURES = frozenset({"color", "preview"})
 _TILED = re.compile(r"(.+?)([._\- ])(\d{3,4}|[uU]\d{1,2}_?[vV]\d{1,2})")
 _UDIM = re.compile(r"1\d{3}(?<!1000)")
 _FIRST_TILE = "1001"
-_MOST_TILES = 200
+_MAX_TILES = 200
 _CAMERAS = re.compile(
     r"(.*[^A-Za-z])?(c?img|imgp|mg|dsc|dscn|dscf|dji|gopr|mvi|pict?|photo|foto|scan|p|pxl|sam)|\d{3}",
     re.I,
@@ -102,12 +102,12 @@ class _Name:
 class _Evidence:
     """Which kinds stand beside each other, by asset key."""
 
-    def __init__(self, found: Iterable[tuple[_Key, Reading]]) -> None:
+    def __init__(self, readings: Iterable[tuple[_Key, Reading]]) -> None:
         self.kinds: dict[_Key, set[str]] = defaultdict(set)
         self.sure: dict[_Key, set[str]] = defaultdict(set)
         self.moved: dict[_Key, set[str]] = defaultdict(set)
         self.beside: dict[_Key, set[str]] = defaultdict(set)
-        for key, reading in found:
+        for key, reading in readings:
             if not reading.word:
                 self.beside[key].add(_PLAIN)
             elif reading.moved:
@@ -250,7 +250,7 @@ def _read_tiles(names: Sequence[_Name]) -> None:
             continue  # numbered pictures: tile_0999, tile_1000, tile_1001
         camera = _CAMERAS.fullmatch(key[1]) and not any(name.chosen.word for name, _ in members)
         begins = _FIRST_TILE in numbers or not numbers
-        if key in worded or (begins and not camera and 1 < len(tiles) <= _MOST_TILES):
+        if key in worded or (begins and not camera and 1 < len(tiles) <= _MAX_TILES):
             for name, tile in members:
                 name.choose(
                     replace(name.chosen, stem=name.chosen.stem[: -len(tile) - 1], tile=tile)
@@ -315,11 +315,11 @@ def _colour_variants(names: Sequence[_Name]) -> set[PurePosixPath]:
     for name in names:
         if name.key in mapped and name.chosen.kind == "color":
             colours[name.key, name.chosen.tile].append(name)
-    found: set[PurePosixPath] = set()
+    followers: set[PurePosixPath] = set()
     for members in colours.values():
         first = min(members, key=lambda name: (name.chosen.variant, str(name.path)))
-        found |= {n.path for n in members if n.chosen.variant and n is not first}
-    return found
+        followers |= {n.path for n in members if n.chosen.variant and n is not first}
+    return followers
 
 
 def _file_name(name: _Name, spelled: Mapping[_Key, str], followers: set[PurePosixPath]) -> FileName:

@@ -17,21 +17,19 @@ from vaeneer.data.embedded_color import read_color
 from vaeneer.data.image_depth import stored_bits
 from vaeneer.data.image_files import (
     ImageSource,
-    check_pixels,
     decode_file,
     first_bytes,
     load_whole,
+    seek_checked,
 )
-from vaeneer.data.jpeg_repair import TruncatedError
 from vaeneer.data.levels import deep_grey
 from vaeneer.data.orientation import orientation_of, upright_values
-from vaeneer.data.tiff_decoding import is_within, seek_picture
 from vaeneer.errors import ImageFileError
 
 _BLOCK_BYTES = 2**24  # hashed at a time
 _DEEP_FORMATS = frozenset({"PNG", "PPM", "JPEG2000"})  # with 16-bit colours that OpenCV reads
 _SAMPLES = 277  # the TIFF tag SamplesPerPixel
-_MOST_SAMPLES = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "RGB": 3, "RGBX": 3}
+_MAX_SAMPLES = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "RGB": 3, "RGBX": 3}
 """Channels that Pillow shows of a TIFF; of further ones it says nothing."""
 _BARE_MODES = frozenset({"CMYK", "LAB", "HSV", "I", "F"})
 
@@ -51,12 +49,8 @@ def pixel_digest(path: Path, *, max_megapixels: float = 500.0) -> bytes:
         return _deep_digest(path, max_megapixels)
 
     def look(image: Image.Image, source: ImageSource) -> bytes:
-        if image.format == "TIFF" and not seek_picture(image):
-            raise ImageFileError(path, "not supported: a TIFF that Pillow does not read rightly")
-        if source.rebuilt and not is_within(image, path.stat().st_size):
-            raise TruncatedError("the pixels are cut")
-        check_pixels(path, image.size, max_megapixels)
-        if getattr(image, "tag_v2", {}).get(_SAMPLES, 1) > _MOST_SAMPLES.get(image.mode, 4):
+        seek_checked(image, source, max_megapixels)
+        if getattr(image, "tag_v2", {}).get(_SAMPLES, 1) > _MAX_SAMPLES.get(image.mode, 4):
             return _deep_digest(path, max_megapixels)
         digest = hashlib.sha256()
         color, _ = read_color(image)

@@ -146,15 +146,15 @@ def _read(stream: BinaryIO, size: int) -> bytes:
 
 def _resources(data: bytes) -> dict[int, bytes]:
     """Image resources by id; those after a damaged one are left out."""
-    found: dict[int, bytes] = {}
+    resources: dict[int, bytes] = {}
     at = 0
     while at + 12 <= len(data):
         number = int.from_bytes(data[at + 4 : at + 6], "big")
         at += 6 + (data[at + 6] + 2) // 2 * 2  # a Pascal string, padded to an even length
         size = int.from_bytes(data[at : at + 4], "big")
-        found[number] = data[at + 4 : at + 4 + size]
+        resources[number] = data[at + 4 : at + 4 + size]
         at += 4 + size + size % 2
-    return found
+    return resources
 
 
 def _planes(data: bytes, header: _Header, count: int) -> Array:

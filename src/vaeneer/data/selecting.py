@@ -123,7 +123,7 @@ def _one_picture(
     if name.variant or (name.copy == its.copy and stems[0] != stems[1]):
         return True
     if row.sha256 == other.sha256:
-        return False  # said to be an exact duplicate
+        return False  # listed as an exact duplicate
     prints = [Fingerprint(one.phashes or b"", one.thumb or b"") for one in (row, other)]
     return bool(near_duplicate_groups(prints, max_bits))
 
@@ -142,7 +142,7 @@ def _as_map(row: ManifestRow, best: str | None, has_colour: bool) -> ManifestRow
 
 
 def _folders_are_categories(rows: Sequence[ManifestRow]) -> bool:
-    """Whether some first folder holds two assets; else each folder is just an asset's own."""
+    """Whether some first folder holds two assets; else each folder belongs to one asset."""
     assets: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if "/" in row.path:

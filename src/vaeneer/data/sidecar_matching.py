@@ -32,7 +32,7 @@ class Sidecars:
     """The side-cars of a folder, matched."""
 
     of_asset: dict[str, Sidecar]
-    """Asset key -> what is said about it."""
+    """Asset key -> what its side-cars say."""
 
     unread: tuple[tuple[str, str], ...]
     """(path, reason) of each JSON file of which nothing is used."""
@@ -57,13 +57,13 @@ def match_sidecars(files: Iterable[Sequence[Sidecar]], images: Mapping[str, str]
     """
     files = list(files)
     index = _Index(images if files else {})
-    found: dict[str, list[tuple[int, Sidecar]]] = defaultdict(list)
+    ranked_of: dict[str, list[tuple[int, Sidecar]]] = defaultdict(list)
     unread: list[tuple[str, str]] = []
     lonely: dict[PurePosixPath, list[Sidecar]] = defaultdict(list)
     for entries in files:
         matches = [match for entry in entries for match in _matches(index, entry, len(entries))]
         for asset, rank, entry in matches:
-            found[asset].append((rank, entry))
+            ranked_of[asset].append((rank, entry))
         broken = entries[0].warning
         if broken is not None:
             unread.append((str(entries[0].path), _reason(broken, matched=bool(matches))))
@@ -74,12 +74,12 @@ def match_sidecars(files: Iterable[Sequence[Sidecar]], images: Mapping[str, str]
     for folder, alone in lonely.items():
         assets = index.assets_below(folder)
         if len(alone) == 1 and len(assets) == 1:
-            found[assets[0]].append((9, alone[0]))
+            ranked_of[assets[0]].append((9, alone[0]))
         else:
             unread += [(str(entry.path), _unmatched([entry])) for entry in alone]
     best = {
         asset: merged(entry for _, entry in sorted(ranked, key=partial(_order, asset)))
-        for asset, ranked in found.items()
+        for asset, ranked in ranked_of.items()
     }
     return Sidecars(best, tuple(sorted(unread)), tuple(_warnings(unread)))
 
@@ -151,10 +151,10 @@ def _matches(index: _Index, entry: Sidecar, count: int) -> Iterator[tuple[str, i
     folder = _folder(entry)
     named = _by_id(index, folder, entry.asset_id) - beside
     if not beside and not named and entry.warning is None:
-        named = _by_said_file(index, folder, entry.file)
-        said = entry.name if count > 1 else entry.path.name.rsplit(".", 1)[0]
-        if not named and said and (name := _letters(match_key(said))):
-            named = _nearest(folder, index.related(folder, index.by_name[name]), one=count == 1)
+        named = _by_named_file(index, folder, entry.file)
+        name = entry.name if count > 1 else entry.path.name.rsplit(".", 1)[0]
+        if not named and name and (letters := _letters(match_key(name))):
+            named = _nearest(folder, index.related(folder, index.by_name[letters]), one=count == 1)
     yield from ((asset, 5, entry) for asset in sorted(named))
 
 
@@ -192,7 +192,7 @@ def _image_names(stem: str) -> Iterator[str]:
 
 
 def _by_id(index: _Index, folder: PurePosixPath, asset_id: str | None) -> set[str]:
-    """By the asset's own name, or a Quixel id at the start or end of it (Brick_Wall_vlklbci)."""
+    """By the name of the asset, or a Quixel id at the start or end of it (Brick_Wall_vlklbci)."""
     if asset_id is None:
         return set()
     key = match_key(asset_id)
@@ -204,7 +204,7 @@ def _by_id(index: _Index, folder: PurePosixPath, asset_id: str | None) -> set[st
     return _nearest(folder, assets)
 
 
-def _by_said_file(index: _Index, folder: PurePosixPath, file: str | None) -> set[str]:
+def _by_named_file(index: _Index, folder: PurePosixPath, file: str | None) -> set[str]:
     """By a file that an entry names: below its folder, below the raw folder, or by its name."""
     if file is None:
         return set()

@@ -20,9 +20,9 @@ from vaeneer.text import clean_text
 
 BROKEN, NOT_A_SIDECAR = "broken JSON", "not a side-car"
 _LIMIT_BYTES = 16 * 2**20
-_MOST_CHARACTERS = 200  # of a name, tag, category or id
-_MOST_WORDS = 1000
-_MOST_DIGITS = 40
+_MAX_CHARACTERS = 200  # of a name, tag, category or id
+_MAX_WORDS = 1000
+_MAX_DIGITS = 40
 _DEEPEST = 8
 # fmt: off
 # What kind of asset it is, not what it is made of; Quixel's first category is one of these.
@@ -114,7 +114,11 @@ def read_sidecar(raw: Path, relative_path: PurePosixPath) -> tuple[Sidecar, ...]
         return (Sidecar(relative_path, warning=f"{BROKEN}: {clean_text(str(error))}"),)
     foreign = _foreign(relative_path, value)
     entries = [] if foreign else list(_entries(value))
-    described = [replace(entry, path=relative_path) for entry in entries if _says(entry)]
+    described = [
+        replace(entry, path=relative_path)
+        for entry in entries
+        if entry.name or entry.categories or entry.tags
+    ]
     if not described:
         reason = foreign or "it has no name, category or tag"
         return (Sidecar(relative_path, warning=f"{NOT_A_SIDECAR}: {reason}"),)
@@ -137,7 +141,7 @@ def _parse(data: bytes | str) -> Any:
 
 def _whole_number(digits: str) -> int | None:
     """A number, or None for one of so many digits that it counts nothing."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else None
+    return int(digits) if len(digits) <= _MAX_DIGITS else None
 
 
 def _foreign(path: PurePosixPath, value: Any) -> str | None:
@@ -148,10 +152,6 @@ def _foreign(path: PurePosixPath, value: Any) -> str | None:
     if any(ours <= keys for ours in _OUR_KEYS):
         return "vaeneer wrote it"
     return None
-
-
-def _says(entry: Sidecar) -> bool:
-    return bool(entry.name or entry.categories or entry.tags)
 
 
 def _entries(value: Any, depth: int = 0) -> Iterator[Sidecar]:
@@ -165,17 +165,17 @@ def _entries(value: Any, depth: int = 0) -> Iterator[Sidecar]:
         return
     if not isinstance(value, dict):
         return
-    own = _entry(value)
-    if own.categories or own.tags:
-        yield own
+    entry = _entry(value)
+    if entry.categories or entry.tags:
+        yield entry
         return
     wrapped = list(_wrapped(value, depth))
     if len(wrapped) == 1:
-        yield _filled(wrapped[0], own)
+        yield _filled(wrapped[0], entry)
     elif wrapped:
         yield from wrapped
     else:
-        yield own
+        yield entry
 
 
 def _wrapped(value: Mapping[str, Any], depth: int) -> Iterator[Sidecar]:
@@ -251,13 +251,13 @@ def _first_words(fields: Mapping[str, Any], field: str) -> tuple[str, ...]:
             value = {name: below for name, below in value.items() if isinstance(below, list | dict)}
         if isinstance(value, str):
             words: Iterable[str | None] = (
-                _text(part) for part in re.split(separators, value[: 100 * _MOST_CHARACTERS])
+                _text(part) for part in re.split(separators, value[: 100 * _MAX_CHARACTERS])
             )
         else:
             words = _words(value, one=field == "categories")
-        found = dict.fromkeys(word for word in words if word)
-        if found:
-            return tuple(found)[:_MOST_WORDS]
+        distinct = dict.fromkeys(word for word in words if word)
+        if distinct:
+            return tuple(distinct)[:_MAX_WORDS]
     return ()
 
 
@@ -301,7 +301,7 @@ def _text(value: Any) -> str | None:
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value) if abs(value) < 10**_MOST_DIGITS else ""
+        value = str(value) if abs(value) < 10**_MAX_DIGITS else ""
     if not isinstance(value, str):
         return None
-    return clean_text(clean_text(value[: 2 * _MOST_CHARACTERS])[:_MOST_CHARACTERS]) or None
+    return clean_text(clean_text(value[: 2 * _MAX_CHARACTERS])[:_MAX_CHARACTERS]) or None

@@ -39,10 +39,10 @@ def units(rows: Iterable[ManifestRow]) -> list[list[ManifestRow]]:
         names = (f"asset {row.asset}", f"file {row.duplicate_of or row.path}")
         for name in (*names, *([f"group {row.near_group}"] if row.near_group else [])):
             parent[root(name)] = root(names[0])
-    found: dict[str, list[ManifestRow]] = defaultdict(list)
+    parts: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in members:
-        found[root(f"asset {row.asset}")].append(row)
-    return list(found.values())
+        parts[root(f"asset {row.asset}")].append(row)
+    return list(parts.values())
 
 
 def split_by_asset(
@@ -56,13 +56,13 @@ def split_by_asset(
     """
     parts = units(rows)
     lowest = [min(asset_fraction(row.asset, seed) for row in part) for part in parts]
-    known = [_earlier_side(part, earlier) for part in parts]
+    earlier_sides = [_earlier_side(part, earlier) for part in parts]
     sides = [
         side or ("valid" if fraction < valid_fraction else "train")
-        for side, fraction in zip(known, lowest, strict=True)
+        for side, fraction in zip(earlier_sides, lowest, strict=True)
     ]
     if len(set(sides)) == 1:
-        movable = [i for i, side in enumerate(known) if side is None] or range(len(parts))
+        movable = [i for i, side in enumerate(earlier_sides) if side is None] or range(len(parts))
         if sides[0] == "train" and len(parts) > 1:
             sides[min(movable, key=lowest.__getitem__)] = "valid"
         elif sides[0] == "valid":
