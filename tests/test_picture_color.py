@@ -245,6 +245,12 @@ def test_impossible_numbers_are_dropped_with_a_note(tmp_path: Path, chunks: byte
     assert picture.notes[0].startswith(f"metadata dropped: {chunks[4:8].decode()}")
 
 
+def test_levels_of_a_narrow_range_are_stretched(tmp_path: Path) -> None:
+    values = np.repeat(np.array([[0, 16, 235, 255]], np.uint8)[..., None], 3, axis=2)
+    picture = pictured(tmp_path, png(values, chunk(b"cICP", bytes((1, 13, 0, 0)))))
+    assert np.asarray(picture.rgb)[0, :, 1].tolist() == [0, 0, 255, 255]
+
+
 def test_hdr_codes_are_shown_as_on_paper(tmp_path: Path) -> None:
     # 203 nits, the white of paper, in PQ and in HLG (ITU-R BT.2408)
     for transfer, white in ((16, 0.5807), (18, 0.75)):

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from test_picture_color import icc_profile, power, srgb_curve
+from test_picture_color import chunk, icc_profile, png, power, srgb_curve
 from vaeneer.data.images import read_image
 from vaeneer.data.pixel_digest import pixel_digest
 from vaeneer.errors import ImageFileError
@@ -144,6 +144,16 @@ def test_further_channels_of_a_tiff_count(tmp_path: Path, kind: str, depth: type
         tifffile.imwrite(tmp_path / f"{name}.tif", values, photometric=kind, extrasamples=extra)
         digests.add(pixel_digest(tmp_path / f"{name}.tif"))
     assert len(digests) == 3
+
+
+def test_a_clear_colour_counts_at_full_depth(tmp_path: Path) -> None:
+    values = COLOURS.astype(np.uint16) * 257 + 5
+    files = [b"", chunk(b"tRNS", bytes(6)), chunk(b"tRNS", bytes((0, 0, 0, 0, 0, 1)))]
+    digests = []
+    for clear in files:
+        (tmp_path / "a.png").write_bytes(png(values, clear))
+        digests.append(pixel_digest(tmp_path / "a.png"))
+    assert len(set(digests)) == len(files)
 
 
 def test_16_bit_grey_counts_all_its_bits(tmp_path: Path) -> None:

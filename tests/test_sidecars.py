@@ -297,6 +297,7 @@ def test_a_number_as_id_means_nothing_in_another_library(tmp_path: Path) -> None
     images = {"two/12.jpg": "two/12", "two/13.jpg": "two/13", "one/c.jpg": "one/c", "one/d": "d"}
     found = matched(tmp_path, files, images)
     assert found.of_asset["two/12"].path == PurePosixPath("two/12.json")
+    assert matched(tmp_path, {"one/x.json": RED_BRICK | {"id": 12}}, images).of_asset == {}
 
 
 def test_equal_names_in_other_folders_are_other_surfaces(tmp_path: Path) -> None:
