@@ -28,10 +28,10 @@ from vaeneer.errors import (
     VaeneerError,
 )
 from vaeneer.files import read_parquet, replacing
-from vaeneer.library.catalog import NAME as CATALOG
-from vaeneer.library.checkup import library_faults
+from vaeneer.library.catalog import Catalog
+from vaeneer.library.checkup import DERIVED, library_faults
 from vaeneer.library.indexing import index
-from vaeneer.library.sealing import listed_facts, remedy
+from vaeneer.library.sealing import CATALOG, FACTS, listed_facts, remedy
 from vaeneer.library.vector_tables import read_vectors
 from vaeneer.model.box import box_model
 from vaeneer.model.checkpoint import CARD, WEIGHTS, load
@@ -108,7 +108,7 @@ def _kind(folder: Path) -> str:
         )
     if RunFolder(folder).config.is_file() or RunFolder(folder).facts.is_file():
         return "run"
-    if (folder / CATALOG).is_file() or (folder / "library.json").is_file():
+    if (folder / CATALOG).is_file() or (folder / FACTS).is_file():
         return "library"
     if (folder / CARD).is_file() or (folder / WEIGHTS).is_file():
         return "model"
@@ -238,15 +238,11 @@ def _mend(kind: str, folder: Path, faults: list[Fault], progress: Progress) -> N
 
 
 def _mend_library(folder: Path, faults: list[Fault], progress: Progress) -> None:
-    from vaeneer.library.checkup import DERIVED
-
     for file, _, _ in faults:
         if file.name in DERIVED or file.suffix == ".webp":
             file.unlink(missing_ok=True)
     root = listed_facts(folder).get("root")
     if not isinstance(root, str):
-        from vaeneer.library.catalog import Catalog
-
         catalog = Catalog.open(folder)
         root = str(catalog.root)
         catalog.close()

@@ -9,6 +9,7 @@ VaeneerError
 ├── ModelFileError         a model, run or weights file cannot be read
 ├── LibraryError           a library is missing, damaged, in use or of another model
 │   └── LibraryUnavailableError   its files are gone, locked or unreadable now
+│       └── LibraryDamagedError       its catalog is damaged; `vaeneer index` makes it again
 ├── StorageError           a disk is full, fails, is only read or in use; no file is damaged
 └── TrainingError          a run cannot start or go on
     ├── NonFiniteLossError     the loss became NaN or infinite

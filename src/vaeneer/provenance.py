@@ -97,6 +97,15 @@ def kind_of_folder(folder: Path, files: Collection[str], folders: Collection[str
     return None
 
 
+def kind_on_disk(folder: Path) -> str | None:
+    """As `kind_of_folder`, of what lies in a folder now; None where it cannot be listed."""
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+    except OSError:
+        return None
+    return kind_of_folder(folder, names, names)
+
+
 def refuse_own_picture(file: Path) -> None:
     """Raise ImageFileError for a picture that vaeneer drew; OSError where it cannot be read."""
     if file.is_file() and is_own_picture(file):

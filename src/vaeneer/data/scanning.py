@@ -187,11 +187,11 @@ class _Listing:
             reason = "no such file" if gone else f"cannot be read: {error.strerror}"
             self.leave_out(path, "link to nothing" if linked else reason)
             return
-        if not image and stat.S_ISREG(status.st_mode):
-            self.sidecars.append(path)
-        elif not image:  # to read a named pipe would take for ever
-            self.leave_out(path, "not a file")
         if not image:
+            if stat.S_ISREG(status.st_mode):
+                self.sidecars.append(path)
+            else:  # to read a named pipe would take for ever
+                self.leave_out(path, "not a file")
             return
         shared = (linked or status.st_nlink > 1) and status.st_ino  # 0: the disk has no such ids
         self.images.append(

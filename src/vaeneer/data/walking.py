@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from vaeneer.provenance import kind_of_folder
+from vaeneer.provenance import kind_of_folder, kind_on_disk
 
 Entry = os.DirEntry[str]
 
@@ -75,8 +75,7 @@ def made_kind(folder: Folder, root: Path) -> str | None:
     for above in real.parents:
         if end.is_relative_to(above):
             return None
-        names = _names(above)
-        kind = kind_of_folder(above, names, names)
+        kind = kind_on_disk(above)
         if kind is not None:
             return kind
     return None
@@ -93,10 +92,3 @@ def _is_folder(entry: Entry) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        return {entry.name for entry in folder.iterdir()}
-    except OSError:
-        return set()

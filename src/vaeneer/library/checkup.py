@@ -7,22 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vaeneer.checksums import damaged_file, read_stamped_json
-from vaeneer.library.catalog import NAME, Catalog
-from vaeneer.library.duplicates import NAME as DUPLICATES
-from vaeneer.library.finishing import FACTS, FORMAT, read_facts
-from vaeneer.library.library_map import LAYOUT_NAME
+from vaeneer.library.catalog import Catalog
+from vaeneer.library.finishing import DUPLICATES, FORMAT, LAYOUT, read_facts
 from vaeneer.library.map_layout import read_layout
 from vaeneer.library.mending import damaged_crops
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.own_model import MODEL_FILES, is_whole
-from vaeneer.library.sealing import CATALOG, listed_facts, remedy, state_of
+from vaeneer.library.sealing import CATALOG, FACTS, listed_facts, remedy, state_of
 from vaeneer.library.sketches import NAME as SKETCHES
 from vaeneer.library.sketches import Sketches
 from vaeneer.library.thumbnails import is_thumbnail_whole, thumbnail_path
 from vaeneer.library.vector_files import PARTS, WHOLES, is_as_written
 from vaeneer.progress import Progress
 
-DERIVED = (DUPLICATES, LAYOUT_NAME, SKETCHES)
+DERIVED = (DUPLICATES, LAYOUT, SKETCHES)
 """Files that are made again when they are needed, once they are deleted."""
 _AGAIN = "delete it: it is made again when it is needed"
 Fault = tuple[Path, str, str]
@@ -45,10 +43,10 @@ def library_faults(library: Path, progress: Progress) -> Iterator[Fault]:
     try:
         count = _damaged_vectors(catalog)
         if count:
-            yield library / NAME, f"{count} vectors are damaged", mend
+            yield library / CATALOG, f"{count} vectors are damaged", mend
             return
         if state == "unsealed" and not catalog.was_older:
-            yield library / NAME, "the last run of index did not come to its end", mend
+            yield library / CATALOG, "the last run of index did not come to its end", mend
         unsummed = _is_unsummed(library) and catalog.file_sha256(WHOLES) is None
         for name in (WHOLES, PARTS):
             if unsummed and catalog.file_sha256(name) is None:
@@ -61,7 +59,7 @@ def library_faults(library: Path, progress: Progress) -> Iterator[Fault]:
         yield from _model_faults(catalog, library, mend)
         yield from _thumbnail_faults(catalog, library, progress, mend)
     except sqlite3.DatabaseError as error:
-        yield library / NAME, str(error), mend
+        yield library / CATALOG, str(error), mend
     finally:
         catalog.close()
 
@@ -78,7 +76,7 @@ def _damaged_vectors(catalog: Catalog) -> int:
 
 
 def _derived_faults(catalog: Catalog, library: Path) -> Iterator[Fault]:
-    layout = library / LAYOUT_NAME
+    layout = library / LAYOUT
     if layout.is_file() and read_layout(layout, library=catalog.library) is None:
         yield layout, "it is damaged or of another library; places on the map are lost", _AGAIN
     if (library / DUPLICATES).is_file():

@@ -19,7 +19,7 @@ from vaeneer.data.shrinking import sha256_of
 from vaeneer.errors import ImageFileError
 from vaeneer.library.absences import Absences
 from vaeneer.library.catalog import Item
-from vaeneer.provenance import MADE_HERE, kind_of_folder
+from vaeneer.provenance import MADE_HERE, kind_on_disk
 
 GONE = "no such file: it is gone since it was indexed"
 CHANGED = "changed since it was indexed: run vaeneer index again"
@@ -102,12 +102,7 @@ class _OwnOutputs:
 
     def _is_made(self, folder: PurePosixPath) -> bool:
         if folder not in self._made:
-            path = self._root / folder
-            try:
-                names = {entry.name for entry in path.iterdir()}
-            except OSError:
-                names = set()
-            self._made[folder] = kind_of_folder(path, names, names) is not None
+            self._made[folder] = kind_on_disk(self._root / folder) is not None
         return self._made[folder]
 
 

@@ -11,13 +11,14 @@ from typing import Any
 from vaeneer.checksums import read_stamped_json, write_stamped_json
 from vaeneer.files import write_text
 from vaeneer.library.catalog import Catalog
+from vaeneer.library.sealing import FACTS
 from vaeneer.library.thumbnails import remove_thumbnails
 from vaeneer.library.vector_files import PARTS, WHOLES, is_as_written, synced
 from vaeneer.progress import Progress
 from vaeneer.text import to_csv
 
 FORMAT = 2
-FACTS, ERRORS = "library.json", "errors.csv"
+ERRORS = "errors.csv"
 LAYOUT, DUPLICATES = "map.npz", "duplicates.json"
 _TYPES = {
     "vaeneer_version": str, "library": str, "root": str, "model": str, "model_fingerprint": str,

@@ -20,6 +20,7 @@ from vaeneer.library.own_model import model_fingerprint
 from vaeneer.library.recording import GENERATION, ImageVectors, crops_of, item_checksum
 from vaeneer.library.sealing import break_seal, state_of
 from vaeneer.progress import Progress
+from vaeneer.sqlite_files import connect
 
 DAMAGED = "catalog.damaged.sqlite"
 _BY_OLD_IDS = (LAYOUT, DUPLICATES)
@@ -105,9 +106,7 @@ class Salvage:
         self._connection: sqlite3.Connection | None = None
         file = library / DAMAGED
         if file.is_file():
-            self._connection = sqlite3.connect(
-                f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
-            )
+            self._connection = connect(file, "mode=ro", check_same_thread=False)
 
     def vectors_of(self, catalog: Catalog, sha256s: Mapping[str, bytes]) -> dict[str, ImageVectors]:
         """The vectors that the content of paths had; sha256s: of each path, its hash."""
