@@ -233,12 +233,13 @@ def test_the_page_shows_groups_and_takes_names_for_text(tmp_path: Path) -> None:
     folder.mkdir()
     picture = Image.fromarray(surface("rock", seed=5, side_px=128))
     picture.save(folder / "<img src=x onerror=alert(1)>.png")
-    picture.save(folder / "copy.png")
+    picture.save(folder / "line\nend.png")
     index(folder, library=tmp_path / "library", settings=IndexSettings(parts="none"))
     duplicates(tmp_path / "library", out_html=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<img src=x" not in page
     assert "&lt;img src=x onerror" in page
+    assert r"line\nend.png" in page
     assert "data:image/webp;base64," in page
     assert "http" not in page.replace("http-equiv", "")
 

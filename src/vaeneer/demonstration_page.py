@@ -166,7 +166,7 @@ def _similarity_section(results: Results) -> Section:
         "Telling surfaces apart",
         (
             "Crops of one surface should lie closer together than crops of two. Under constant"
-            " light colour alone answers that, so the colour histogram always stands beside.",
+            " light, colour alone answers that, so the colour histogram always stands beside.",
             *compared.notes,
         ),
         Table(

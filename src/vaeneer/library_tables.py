@@ -9,6 +9,7 @@ from pathlib import PurePath
 from rich.console import RenderableType
 
 from vaeneer.data.exclusion import PREVIEWS
+from vaeneer.storage import in_words
 from vaeneer.tables import Values, by_reason, grid, page, plain
 
 _SHOWN = 10  # names of a list
@@ -87,7 +88,7 @@ def hits(values: Values) -> RenderableType:
         rows.append([*cells, *place])
     table = grid(f"search: {asked}{where}", heads, rows, right=heads[:4], unbroken=("x,y,w,h",))
     sheet = [f"picture {values['sheet']}"] if "sheet" in values else []
-    none = [] if values["hits"] else ["nothing in the library meets what was asked"]
+    none = [] if values["hits"] else ["no item of the library matches the query and its filters"]
     return page(table, *none, *sheet)
 
 
@@ -121,7 +122,7 @@ def copies(values: Values) -> RenderableType:
         *more,
         f"{_many(values['total_groups'], 'group')} in {_many(values['images'], 'image')}"
         f" ({counts}){paged}; {_many(values['spare_files'], 'redundant file')}"
-        f" ({values['spare_bytes'] / 2**20:,.1f} MiB);"
+        f" ({in_words(values['spare_bytes'])});"
         f" nothing is deleted. {values['seconds']:,.1f} s",
         *_skipped(values["skipped"]),
     )
@@ -191,7 +192,7 @@ def census(values: Values) -> RenderableType:
     lists = ("categories", "tags", "formats", "maps", "sides_px", "left_out")
     facts = {name: value for name, value in values.items() if name not in lists}
     for name in ("images_bytes", "library_bytes"):
-        facts[name] = f"{values[name] / 2**20:,.1f} MiB"
+        facts[name] = in_words(values[name])
     for name in ("formats", "maps", "sides_px"):
         facts[name.replace("_px", ", px")] = _listed(values[name])
     facts["left out"] = _listed(by_reason(values["left_out"]))

@@ -96,7 +96,8 @@ def describe_device(device: torch.device, precision: str = "float32") -> str:
     if device.type == "cuda":
         what = torch.cuda.get_device_name(device)
     else:
-        what = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        what = f"{platform.machine()} CPU, {threads} thread{'s' if threads != 1 else ''}"
     return f"{what}, {precision}, PyTorch {torch.__version__}"
 
 

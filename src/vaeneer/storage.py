@@ -85,8 +85,8 @@ def storage_error(
 
 def free_space(path: Path, needed_bytes: int = 0) -> str:
     """What is free on the disk of a path that need not exist, and what is needed, in words."""
-    free = f"{_in_words(free_bytes(path))} are free"
-    return f"it needs about {_in_words(needed_bytes)}, and {free}" if needed_bytes else free
+    free = f"{in_words(free_bytes(path))} are free"
+    return f"it needs about {in_words(needed_bytes)}, and {free}" if needed_bytes else free
 
 
 def is_full(path: Path) -> bool:
@@ -119,7 +119,8 @@ def _number(error: Exception) -> int | None:
     return None
 
 
-def _in_words(size_bytes: int) -> str:
+def in_words(size_bytes: int) -> str:
+    """A number of bytes for people: 134.7 kB."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size_bytes >= factor:
             return f"{size_bytes / factor:,.1f} {unit}"

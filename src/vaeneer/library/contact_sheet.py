@@ -13,6 +13,7 @@ from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Query
 from vaeneer.library.searching import Hit, SearchReport
+from vaeneer.text import printable
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _TILE_PX = 256
@@ -201,7 +202,7 @@ def _fonts() -> _Fonts:
 
 def _fitting(text: str, font: Font, width_px: int) -> str:
     """The text in one line, cut in its middle where it is too long: names differ at the ends."""
-    text = "".join(sign if sign.isprintable() else "�" for sign in text[:1000])
+    text = "".join(sign if sign.isprintable() else "�" for sign in printable(text[:1000]))
     keep = len(text)
     shown = text
     while keep > 1 and font.getlength(shown) > width_px:

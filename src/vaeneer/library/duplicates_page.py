@@ -17,6 +17,8 @@ from vaeneer.files import write_text
 from vaeneer.library.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.library import Library
 from vaeneer.progress import Progress, Silent
+from vaeneer.storage import in_words
+from vaeneer.text import printable
 
 MOST_SHOWN = 12
 """Pictures of one group on the page; the others are named."""
@@ -91,7 +93,7 @@ def write_page(
         report=report,
         groups=groups,
         kinds=kinds,
-        spare=_bytes(report.spare_bytes),
+        spare=in_words(report.spare_bytes),
         amplified=_AMPLIFIED,
         version=version("vaeneer"),
     )
@@ -113,7 +115,7 @@ def _shown(library: Library, group: DuplicateGroup) -> ShownGroup:
         percent=round(100 * group.confidence),
         keep=replace(_shown_item(library, keep, keep, whole), boxes=boxes),
         others=pictures,
-        named=[item.path for item in others if item.id not in listed],
+        named=[printable(item.path) for item in others if item.id not in listed],
     )
 
 
@@ -126,10 +128,10 @@ def _shown_item(
     if item is not keep and whole is not None and picture is not None:
         difference = difference_picture(whole, picture, item, (keep.width_px, keep.height_px))
     what = item.change or item.relation or ""
-    size = f"{item.width_px:,} x {item.height_px:,} px, {_bytes(item.size_bytes)}"
+    size = f"{item.width_px:,} x {item.height_px:,} px, {in_words(item.size_bytes)}"
     return ShownItem(
-        name=path.name,
-        folder=path.parent.name,
+        name=printable(path.name),
+        folder=printable(path.parent.name),
         address=path.absolute().as_uri(),
         picture="" if picture is None else data_url(picture),
         difference="" if difference is None else data_url(difference),
@@ -189,10 +191,3 @@ def _css(item: DuplicateItem, keep: DuplicateItem) -> str:
     whole = (keep.width_px, keep.height_px) * 2
     shares = [100 * value / most for value, most in zip(item.box, whole, strict=True)]
     return ";".join(f"{name}:{share:.2f}%" for name, share in zip(names, shares, strict=True))
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count} bytes"

@@ -7,7 +7,7 @@ import { nameOf } from "./cells.js";
 import { writing } from "./help.js";
 import { copy, shown } from "./notices.js";
 import { Tiles } from "./tiles.js";
-import { bytes, pixels, words } from "./words.js";
+import { bytes, many, pixels, words } from "./words.js";
 
 /** Show an item. step(±1) goes to the next; closed() is called when the person closes it. */
 export function openItem(id, { step = null, closed = () => {}, box = null }) {
@@ -70,7 +70,7 @@ function facts(item) {
     ["Tags", item.tags.join(", ")],
     ["Pixels", `${pixels(item.width_px, item.height_px)}, ${item.mode}`],
     ["Format", `${item.format}, ${bytes(item.size_bytes)}`],
-    ["Id", `${item.id}, ${item.crops} vectors`],
+    ["Id", `${item.id}, ${many(item.crops, "vector")}`],
     ["SHA-256", item.sha256],
     ["Notes", (item.notes ?? []).join("; ")],
   ];

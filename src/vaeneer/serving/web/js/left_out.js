@@ -21,7 +21,7 @@ export function openLeftOut(library, closed) {
   const list = (reason) => shown(place, "Reading the list …", async () => {
     const page = await get("left-out", { reason, limit: PAGE });
     return make("article", {}, head(dialog), make("p", { class: "dim" },
-      `Files in ${library.root_name} that are not in the library. Thumbnails, recycle bins and the like belong here; mend what you miss and run vaeneer index again.`),
+      `Files and folders in ${library.root_name} that are not in the library. Thumbnails, recycle bins and the like belong here; correct what you miss and run vaeneer index again.`),
     reasons(page.counts, reason, list), files(page, reason));
   });
   list(null);
