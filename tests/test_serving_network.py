@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import platform
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -141,6 +144,31 @@ def test_large_pictures_wait_for_each_other() -> None:
         pass
     with budget.taking(10, 0.05):
         pass
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are those of glibc")
+def test_the_threads_of_a_server_share_two_arenas() -> None:
+    code = """
+import ctypes, threading
+from vaeneer.errors import SettingsError
+from vaeneer.serving.running import serve
+try:
+    serve("nowhere")
+except SettingsError:
+    libc, all_there = ctypes.CDLL(None), threading.Barrier(6)
+    def allocate():
+        libc.malloc(1000)
+        all_there.wait()
+    threads = [threading.Thread(target=allocate) for _ in range(6)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+    libc.fflush(None)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert 1 <= done.stdout.count("<heap nr=") <= 2, done.stdout
 
 
 def test_a_job_is_done_once_and_a_failed_one_again() -> None:

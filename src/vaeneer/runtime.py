@@ -13,7 +13,8 @@ import torch
 from vaeneer.errors import SettingsError
 
 PrecisionName = Literal["float32", "bfloat16"]
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+_ARENAS = 2
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,16 @@ def _keep_freed_memory() -> None:
         process = ctypes.CDLL(None)
         process.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
         process.mallopt(_M_TRIM_THRESHOLD, 2**30)
+
+
+def share_freed_memory() -> None:
+    """Let all threads allocate from two arenas of glibc; call it before threads are started.
+
+    By default there are eight for each core, and what was freed in one is of no use to another:
+    a server of some twenty threads grows for as long as it takes to fill them all.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def give_back_freed_memory() -> None:

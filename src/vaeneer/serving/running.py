@@ -53,9 +53,11 @@ def serve(
     that others can reach without a token.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads would starve decoding
+    from vaeneer.runtime import share_freed_memory
     from vaeneer.serving.app import create_app
     from vaeneer.serving.served import served
 
+    share_freed_memory()
     settings, progress, started = (
         settings or ServeSettings(),
         progress or Silent(),
