@@ -577,7 +577,7 @@ def test_a_library_without_its_model_fails_alone(folders: dict[str, Path], tmp_p
     house.network.start()
     house.libraries["broken"].load()
     assert house.libraries["broken"].state == "failed"
-    assert not house.is_ready
+    assert house.troubles()
     with pytest.raises(Exception, match="cannot be loaded"):
         house.libraries["broken"].ready()
     house.stop()

@@ -69,11 +69,6 @@ class House:
             raise Problem(404, f"No library is called {name[:80]!r}; GET /api/v1/libraries.")
         return found
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether every library can be searched."""
-        return not self.troubles()
-
     def troubles(self) -> dict[str, str]:
         """Why some libraries cannot be searched now, by name."""
         found: dict[str, str] = {}
