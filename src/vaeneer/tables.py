@@ -166,10 +166,10 @@ def similarity(values: Values) -> RenderableType:
     variants = {name: values[name] for name in _VARIANTS if values[name]} or {"": values}
     parts: list[RenderableType] = []
     for name, variant in variants.items():
-        parts += _compared(f"{name.replace('_', ' ')} ", variant, values["folder"])
+        parts += _compared(name.replace("_", " "), variant, values["folder"])
         if variant["inside_category"]:
             hard = variant["inside_category"]
-            parts += _compared(f"{name.replace('_', ' ')} inside a category ", hard, "")
+            parts += _compared(f"{name.replace('_', ' ')} inside a category", hard, "")
     chance = values["chance"]
     return page(
         *parts,
@@ -188,7 +188,8 @@ _FEWER = ("auc", "eer", "recall_at_1", "arr")
 
 
 def _compared(name: str, variant: Values, folder: str) -> list[RenderableType]:
-    title = f"similarity: {name}{'on ' if name.strip() and folder else ''}{folder}".rstrip()
+    name = name.strip()
+    title = " ".join(filter(None, ("similarity:", name, "on" if name and folder else "", folder)))
     shown = _COMPARED if get_console().width >= _WIDE else _FEWER
     rows = [
         (row["title"], *("inf" if row[key] is None else f"{row[key]:.4f}" for key in shown))

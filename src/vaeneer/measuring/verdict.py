@@ -79,8 +79,9 @@ def colour_note(rows: Rows) -> str:
     ]
     if not better:
         return ""
+    verb = "separates" if len(better) == 1 else "separate"
     return (
-        f"NOTE: {' and '.join(better)}, which learnt nothing, separates these crops at least as"
+        f"NOTE: {' and '.join(better)}, which learnt nothing, {verb} these crops at least as"
         f" well as the embedding (AUC {rows['embedding'].auc:.4f})."
     )
 
