@@ -248,6 +248,17 @@ def test_a_reader_that_goes_away_is_no_error(trained: Path) -> None:
         assert done.stderr == ""
 
 
+def test_ctrl_c_is_one_word_whatever_the_command_was_doing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vaeneer.inspection.info", stop)
+    assert run(["info", "surface-base"]) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
+
+
 def test_ctrl_c_leaves_a_state_that_resume_takes_up(data: Path, tmp_path: Path) -> None:
     """A real process, a real signal: exit code 130, one sentence, and the run goes on after it."""
     out = tmp_path / "run"

@@ -47,7 +47,7 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     assert ran == [
         "demo", "synthesize", "prepare", "train", "train", "evaluate", "similarity", "calibrate",
         "embed", "similarity", "index", "search", "search", "duplicates", "map", "cluster",
-        "outliers", "stats", "sample", "reconstruct", "info", "import-weights",
+        "outliers", "stats", "doctor", "sample", "reconstruct", "info", "import-weights",
     ]  # fmt: skip
     for path in ("vaeneer-demo/report.html", "data/train", "run/best", "samples.png", "model"):
         assert Path(path).exists()

@@ -73,7 +73,9 @@ app = App(
     print_error=False,
     exit_on_error=False,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
+app.meta.suppress_keyboard_interrupt = False  # run() says that it stopped
 for _command in COMMANDS:
     app.command(_command)
 
