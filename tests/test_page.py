@@ -308,6 +308,9 @@ def test_search_by_a_box_on_a_picture_of_ones_own(visit: Open, site: Site, pictu
     page.locator(".hit").first.wait_for()
     whole = page.url
     assert "by whole images" in page.locator(".found .lead").text_content()
+    headings = page.locator(".matches h2").all_text_contents()
+    assert [heading.rsplit(" ", 1)[0] for heading in headings][-1] == "Only similar"
+    assert "fall as it grows" in page.locator(".found .note").text_content()
     with page.expect_response("**/api/v1/search") as answered:
         _draw_box(page)
     x, y, width, height = _box(page)
@@ -332,13 +335,13 @@ def test_search_by_a_box_on_a_picture_of_ones_own(visit: Open, site: Site, pictu
     page.locator(".hit").first.wait_for()  # the picture is kept in this browser
 
 
-def test_the_least_probability_hides_hits_at_once(visit: Open) -> None:
+def test_the_min_probability_hides_hits_at_once(visit: Open) -> None:
     page = visit("/?view=search&library=surfaces&item=3&min=1")
     page.locator(".found .notice").wait_for()
     page.get_by_role("button", name="Show all").click()
     page.locator(".hit").first.wait_for()
     shown = page.locator(".hit").count()
-    slider = page.get_by_label("Least probability")
+    slider = page.get_by_label("Min probability")
     slider.focus()
     slider.press("End")
     assert page.locator(".hit").count() < shown

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console, RenderableType
 
+from vaeneer import library_tables as tables
 from vaeneer.config import IndexSettings, SearchSettings
 from vaeneer.errors import DataError, ImageFileError, LibraryError, ModelFileError, SettingsError
 from vaeneer.library.filters import FilterError
@@ -212,13 +214,45 @@ def test_the_odds_are_the_models_over_the_strangers_and_can_be_asked_for(
     ]
 
 
+def test_hits_are_likely_from_a_threshold_and_else_only_similar(library: Library) -> None:
+    item = library.items()[4]
+    path = library.path(item)
+    everything = search(library, path, settings=ALL).hits
+    threshold = sorted(hit.probability or 0 for hit in everything)[10]
+    report = search(library, path, settings=replace(ALL, likely_threshold=threshold))
+    for hit in report.hits:
+        if hit.match != "exact":
+            assert hit.match == ("likely" if (hit.probability or 0) >= threshold else "similar")
+    assert report.matches["similar"] == 10
+    assert sum(report.matches.values()) == len(report.hits) == len(library)
+    assert report.gallery_size == len(library)
+    values = report.to_dict()
+    assert values["gallery_size"] == 24
+    assert values["hits"][0]["match"] == report.hits[0].match
+    shown = words_of(tables.hits(values))
+    assert f"{report.matches['likely']} likely, 10 only similar. Probabilities" in shown
+    assert "a library of 24 items" in shown
+    with pytest.raises(SettingsError, match=r"likely_threshold is 1\.5; use 0 to 1"):
+        search(library, path, settings=SearchSettings(likely_threshold=1.5))
+
+
+def words_of(table: RenderableType) -> str:
+    """What a terminal shows, without its line ends."""
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(table)
+    return " ".join(console.export_text().split())
+
+
 def test_a_model_that_is_not_calibrated_has_no_probability(copies: Library, tmp_path: Path) -> None:
     shutil.copytree(copies.folder, tmp_path / "library")
     file = tmp_path / "library" / "model" / "readout.json"
     file.with_name("SHA256SUMS").unlink()
     file.write_text(json.dumps(json.loads(file.read_text()) | {"calibration": None}))
     number = copies.items()[0].id
-    assert all(hit.probability is None for hit in search(tmp_path / "library", number).hits)
+    report = search(tmp_path / "library", number)
+    assert {(hit.probability, hit.match) for hit in report.hits} == {(None, None)}
+    assert report.matches == {}
+    assert "Probabilities" not in words_of(tables.hits(report.to_dict()))
     with pytest.raises(ModelFileError, match="not calibrated"):
         search(tmp_path / "library", number, settings=SearchSettings(min_probability=0.5))
 
@@ -300,11 +334,11 @@ def test_what_cannot_be_asked_by_is_refused(library: Library, tmp_path: Path) ->
         (np.zeros((50, 50, 3), np.float32), DataError, "float32"),
         (np.zeros((9, 50, 3), np.uint8), DataError, "50 x 9 px"),
         (True, DataError, "bool"),
-        ([], SettingsError, "No image"),
+        ([], SettingsError, "no query image"),
     ):
         with pytest.raises(error, match=said):
             search(library, source)  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="A box is on one image"):
+    with pytest.raises(SettingsError, match="A box needs a single query image"):
         search(library, [1, 2], box=(0, 0, 80, 80))
     for settings in (SearchSettings(k=0), SearchSettings(min_probability=1.5)):
         with pytest.raises(SettingsError):
@@ -320,7 +354,7 @@ def test_a_report_is_json(library: Library) -> None:
     assert values["query"]["box"] == [0, 0, 80, 90]
     assert values["query"]["k"] == 10
     first = values["hits"][0]
-    assert list(first)[:6] == ["id", "path", "asset", "score", "probability", "box"]
+    assert list(first)[:7] == ["id", "path", "asset", "score", "probability", "match", "box"]
     assert len(first["box"]) == 4
     plain = json.loads(json.dumps(search(library, path).to_dict()))
     assert plain["hits"][0]["box"] is None

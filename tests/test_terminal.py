@@ -27,6 +27,7 @@ HOSTILE = "[wip] brick[/b] \\[x] [bold red]:cat: \x1b[31mtwo\nlines\udcfc\u202e.
 LISTED = {"id": 1, "path": HOSTILE, "category": HOSTILE, "box": [1, 2, 3, 4]}
 FOUND = LISTED | {
     "score": 0.5,
+    "match": None,
     "probability": None,
     "confidence": 1.0,
     "change": HOSTILE,
@@ -43,6 +44,8 @@ TABLES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
         {
             "query": {"images": [HOSTILE], "box": None, "compared": "parts"},
             "hits": [FOUND],
+            "matches": {"similar": 1},
+            "gallery_size": 1,
             "sheet": HOSTILE,
         },
     ),

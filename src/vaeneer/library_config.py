@@ -44,10 +44,10 @@ class IndexSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """Which hits a search answers."""
+    """Which hits a search returns."""
 
     k: int = 10
-    """How many hits at most."""
+    """Max number of hits."""
 
     where: str | None = None
     """A condition on the items: category = 'wood' and width >= 1024 (docs/library.md)."""
@@ -59,16 +59,22 @@ class SearchSettings:
     """Only items with this tag."""
 
     min_probability: float = 0.0
-    """Only hits at least so likely to show the same surface, 0 to 1."""
+    """Min probability of a hit, 0 to 1; less probable ones are left out."""
+
+    likely_threshold: float = 0.5
+    """Min probability of a hit that counts as a likely match, 0 to 1; below it a hit is only
+    similar."""
 
     exclude_duplicates: bool = False
-    """Leave out copies of the query, and of hits before."""
+    """Leave out copies of the query, and of better hits."""
 
     parts: bool = False
-    """Compare with the parts of images and place the hits, though no box is drawn."""
+    """Compare with the parts of images, also without a box; each hit has the place of its best
+    part."""
 
     exact_places: bool = True
-    """Where a hit has the very pixels of the box, place it to the pixel, and first of all."""
+    """Prove by local features which hits contain the pixels of the query; these come first, with
+    their place to the pixel."""
 
 
 @dataclass(frozen=True, kw_only=True)

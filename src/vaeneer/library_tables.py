@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from vaeneer.data.exclusion import PREVIEWS
 from vaeneer.storage import in_words
 from vaeneer.tables import Values, by_reason, grid, page, plain
+from vaeneer.text import gallery_in_words, matches_in_words
 
 _SHOWN = 10  # names of a list
 _MOST_GROUPS = 100
@@ -67,29 +68,36 @@ def _not_indexed(skipped: int, left_out: Values) -> str:
 
 
 def hits(values: Values) -> RenderableType:
-    """What a search found, one row for each hit."""
-    asked = ", ".join(values["query"]["images"])
+    """The hits of a search, one row each, and how many of them are matches."""
+    query = ", ".join(values["query"]["images"])
     box = values["query"]["box"]
     where = f" at {','.join(map(str, box))}" if box else ""
-    heads = ["", "score", "probability", "id", "category", "path"]
-    heads += ["x,y,w,h"] if values["query"]["compared"] == "parts" else []
+    heads = ["", "match", "score", "probability", "id", "category", "path"]
+    heads += ["x,y,w,h"] if any(hit["box"] for hit in values["hits"]) else []
+    right = ("", "score", "probability", "id")
     rows = []
     for rank, hit in enumerate(values["hits"], start=1):
         likely = hit["probability"]
         cells = [
             f"{rank}",
+            hit["match"] or "-",
             f"{hit['score']:.4f}",
             "-" if likely is None else f"{likely:.3f}",
             f"{hit['id']}",
             hit["category"] or "",
             f"{hit['path']}{_absent(hit)}",
         ]
-        place = [",".join(map(str, hit["box"]))] if hit["box"] else []
-        rows.append([*cells, *place])
-    table = grid(f"search: {asked}{where}", heads, rows, right=heads[:4], unbroken=("x,y,w,h",))
+        place = [",".join(map(str, hit["box"]))] if hit["box"] else [""]
+        rows.append([*cells, *place][: len(heads)])
+    table = grid(f"search: {query}{where}", heads, rows, right=right, unbroken=("x,y,w,h",))
     sheet = [f"picture {values['sheet']}"] if "sheet" in values else []
     none = [] if values["hits"] else ["no item of the library matches the query and its filters"]
-    return page(table, *none, *sheet)
+    sure = []
+    if values["matches"]:
+        sure = [
+            f"{matches_in_words(values['matches'])}. {gallery_in_words(values['gallery_size'])}"
+        ]
+    return page(table, *none, *sure, *sheet)
 
 
 def _absent(item: Values) -> str:

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,3 +76,17 @@ def match_key(name: str) -> str:
 def _escaped_byte(match: re.Match[str]) -> str:
     code = ord(match.group())
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+def matches_in_words(matches: Mapping[str, int]) -> str:
+    """Number of hits of each kind of match: "1 exact, 2 likely, 7 only similar"."""
+    names = {"similar": "only similar"}
+    return ", ".join(
+        f"{count:,} {names.get(kind, kind)}" for kind, count in matches.items() if count
+    )
+
+
+def gallery_in_words(items: int) -> str:
+    """The sentence that says how many items a probability was computed with."""
+    named = "1 item" if items == 1 else f"{items:,} items"
+    return f"Probabilities are computed for a library of {named}; they fall as it grows."

@@ -1,4 +1,4 @@
-"""Questions to a library: search."""
+"""search: the command."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def search(
     library
         A library.
     image
-        A file, `-` for standard input, or the id of an item. Several are asked by their mean.
+        A file, `-` for standard input, or the id of an item. Of several, the mean is the query.
     box
-        x,y,w,h in pixels of the one IMAGE: search by this part of it, and place the hits.
+        x,y,w,h in pixels of a single IMAGE: search by this part of it, and show where it is.
     without
-        An image that the hits should not look like; may be given more than once.
+        A negative example: an image that the hits should not look like. Repeatable.
     sheet
         Also write a picture of the query and its hits, with the boxes drawn: hits.png.
     paths
-        Print the hits' paths alone, byte by byte as they are, one a line.
+        Print only the paths of the hits, byte by byte, one per line.
     null
-        With --paths: end each path with a NUL instead of a line end, for xargs -0. Short: -0.
+        With --paths: end each path with NUL instead of a newline, for xargs -0. Short: -0.
     """
     from vaeneer.library.contact_sheet import write_sheet
     from vaeneer.library.library import Library
@@ -74,7 +74,7 @@ def search(
 
 
 def _source(word: str) -> Path | int | bytes:
-    """What an argument means: standard input, a file, or the id of an item."""
+    """Source that an argument names: standard input, a file, or the id of an item."""
     from vaeneer.library.queries import source_of
 
     if word == _STDIN:

@@ -1,4 +1,4 @@
-"""A search as one picture: what was asked by, and the hits with rank, score and place."""
+"""A search as one picture: the query, and the hits with rank, match, score and place."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Query
 from vaeneer.library.searching import Hit, SearchReport
-from vaeneer.text import printable
+from vaeneer.text import matches_in_words, printable
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _TILE_PX = 256
-_ASKED_PX = 400
-_MOST_ASKED = 4  # images shown of those that were asked by together
+_QUERY_PX = 400
+_MAX_QUERIES = 4  # images shown of a query of several
 _GAP_PX = 20
 _EDGE_PX = 36
 _TITLE_PX = 84
@@ -61,20 +61,20 @@ def write_sheet(path: Path | str, library: Library, report: SearchReport) -> Pat
 
 
 def contact_sheet(library: Library, report: SearchReport) -> Image.Image:
-    """What was asked by on the left, the hits beside it row by row, boxes drawn; mode RGB.
+    """The query on the left, the hits beside it row by row, boxes drawn; mode RGB.
 
-    A file that is gone since is shown by its thumbnail, or as an empty mat.
+    A file that is missing now is shown by its thumbnail, or as an empty mat.
     """
     fonts, hits = _fonts(), report.hits
     columns = max(1, min(_COLUMNS, len(hits)))
     rows = max(1, -(-len(hits) // columns))
-    left = _EDGE_PX + _ASKED_PX + 2 * _GAP_PX
-    height = max(rows * (_TILE_PX + _CAPTION_PX), _ASKED_PX + _CAPTION_PX)
+    left = _EDGE_PX + _QUERY_PX + 2 * _GAP_PX
+    height = max(rows * (_TILE_PX + _CAPTION_PX), _QUERY_PX + _CAPTION_PX)
     width = left + columns * (_TILE_PX + _GAP_PX) - _GAP_PX + _EDGE_PX
     sheet = Image.new("RGB", (width, _TITLE_PX + height + _EDGE_PX), _PAPER)
     draw = ImageDraw.Draw(sheet)
     _draw_title(draw, report, fonts, width)
-    _draw_asked(sheet, draw, library, report.queries, fonts)
+    _draw_query(sheet, draw, library, report.queries, fonts)
     for place, hit in enumerate(hits):
         row, column = divmod(place, columns)
         area = _Area(
@@ -92,11 +92,13 @@ def contact_sheet(library: Library, report: SearchReport) -> Image.Image:
 
 
 def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) -> None:
-    asked = ", ".join(PurePath(name).name for name in report.images)
+    names = ", ".join(PurePath(name).name for name in report.images)
     where = "" if report.box is None else f", box {','.join(map(str, report.box))}"
-    title = _fitting(f"What looks like {asked}{where}", fonts.title, width - 2 * _EDGE_PX)
+    title = _fitting(f"What looks like {names}{where}", fonts.title, width - 2 * _EDGE_PX)
     draw.text((_EDGE_PX, 22), title, _INK, fonts.title)
     found = "1 hit" if len(report.hits) == 1 else f"{len(report.hits)} hits"
+    if report.matches:
+        found = f"{found} ({matches_in_words(report.matches)})"
     limits = [
         str(limit)
         for limit in (report.settings.where, report.settings.category, report.settings.tag)
@@ -108,12 +110,12 @@ def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) 
     )
 
 
-def _draw_asked(
+def _draw_query(
     sheet: Image.Image, draw: Drawing, library: Library, queries: list[Query], fonts: _Fonts
 ) -> None:
-    """The images asked by: one large, several two by two."""
-    shown = queries[:_MOST_ASKED]
-    side = _ASKED_PX if len(shown) == 1 else (_ASKED_PX - _GAP_PX) // 2
+    """The images of the query: one large, several two by two."""
+    shown = queries[:_MAX_QUERIES]
+    side = _QUERY_PX if len(shown) == 1 else (_QUERY_PX - _GAP_PX) // 2
     for place, query in enumerate(shown):
         row, column = divmod(place, 2)
         area = _Area(
@@ -123,7 +125,7 @@ def _draw_asked(
         if picture is None and query.item is not None:
             picture = _picture(library, query.item.id)
         _paste(sheet, draw, picture, area, query.box, query.size_px)
-    bottom = _TITLE_PX + _ASKED_PX if len(shown) != 2 else _TITLE_PX + side
+    bottom = _TITLE_PX + _QUERY_PX if len(shown) != 2 else _TITLE_PX + side
     more = len(queries) - len(shown)
     text = "query" if not more else f"query: these and {more} more"
     draw.text((_EDGE_PX, bottom + 8), text, _FAINT, fonts.plain)
@@ -135,7 +137,11 @@ def _draw_caption(draw: Drawing, area: _Area, rank: int, hit: Hit, fonts: _Fonts
     score = f"{hit.score:.3f}"
     if hit.probability is not None:
         score += f"   {100 * hit.probability:.0f} %"
-    draw.text((right - fonts.plain.getlength(score), top), score, _INK, fonts.plain)
+    ink = _FAINT if hit.match == "similar" else _INK
+    draw.text((right - fonts.plain.getlength(score), top), score, ink, fonts.plain)
+    if hit.match is not None:
+        after = area.left + fonts.bold.getlength(f"{rank} ") + 4
+        draw.text((after, top), hit.match, ink, fonts.plain)
     name = _fitting(PurePath(hit.path).name, fonts.small, area.width)
     draw.text((area.left, top + 20), name, _INK, fonts.small)
     absent = ("offline" if hit.offline else "gone") if hit.missing else None
@@ -180,7 +186,7 @@ def _frame(draw: Drawing, near: tuple[int, int], far: tuple[int, int]) -> None:
 def _picture(library: Library, number: int) -> Image.Image | None:
     for item in library.catalog.items([number]):
         for read in (
-            lambda one: library.picture(one, at_least_px=_ASKED_PX),
+            lambda one: library.picture(one, at_least_px=_QUERY_PX),
             library.small_picture,
         ):
             try:

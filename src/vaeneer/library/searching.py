@@ -1,4 +1,4 @@
-"""search(): what in a library looks like an image, like a box on it, like several images."""
+"""search(): the items of a library that look like an image, a box on it, or several images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
@@ -24,6 +24,8 @@ from vaeneer.library.queries import Query, Source, combined, cut_out, query_of
 from vaeneer.model.probability import Calibration
 from vaeneer.text import is_utf8
 
+Match = Literal["exact", "likely", "similar"]
+MATCHES: tuple[Match, ...] = get_args(Match)
 _SAID = (
     "EXISTS (SELECT 1 FROM metadata WHERE metadata.asset = item_facts.asset"
     " AND metadata.key = ? AND metadata.value = ?)"
@@ -46,20 +48,23 @@ class Hit:
     score: float
     """Cosine of its vector and the query's, -1 to 1."""
     probability: float | None
-    """How likely both show one surface, 0 to 1, were one item of the library expected to
-    (chances.py); None where the model is not calibrated."""
+    """That both show one surface, 0 to 1, if one item of the library is expected to (chances.py);
+    None where the model is not calibrated."""
+    match: Match | None
+    """exact: its pixels are proved; likely: the probability reaches the threshold; similar: the
+    rest. None where nothing is proved and the model is not calibrated."""
     box: PixelBox | None
     """Where in it, in upright pixels: x, y, width, height; None where whole images are compared."""
     placed: Literal["pixels", "part"] | None
-    """What the box is: where the very pixels lie that were asked for, or the part most alike."""
+    """pixels: the box is where the pixels of the query lie; part: it is the most similar part."""
     name: str | None
     category: str | None
     width_px: int
     height_px: int
     missing: bool = False
-    """Whether the file is not there now; the library still has its thumbnail and vectors."""
+    """Whether the file is missing now; the library still has its thumbnail and vectors."""
     offline: bool = False
-    """Whether its folder was not there when the library was last indexed."""
+    """Whether its folder was missing when the library was last indexed."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON; the box as a list."""
@@ -68,20 +73,28 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchReport:
-    """What a search found, and what it was asked."""
+    """The query and the hits of a search."""
 
     library: str
     images: list[str]
     box: PixelBox | None
     without: list[str]
-    """What the hits should not look like."""
+    """Names of the negative examples."""
     compared: str
-    """images: whole with whole; parts: with the parts of images, which gives places."""
+    """images: whole images with each other; parts: the query with the parts of images."""
     settings: SearchSettings
     hits: list[Hit]
+    gallery_size: int
+    """Items of the library that each probability was computed with; it falls as they grow."""
     seconds: float
     queries: list[Query] = field(repr=False)
-    """The images that were asked by, as decoded; not in `to_dict`."""
+    """The images of the query, as decoded; not in `to_dict`."""
+
+    @property
+    def matches(self) -> dict[str, int]:
+        """Number of hits of each kind of match, the surest first; empty without calibration."""
+        kinds = [hit.match for hit in self.hits if hit.match is not None]
+        return {kind: kinds.count(kind) for kind in MATCHES} if kinds else {}
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: the query, then the hits, the best first."""
@@ -94,7 +107,13 @@ class SearchReport:
             **asdict(self.settings),
         }
         hits = [hit.to_dict() for hit in self.hits]
-        return {"query": query, "hits": hits, "seconds": self.seconds}
+        return {
+            "query": query,
+            "hits": hits,
+            "matches": self.matches,
+            "gallery_size": self.gallery_size,
+            "seconds": self.seconds,
+        }
 
 
 class _Found(NamedTuple):
@@ -113,13 +132,13 @@ def search(
 ) -> SearchReport:
     """Find what in a library looks like an image, or like several, the most alike first.
 
-    image: files, bytes, pixels (H, W, 3) uint8, pictures or ids of items; a list is asked by its
-    mean. box: x, y, width, height on the one image; then parts are compared, and each hit has the
-    place of its best part; hits that have the very pixels of the box are placed by those, and come
-    first. without: images that the hits should not look like. An item that is
-    asked by its id is no hit. Equal scores are in the order of their paths.
+    image: files, bytes, pixels (H, W, 3) uint8, pictures or ids of items; of a list the mean of
+    the vectors is the query. box: x, y, width, height on a single image; then parts are compared,
+    and each hit has the place of its best part. Hits that contain the pixels of the box come first,
+    with their place to the pixel. without: negative examples. An item given by its id is no hit.
+    Equal scores are sorted by path.
     Raises LibraryError, ImageFileError, DataError or SettingsError (FilterError for `where`), and
-    ModelFileError where min_probability is asked of a model that is not calibrated.
+    ModelFileError for min_probability with a model that is not calibrated.
     """
     started, settings = time.monotonic(), settings or SearchSettings()
     with ExitStack() as opened:
@@ -128,9 +147,9 @@ def search(
         _check(settings)
         sources = [*image] if isinstance(image, list | tuple) else [image]
         if not sources:
-            raise SettingsError("No image is asked by; give one or more.")
+            raise SettingsError("There is no query image; give one or more.")
         if box is not None and len(sources) > 1:
-            raise SettingsError(f"A box is on one image, and {len(sources)} are asked by.")
+            raise SettingsError(f"A box needs a single query image, and there are {len(sources)}.")
         queries = [query_of(library, source, box) for source in sources]
         against = [query_of(library, source) for source in without]
         hits = _hits(library, queries, against, settings)
@@ -142,6 +161,7 @@ def search(
             compared="parts" if _by_parts(queries, settings) else "images",
             settings=settings,
             hits=hits,
+            gallery_size=len(library),
             seconds=time.monotonic() - started,
             queries=queries,
         )
@@ -172,11 +192,11 @@ def _hits(
     total = len(library)
     likely = [None if calibration is None else chance(calibration, f.cosine, total) for f in found]
     hits = [
-        _hit(library, one, chance_of, parts, places.get(one.item.id))
+        _hit(library, one, chance_of, parts, places.get(one.item.id), settings.likely_threshold)
         for one, chance_of in zip(found, likely, strict=True)
     ]
-    least = settings.min_probability
-    return [hit for hit in hits if hit.probability is None or hit.probability >= least]
+    minimum = settings.min_probability
+    return [hit for hit in hits if hit.probability is None or hit.probability >= minimum]
 
 
 def _places(
@@ -263,16 +283,19 @@ def _hit(
     likely: float | None,
     parts: bool,
     exact: PixelBox | None,
+    threshold: float,
 ) -> Hit:
     item = found.item
     if likely is not None and exact is not None:
         likely = max(likely, PROVEN)
+    likely = None if likely is None else round(likely, 6)
     return Hit(
         id=item.id,
         path=str(library.path(item)),
         asset=item.asset,
         score=round(found.cosine, 6),
-        probability=None if likely is None else round(likely, 6),
+        probability=likely,
+        match=_match(likely, exact is not None, threshold),
         box=exact or (found.crop.box if parts else None),
         placed="pixels" if exact else "part" if parts else None,
         name=item.name,
@@ -284,10 +307,20 @@ def _hit(
     )
 
 
+def _match(likely: float | None, exact: bool, threshold: float) -> Match | None:
+    """How sure a match is; None where neither pixels nor a probability tell."""
+    if exact:
+        return "exact"
+    if likely is None:
+        return None
+    return "likely" if likely >= threshold else "similar"
+
+
 def _check(settings: SearchSettings) -> None:
-    require(settings, k=1, min_probability=0)
-    if settings.min_probability > 1:
-        raise SettingsError(f"min_probability is {settings.min_probability}; use 0 to 1.")
+    require(settings, k=1, min_probability=0, likely_threshold=0)
+    for name in ("min_probability", "likely_threshold"):
+        if getattr(settings, name) > 1:
+            raise SettingsError(f"{name} is {getattr(settings, name)}; use 0 to 1.")
     for name, text in (("category", settings.category), ("tag", settings.tag)):
         if text is not None and not is_utf8(text):
             raise SettingsError(f"{name} is {text!r}, which is not UTF-8; no item has it.")

@@ -151,6 +151,7 @@ class HitAnswer(BaseModel):
                     "asset": "wood/oak_floor",
                     "score": 0.913,
                     "probability": 0.98,
+                    "match": "likely",
                     "box": [128, 0, 256, 256],
                     "placed": "part",
                     "name": "Oak floor",
@@ -170,6 +171,9 @@ class HitAnswer(BaseModel):
     asset: str
     score: float = Field(description="Cosine, -1 to 1.")
     probability: float | None
+    match: Literal["exact", "likely", "similar"] | None = Field(
+        description="exact: pixels proved; likely: probability from likely_threshold; else similar."
+    )
     box: list[int] | None = Field(description="x, y, width, height in upright pixels of the file.")
     placed: Literal["pixels", "part"] | None
     name: str | None
@@ -188,6 +192,8 @@ class SearchAnswer(BaseModel):
 
     query: dict[str, Any]
     hits: list[HitAnswer]
+    matches: dict[str, int] = Field(description="Hits of each kind; empty without calibration.")
+    gallery_size: int = Field(description="Items that the probabilities were computed with.")
     seconds: float
 
 

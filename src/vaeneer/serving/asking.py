@@ -30,22 +30,22 @@ Id = Annotated[Whole, Field(ge=0, le=_LARGEST)]
 
 
 class SearchFields(BaseModel):
-    """What a search is asked, beside pictures; in the query or in the form."""
+    """Fields of a search beside its pictures; in the query string or in the form."""
 
     model_config = {"extra": "forbid"}
 
     library: str | None = Field(None, max_length=255)
-    item: list[Id] = Field(default_factory=list, max_length=32, description="Ids to ask by.")
+    item: list[Id] = Field(default_factory=list, max_length=32, description="Ids of query items.")
     without: list[Id] = Field(
-        default_factory=list, max_length=32, description="Ids that hits should not look like."
+        default_factory=list, max_length=32, description="Ids of negative examples."
     )
     box: str | None = Field(
         None,
         max_length=80,
-        description="x,y,width,height in upright pixels of the one picture.",
+        description="x,y,width,height in upright pixels of a single picture.",
         examples=["0,0,128,128"],
     )
-    k: Whole = Field(10, ge=1, le=200, description="Hits at most.")
+    k: Whole = Field(10, ge=1, le=200, description="Max number of hits.")
     where: str | None = Field(
         None,
         max_length=4000,
@@ -55,9 +55,14 @@ class SearchFields(BaseModel):
     category: str | None = Field(None, max_length=255)
     tag: str | None = Field(None, max_length=255)
     min_probability: Number = Field(0.0, ge=0, le=1)
+    likely_threshold: Number = Field(
+        0.5, ge=0, le=1, description="Min probability of a likely match; below, only similar."
+    )
     exclude_duplicates: bool = False
-    parts: bool = Field(False, description="Compare parts, and place the hits.")
-    exact_places: bool = True
+    parts: bool = Field(False, description="Compare parts; hits have the place of their best.")
+    exact_places: bool = Field(
+        True, description="Prove which hits contain the pixels of the query, and where."
+    )
 
     def settings(self) -> SearchSettings:
         """Those of `vaeneer.search`."""
@@ -67,6 +72,7 @@ class SearchFields(BaseModel):
             category=self.category or None,
             tag=self.tag or None,
             min_probability=self.min_probability,
+            likely_threshold=self.likely_threshold,
             exclude_duplicates=self.exclude_duplicates,
             parts=self.parts,
             exact_places=self.exact_places,

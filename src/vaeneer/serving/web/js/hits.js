@@ -1,44 +1,60 @@
-// The hits of a search: each with its probability, its place, and ways to go on from it.
+// The hits of a search below headings: exact, likely, only similar; each with ways to go on from it.
 
 import { changed, go, goOver } from "./address.js";
 import { button, make } from "./dom.js";
 import { chance, placed } from "./cells.js";
 import { empty } from "./notices.js";
-import { fileOf, many, percent } from "./words.js";
+import { count, fileOf, many, percent } from "./words.js";
+
+const HEADINGS = { exact: "Exact matches", likely: "Likely matches", similar: "Only similar" };
 
 const title = (hit) => hit.name || fileOf(hit.path);
 
-/** The list; `least` probability hides the others. Answers {element, filter(least)}. */
+/** The lists; hits below the min probability are hidden. Answers {element, filter(minimum)}. */
 export function hitList(report, state) {
   const line = make("p", { class: "lead", role: "status" });
-  const list = make("ol", { class: "hits" });
-  const none = make("div", {});
-  const cards = report.hits.map((hit, rank) => ({ hit, card: card(hit, rank + 1, state) }));
-  const filter = (least) => {
-    const shown = cards.filter(({ hit }) => hit.probability == null || hit.probability >= least);
-    list.replaceChildren(...shown.map((one) => one.card));
-    line.textContent = said(report, shown.length, least);
-    none.replaceChildren(...(shown.length ? [] : [nothing(report, least)]));
+  const lists = make("div", { class: "matches" });
+  const cards = report.hits.map((hit, rank) => ({ hit, rank: rank + 1, card: card(hit, rank + 1, state) }));
+  const filter = (minimum) => {
+    const shown = cards.filter(({ hit }) => hit.probability == null || hit.probability >= minimum);
+    lists.replaceChildren(...(shown.length ? groups(shown) : [nothing(report, minimum)]));
+    line.textContent = summary(report, shown, minimum);
   };
-  return { element: make("section", { class: "found", "aria-label": "Hits" }, line, list, none), filter };
+  const note = Object.keys(report.matches).length ? make("p", { class: "note" }, gallery(report.gallery_size)) : null;
+  return { element: make("section", { class: "found", "aria-label": "Hits" }, line, note, lists), filter };
 }
 
-function said(report, shown, least) {
+/** The cards, a list for each kind of match; one list where the model is not calibrated. */
+function groups(shown) {
+  const kinds = [...new Set(shown.map(({ hit }) => hit.match))];
+  const headed = kinds.some((kind) => kind !== null);
+  return kinds.flatMap((kind) => {
+    const group = shown.filter(({ hit }) => hit.match === kind);
+    const heading = headed ? make("h2", { class: "match" }, `${HEADINGS[kind] ?? "Other hits"} `, make("span", { class: "dim" }, count(group.length))) : null;
+    return [heading, make("ol", { class: "hits", start: group[0].rank }, group.map((one) => one.card))].filter(Boolean);
+  });
+}
+
+const gallery = (size) => `Probabilities are computed for a library of ${many(size, "item")}; they fall as it grows.`;
+
+function summary(report, shown, minimum) {
   const compared = report.query.box ? "by the box" : report.query.compared === "parts" ? "by parts" : "by whole images";
-  const hidden = report.hits.length - shown;
-  const rest = hidden ? `, ${hidden} below ${percent(least)} hidden` : "";
-  return `${many(shown, "hit")} ${compared}${rest}, in ${Math.max(1, Math.round(report.seconds * 1000))} ms`;
+  const hidden = report.hits.length - shown.length;
+  const rest = hidden ? `, ${hidden} below ${percent(minimum)} hidden` : "";
+  const number = (kind, words) => { const found = shown.filter(({ hit }) => hit.match === kind).length; return found ? `${count(found)} ${words}` : null; };
+  const kinds = [number("exact", "exact"), number("likely", "likely"), number("similar", "only similar")].filter(Boolean).join(", ") || many(shown.length, "hit");
+  return `${kinds}, ${compared}${rest}, in ${Math.max(1, Math.round(report.seconds * 1000))} ms`;
 }
 
-function nothing(report, least) {
-  if (!report.hits.length) return empty("Nothing to compare with", "The filters leave no other surface. Take a filter away.", button("Take the filters away", () => go(changed({ category: null, tag: null, where: null, distinct: null }))));
-  return empty("No hit is that likely", `The best of ${report.hits.length} has ${percent(Math.max(...report.hits.map((hit) => hit.probability)))}. Move the slider down to see them.`,
-    button("Show all", () => go(changed({ min: null }))), least > 0.5 ? button("From 50 %", () => go(changed({ min: 0.5 }))) : null);
+function nothing(report, minimum) {
+  if (!report.hits.length) return empty("Nothing to compare with", "No other surface meets the filters. Remove a filter.", button("Remove the filters", () => go(changed({ category: null, tag: null, where: null, distinct: null }))));
+  return empty("No hit has this probability", `The best of ${report.hits.length} has ${percent(Math.max(...report.hits.map((hit) => hit.probability)))}. Move the slider to the left to see more.`,
+    button("Show all", () => go(changed({ min: null }))), minimum > 0.5 ? button("From 50 %", () => go(changed({ min: 0.5 }))) : null);
 }
 
 function card(hit, rank, state) {
   const picture = make("span", { class: "square" }, placed(hit.thumbnail, "", hit));
-  const where = hit.placed === "pixels" ? make("span", { class: "chip", title: "The very pixels of the box are here" }, "same pixels") : null;
+  const where = hit.placed === "pixels" ? make("span", { class: "chip", title: "This surface contains the pixels of the query, at the drawn box" }, "exact") : null;
   const absent = hit.missing ? make("span", { class: "chip offline", title: "The file is not there now; this is the picture that the library has of it." }, hit.offline ? "offline" : "file gone") : null;
   const open = button(make("span", {}, picture, where, absent), () => goOver("hit", hit.id), { class: "open", "aria-label": `${rank}. ${title(hit)}${hit.probability == null ? "" : `, ${percent(hit.probability)}`}${hit.box ? ", place drawn" : ""}${absent ? `, ${absent.textContent}` : ""}; open` });
   const more = (label, words, act) => button(label, act, { class: "quiet small", title: words, "aria-label": `${words}: ${title(hit)}` });

@@ -1,4 +1,4 @@
-// What a search asks by: examples (items and pictures), counter-examples, a box on the one example.
+// The query of a search: examples (items and pictures), counter-examples, a box on the one example.
 
 import { changed, go, read } from "./address.js";
 import { get, picture, thumbnail } from "./api.js";
@@ -20,7 +20,7 @@ export async function examples(state, signal) {
 
 async function uploaded(upload) {
   const file = await kept(upload);
-  if (!file) throw Object.assign(new Error("This link asks by a picture that was dropped in another browser. Drop that picture here again, or choose another."), { status: 0, title: "The picture is not here" });
+  if (!file) throw Object.assign(new Error("This link searches by a picture that was dropped in another browser. Drop that picture here again, or choose another."), { status: 0, title: "The picture is not here" });
   const address = URL.createObjectURL(file);
   const image = new Image();
   image.src = address;
@@ -28,7 +28,7 @@ async function uploaded(upload) {
   return { upload, file, name: file.name || "pasted picture", address, small: address, size: seen ? [image.naturalWidth, image.naturalHeight] : null };
 }
 
-/** The invitation when nothing is asked by. */
+/** The invitation while there is no query. */
 export function invitation(items, library) {
   const some = items.map((item) => make("button", {
     type: "button", class: "pick", "aria-label": `Search by ${nameOf(item)}`, title: nameOf(item),
@@ -53,13 +53,13 @@ export function queryPanel(found, state) {
   const one = found.length === 1 ? found[0] : null;
   const put = (box) => go(changed({ box: box ? box.join(",") : null, hit: null }));
   const part = one ? single(one, parsed(state.box), put) : null;
-  const element = make("section", { class: "query", "aria-label": "What is asked by" },
+  const element = make("section", { class: "query", "aria-label": "Query" },
     part?.element,
     one ? null : tray("Examples", found, (which) => drop(state, which), "The search looks for what they have in common."),
     tray("Counter-examples", state.all("without").map((id) => ({ without: id, name: `item ${id}`, small: thumbnail(id) })),
       (which) => drop(state, which), null),
     make("div", { class: "row" }, chooser("Another picture"),
-      button("Start anew", () => go({ view: "search", library: read().library }), { class: "quiet" }),
+      button("New search", () => go({ view: "search", library: read().library }), { class: "quiet" }),
       button("Copy the link", () => copy(location.href, "The link"), { class: "quiet" })));
   return { element, box: (text) => part?.set(parsed(text)) };
 }

@@ -1,4 +1,4 @@
-// Search: by a picture, an item, several, a box on one; everything asked is in the address.
+// Search: by a picture, an item, several, a box on one; the whole query is in the address.
 
 import { changed, go, goOver, leave, note, read } from "./address.js";
 import { get, post } from "./api.js";
@@ -104,29 +104,29 @@ function form(state, found) {
 function settings(library) {
   const put = (name) => (value) => go(changed({ [name]: value || null, hit: null }));
   const named = (table) => [["", "all"], ...Object.entries(table ?? {}).sort(([, a], [, b]) => b - a).map(([name, many]) => [name, `${name} (${count(many)})`])];
-  const least = make("input", { type: "range", min: 0, max: 1, step: 0.01, disabled: !library.calibrated });
+  const minimum = make("input", { type: "range", min: 0, max: 1, step: 0.01, disabled: !library.calibrated });
   const says = make("b", {});
-  const tell = () => { says.textContent = library.calibrated ? `from ${percent(Number(least.value))}` : "the model is not calibrated"; };
-  least.addEventListener("input", () => {
+  const tell = () => { says.textContent = library.calibrated ? percent(Number(minimum.value)) : "the model is not calibrated"; };
+  minimum.addEventListener("input", () => {
     tell();
-    note({ min: Number(least.value) || null });
+    note({ min: Number(minimum.value) || null });
     dispatchEvent(new PopStateEvent("popstate"));
   });
   const check = (name, words) => {
     const box = make("input", { type: "checkbox", on: { change: () => put(name)(box.checked ? 1 : null) } });
     return [box, make("label", { class: "check" }, box, words)];
   };
-  const [distinct, distinctLine] = check("distinct", "Leave copies out");
+  const [distinct, distinctLine] = check("distinct", "Leave out copies");
   const [parts, partsLine] = check("parts", "Compare with parts");
   const boxes = { k: select([["", "40 hits"], ["10", "10 hits"], ["100", "100 hits"], ["200", "200 hits"]], "", put("k")), category: select(named(library.categories), "", put("category")), tag: select(named(library.tags), "", put("tag")) };
   boxes.tag.disabled = boxes.tag.length < 2;
   const where = make("input", { type: "text", placeholder: "width >= 1024", spellcheck: "false", autocomplete: "off", on: { change: () => put("where")(where.value.trim()) } });
-  const least_field = make("label", { class: "field" }, make("span", {}, "Least probability ", says), least);
+  const minimumField = make("label", { class: "field" }, make("span", {}, "Min probability ", says), minimum);
   const more = make("details", { class: "more" }, make("summary", {}, "More settings"),
     make("div", { class: "fields" }, field("How many", boxes.k), field("Category", boxes.category), field("Tag", boxes.tag), field("Where", where)),
     distinctLine, partsLine);
   const update = (now) => {
-    least.value = now.min ?? 0;
+    minimum.value = now.min ?? 0;
     tell();
     for (const [name, box] of Object.entries(boxes)) box.value = now[name] ?? "";
     where.value = now.where ?? "";
@@ -134,5 +134,5 @@ function settings(library) {
     parts.checked = Boolean(now.parts);
     if (["category", "tag", "where", "distinct", "parts", "k"].some((name) => now[name])) more.open = true;
   };
-  return { element: make("section", { class: "search-settings", "aria-label": "Settings" }, least_field, more), update };
+  return { element: make("section", { class: "search-settings", "aria-label": "Settings" }, minimumField, more), update };
 }
