@@ -216,6 +216,17 @@ def test_the_table_of_map_words_is_that_of_the_code() -> None:
     assert [line for line in shown if not line.startswith(heads)] == rows
 
 
+def test_the_words_of_folders_are_those_of_the_code() -> None:
+    table = tomllib.loads((DATA / "folder_words.toml").read_text(encoding="utf-8"))
+    rows = [
+        f"- *{sort.replace('_', ' ')}*: {words}"
+        for sorts in table.values()
+        for sort, words in sorts.items()
+    ]
+    shown = section("file-names.md", "Folders: categories and tags").splitlines()
+    assert [line for line in shown if line.startswith("- *")] == rows
+
+
 @pytest.mark.parametrize("kind", sorted({word.kind for word in map_words().words.values()}))
 def test_each_kind_of_map_is_documented(kind: str) -> None:
     assert f"`{kind}`" in section("formats.md", "manifest.parquet")

@@ -280,7 +280,7 @@ def test_side_cars_are_read_again(copied: Path) -> None:
     assert again(copied)["added"] == 0
     with Library.open(copied / "library") as library:
         (item,) = [i for i in library.items() if i.path == "wall/08.png"]
-    assert (item.name, item.category, item.tags) == ("Old Wall", "brick", ("mossy",))
+    assert (item.name, item.category, item.tags) == ("Old Wall", "brick", ("mossy", "wall"))
 
 
 def test_a_missing_drive_empties_no_library(copied: Path) -> None:

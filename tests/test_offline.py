@@ -111,7 +111,7 @@ def test_a_drive_that_is_away_and_comes_back_changes_nothing(
     assert json.loads((copied / "library" / "library.json").read_text())["offline"] == 4
     with Library.open(copied / "library") as library:
         (item,) = (one for one in library.items() if one.path == "drive/near/c.png")
-        assert (item.name, item.tags) == ("Old C", ("t",))
+        assert (item.name, item.tags) == ("Old C", ("drive", "near", "t"))
         maps = library.catalog.execute("SELECT path FROM maps").fetchall()
         assert maps == [("drive/near/c_normal.png",)]
         assert library.small_picture(item).size == (72, 72)

@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from vaeneer.data.categories import AssetPlace, folder_categories
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.naming import FileName, group_names
 from vaeneer.data.near_duplicates import Fingerprint, near_duplicate_groups
@@ -75,11 +76,12 @@ def group_near_duplicates(rows: Sequence[ManifestRow], max_bits: int) -> list[Ma
 
 def describe(rows: Sequence[ManifestRow], sidecars: Mapping[str, Sidecar]) -> list[ManifestRow]:
     """Fill in what the side-cars say (by asset), and the category from the folders else."""
-    folders_are_categories = _folders_are_categories(rows)
+    spellings = {one.category for one in sidecars.values() if one.category is not None}
+    folders = folder_categories(_asset_places(rows), spellings)
     described = []
     for row in rows:
         sidecar = sidecars.get(row.asset)
-        folder = row.path.split("/")[0] if folders_are_categories and "/" in row.path else None
+        folder = folders.get(row.asset)
         if sidecar is None:
             described.append(replace(row, category=folder))
             continue
@@ -141,10 +143,19 @@ def _as_map(row: ManifestRow, best: str | None, has_colour: bool) -> ManifestRow
     return replace(row, status="map", reason=reason)
 
 
-def _folders_are_categories(rows: Sequence[ManifestRow]) -> bool:
-    """Whether some first folder holds two assets; else each folder belongs to one asset."""
-    assets: dict[str, set[str]] = defaultdict(set)
+def _asset_places(rows: Sequence[ManifestRow]) -> dict[str, AssetPlace]:
+    """Where each asset with a color map lies."""
+    kinds: dict[str, set[str]] = defaultdict(set)
+    folders: dict[str, str] = {}
     for row in rows:
-        if "/" in row.path:
-            assets[row.path.split("/")[0]].add(row.asset)
-    return any(len(names) > 1 for names in assets.values())
+        kinds[row.asset].add(row.kind)
+        if row.kind == "color":
+            folders.setdefault(row.asset, row.path.rpartition("/")[0])
+    return {
+        asset: AssetPlace(
+            folder,
+            "" if asset == folder else asset.rpartition("/")[2],
+            has_maps=len(kinds[asset]) > 1,
+        )
+        for asset, folder in folders.items()
+    }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vaeneer.data.categories import folder_levels
 from vaeneer.data.scanning import FoundFile
 from vaeneer.errors import is_limit, is_transient
 from vaeneer.library.catalog import ALWAYS, LIMITS, WHOLE, Catalog, PixelBox
@@ -230,6 +231,7 @@ def _record_assets(connection: sqlite3.Connection, listing: Listing) -> None:
         [(r.asset, r.name, r.category, r.asset_id, r.sidecar) for r in assets.values()],
     )
     words = {(r.asset, "tag", tag) for r in assets.values() for tag in r.tags}
+    words |= {(r.asset, "tag", name) for r in listing.rows for name in folder_levels(r.path)}
     words |= {(r.asset, "category", word) for r in assets.values() for word in r.categories}
     connection.executemany("INSERT INTO metadata VALUES (?, ?, ?)", sorted(words))
     connection.executemany(
