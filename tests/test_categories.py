@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -76,8 +75,22 @@ def test_an_asset_folder_with_a_second_picture_is_none_either() -> None:
 
 
 def test_named_folders_of_one_asset_each_belong_to_the_folder_above() -> None:
+    two = ["wood/odds/c.png", "wood/odds/d.png"]
     paths = [f"wood/{name}/{name}_{k}.png" for name in ("oak", "ash") for k in ("diff", "nor")]
-    assert set(categories(*paths, "stone/a.jpg", "stone/b.jpg").values()) == {"wood", "stone"}
+    others = [
+        "stone/a.jpg",
+        "stone/b.jpg",
+        "wood/elm/elm.png",
+        "wood/odds/c.png",
+        "wood/odds/d.png",
+    ]
+    found = categories(*paths, *others)
+    assert {path: name for path, name in found.items() if name != "wood"} == {
+        "stone/a.jpg": "stone",
+        "stone/b.jpg": "stone",
+        "wood/odds/c.png": "odds",
+        "wood/odds/d.png": "odds",
+    }
 
 
 def test_a_category_may_have_one_asset_where_those_beside_it_have_more() -> None:
@@ -101,7 +114,9 @@ def test_numbered_folders_without_a_folder_above_share_their_word() -> None:
 
 
 def test_photos_in_a_folder_each_have_its_name() -> None:
-    assert set(categories("brick/x.jpg", "wood/y.jpg").values()) == {"brick", "wood"}
+    for above in ("", "Lisbon/"):
+        found = categories(f"{above}brick/x.jpg", f"{above}wood/y.jpg")
+        assert set(found.values()) == {"brick", "wood"}
 
 
 def test_looks_are_a_category_where_there_is_no_other() -> None:
@@ -140,7 +155,7 @@ def test_the_next_index_updates_a_library_of_before(tmp_path: Path, paint: Paint
     with Library.open(tmp_path / "library") as library:
         library.catalog.execute("UPDATE assets SET category = 'My photos'")
         library.catalog.execute("DELETE FROM metadata")
-    times = {file: os.stat(file).st_mtime_ns for file in (tmp_path / "library").glob("*.faiss")}
+    times = {file: file.stat().st_mtime_ns for file in (tmp_path / "library").glob("*.faiss")}
     report = index(tmp_path / "raw", library=tmp_path / "library")
     assert (report.unchanged, report.added) == (4, 0)
     assert times == {file: file.stat().st_mtime_ns for file in times}

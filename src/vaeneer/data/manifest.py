@@ -101,7 +101,7 @@ class ManifestRow:
     """From the side-car."""
 
     category: str | None = None
-    """From the side-car, else the deepest folder that tells materials apart (categories.py), else null."""
+    """From the side-car, else of the deepest folder that tells materials apart, else null."""
 
     categories: tuple[str, ...] = ()
     """From the side-car, widest first."""
