@@ -75,7 +75,6 @@ def test_an_asset_folder_with_a_second_picture_is_none_either() -> None:
 
 
 def test_named_folders_of_one_asset_each_belong_to_the_folder_above() -> None:
-    two = ["wood/odds/c.png", "wood/odds/d.png"]
     paths = [f"wood/{name}/{name}_{k}.png" for name in ("oak", "ash") for k in ("diff", "nor")]
     others = [
         "stone/a.jpg",
