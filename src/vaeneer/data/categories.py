@@ -104,9 +104,9 @@ class _Tree:
             if self._below[folder] < len(self._assets):
                 return name
         for one in materials:
-            name = self._of_asset_folder(one[2], place) if one not in shared else None
-            if name is not None:
-                return name
+            word = self._of_asset_folder(one[2], place) if one not in shared else None
+            if word is not None:
+                return word
         looks = (name for _, _, name in levels if meaning(name) is Meaning.LOOKS)
         return shared[0][2] if shared else next(looks, None)
 
