@@ -101,7 +101,7 @@ def _ours(library: Path, images: Path, planted: list[Planted]) -> dict[str, Any]
     known = {one.path: one for one in planted}
     groups: dict[str, list[tuple[DuplicateGroup, list[Planted]]]] = defaultdict(list)
     for group in report.groups:
-        files = [Path(item.path).relative_to(images.resolve()).as_posix() for item in group.items]
+        files = [item.path for item in group.items]
         groups[group.kind].append((group, [known[file] for file in files]))
     kinds = {}
     for kind, own in groups.items():

@@ -16,7 +16,8 @@ from PIL import Image
 from vaeneer.config import IndexSettings, SearchSettings
 from vaeneer.data.synthetic import surface
 from vaeneer.library.catalog import Catalog
-from vaeneer.library.duplicates import DuplicateGroup, DuplicatesReport, csv_text, duplicates
+from vaeneer.library.decisions import Mark, csv_text, decided, redundant_in, valid_marks
+from vaeneer.library.duplicates import DuplicateGroup, DuplicatesReport, duplicates
 from vaeneer.library.extra_content import read_extra
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
@@ -51,16 +52,14 @@ def indexed(raw: Path) -> Path:
     return library
 
 
-def told(report: DuplicatesReport, raw: Path) -> dict[str, dict[str, str]]:
+def told(report: DuplicatesReport) -> dict[str, dict[str, str]]:
     """Path of the file to keep -> path of each other file -> what it is; of the largest groups."""
-    below = {
+    return {
         group.keep: {
-            str(Path(item.path).relative_to(raw)): f"{item.relation} {item.change}".strip()
-            for item in group.items[1:]
+            item.path: f"{item.relation} {item.change}".strip() for item in group.items[1:]
         }
         for group in report.groups
     }
-    return {str(Path(keep).relative_to(raw)): others for keep, others in below.items()}
 
 
 def group_of(report: DuplicatesReport, name: str) -> DuplicateGroup | None:
@@ -102,9 +101,9 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_link_is_never_kept_and_frees_nothing(linked: Path) -> None:
-    raw, report = linked / "raw", duplicates(linked / "library")
+    report = duplicates(linked / "library")
     frees = "deleting it frees nothing"
-    groups = told(report, raw)
+    groups = told(report)
     assert groups["zz/real.jpg"] == {
         "a_best/link.jpg": f"exact a symbolic link to zz/real.jpg: {frees}",
         "a_best/chain.jpg": f"exact a symbolic link to zz/real.jpg: {frees}",
@@ -122,7 +121,7 @@ def test_a_link_is_never_kept_and_frees_nothing(linked: Path) -> None:
 
 def test_names_of_one_file_are_counted_once(linked: Path) -> None:
     raw, report = linked / "raw", duplicates(linked / "library")
-    groups = told(report, raw)
+    groups = told(report)
     frees = "deleting it frees nothing"
     assert groups["hard/m.png"] == {
         "copies/separate.png": "exact",
@@ -131,14 +130,15 @@ def test_names_of_one_file_are_counted_once(linked: Path) -> None:
     assert groups["twice/a.png"] == {
         "twice/b.png": f"exact a hard link, with other names elsewhere: {frees}"
     }
-    spare = {str(Path(i.path).relative_to(raw)) for g in report.groups for i in g.items if i.spare}
-    assert spare == {"copies/separate.png", "used/a.png"}
-    assert report.spare_files == 2
-    assert report.spare_bytes == sum((raw / path).stat().st_size for path in spare)
-    rows = {Path(r["path"]).name: r for r in csv.DictReader(io.StringIO(csv_text(report.groups)))}
-    assert rows["z.png"]["same_file"] in ("", str(raw / "hard/m.png"))
-    assert rows["link.jpg"]["link"] == "zz/real.jpg"
-    assert {rows[name]["spare"] for name in ("link.jpg", "chain.jpg", "far_2.png")} == {"0"}
+    redundant = {i.path for g in report.groups for i in g.items if i.redundant}
+    assert redundant == {"copies/separate.png", "used/a.png"}
+    assert report.redundant_files == 2
+    assert report.redundant_bytes == sum((raw / path).stat().st_size for path in redundant)
+    items = {i.path: i for g in report.groups for i in g.items}
+    assert items["hard/z.png"].same_file == "hard/m.png"
+    assert items["a_best/link.jpg"].link == "zz/real.jpg"
+    rows = {r["path"]: r for r in csv.DictReader(io.StringIO(csv_text(report.groups)))}
+    assert {path for path, row in rows.items() if row["decision"] == "redundant"} == redundant
 
 
 def test_the_page_and_a_search_take_a_link_and_its_target_for_one(linked: Path) -> None:
@@ -158,11 +158,11 @@ def test_what_became_a_link_after_it_was_found_is_told_so(tmp_path: Path) -> Non
     save(picture(8), raw / "a.png")
     shutil.copyfile(raw / "a.png", raw / "b.png")
     library = indexed(raw)
-    assert told(duplicates(library), raw) == {"a.png": {"b.png": "exact"}}
+    assert told(duplicates(library)) == {"a.png": {"b.png": "exact"}}
     (raw / "a.png").unlink()
     (raw / "a.png").symlink_to("b.png")  # as programs do that make links of copies
     link = "exact a symbolic link to b.png: deleting it frees nothing"
-    assert told(duplicates(library), raw) == {"b.png": {"a.png": link}}
+    assert told(duplicates(library)) == {"b.png": {"a.png": link}}
     generations = []
     for again in (False, True, True):
         if again:
@@ -262,14 +262,14 @@ def test_what_differs_in_alpha_pages_or_frames_is_no_copy(contents: Path) -> Non
 
 
 def test_what_holds_less_is_a_copy_of_what_holds_more(contents: Path) -> None:
-    groups = told(duplicates(contents.parent / "library"), contents)
+    groups = told(duplicates(contents.parent / "library"))
     assert groups["cut_out.png"] == {"not_cut_out.jpg": "near without alpha"}
     near = groups["deep.png"]
     assert set(near) == {"shallow.bmp", "shallow.tga"}
     assert near["shallow.bmp"] == "near 8 bits instead of 16"
 
 
-def test_a_deeper_file_is_not_spare_for_a_larger_one(tmp_path: Path) -> None:
+def test_a_deeper_file_is_not_redundant_for_a_larger_one(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     deep = np.asarray(picture(40)).astype(np.uint16) * 257
     save(picture(40).resize((2 * SIDE_PX, 2 * SIDE_PX)), raw / "large.png")
@@ -278,7 +278,7 @@ def test_a_deeper_file_is_not_spare_for_a_larger_one(tmp_path: Path) -> None:
     report = duplicates(indexed(raw))
     (group,) = report.groups
     assert group.keep.endswith("large.png")
-    assert {Path(item.path).name for item in group.items if item.spare} == {"shallow.png"}
+    assert {Path(item.path).name for item in group.items if item.redundant} == {"shallow.png"}
 
 
 def test_the_depth_of_an_older_library_is_read_once(contents: Path, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_the_depth_of_an_older_library_is_read_once(contents: Path, tmp_path: Pa
     catalog = Catalog.open(tmp_path / "library")
     with catalog.writing():
         catalog.execute("UPDATE items SET bits = NULL")
-    groups = told(duplicates(tmp_path / "library"), contents)
+    groups = told(duplicates(tmp_path / "library"))
     assert "deep.png" in groups
     known = dict(catalog.execute("SELECT path, bits FROM items WHERE bits NOT NULL").fetchall())
     catalog.close()
@@ -359,21 +359,21 @@ def test_nothing_is_proposed_for_files_that_are_offline(
 ) -> None:
     library = shelf.parent / "library"
     if searched_before:
-        assert "drive/large.png" in told(duplicates(library), shelf)
+        assert "drive/large.png" in told(duplicates(library))
     (shelf / "drive").rename(shelf.parent / "unplugged")
     if index_again:
         indexed(shelf)
     report = duplicates(library)
-    groups = told(report, shelf)
+    groups = told(report)
     assert groups["equal.png"] == {"drive/equal.png": "exact offline: its folder is not there"}
     assert groups["drive/alone.png"] == {
         "drive/alone_too.png": "exact offline: its folder is not there"
     }
     (near,) = (keep for keep in groups if keep in ("a.png", "b.bmp"))
     assert ("drive/large.png" in groups[near]) == searched_before
-    spare = [item.path for group in report.groups for item in group.items if item.spare]
-    assert {Path(path).name for path in spare} == {"a.png", "b.bmp"} - {near}
-    assert report.spare_files == 1
+    redundant = [item.path for group in report.groups for item in group.items if item.redundant]
+    assert {Path(path).name for path in redundant} == {"a.png", "b.bmp"} - {near}
+    assert report.redundant_files == 1
     skipped = {Path(path).name for path in report.skipped}
     assert ("large.png" in skipped) != searched_before
     assert all(reason.startswith("offline: ") for reason in report.skipped.values())
@@ -381,13 +381,13 @@ def test_nothing_is_proposed_for_files_that_are_offline(
     if index_again:
         indexed(shelf)
     back = duplicates(library)
-    assert "drive/large.png" in told(back, shelf)
+    assert "drive/large.png" in told(back)
     assert not any(item.offline for group in back.groups for item in group.items)
 
 
 def test_files_that_are_gone_or_changed_are_no_copies_any_more(shelf: Path) -> None:
     library = shelf.parent / "library"
-    assert "equal.png" in str(told(duplicates(library), shelf))
+    assert "equal.png" in str(told(duplicates(library)))
     (shelf / "drive/equal.png").unlink()
     save(picture(43), shelf / "drive/alone.png")
     os.utime(shelf / "a.png")  # another time, the same bytes
@@ -433,22 +433,122 @@ def test_the_plain_name_is_kept_and_no_map_set_loses_its_colour(tmp_path: Path) 
     for tile in (1001, 1002):
         save(picture(35), raw / f"f/robot_BaseColor.{tile}.png")
     report = duplicates(indexed(raw))
-    spare = {
-        Path(group.keep).relative_to(raw).as_posix(): sorted(
-            Path(item.path).relative_to(raw).as_posix() for item in group.items if item.spare
-        )
+    redundant = {
+        group.keep: sorted(item.path for item in group.items if item.redundant)
         for group in report.groups
     }
-    assert spare == {
+    assert redundant == {
         "a/wall.png": [f"a/{name}.png" for name in (
             "Kopie von wall", "wall (1)", "wall - Copy (2)", "wall - Copy",
         )],
         "b set/sand_albedo.png": [
             "a/a.png", "b set/sand_albedo (1).png", "c same set/sand_albedo.png",
         ],
-        "e/large.png": [],
+        "d/rock_albedo.png": [],
         "f/robot_BaseColor.1001.png": [],
     }  # fmt: skip
     rock = group_of(report, "rock_albedo.png")
     assert rock is not None
-    assert rock.items[1].change == "scaled by 0.75; a set with normal: deleting it breaks the set"
+    assert rock.items[1].change == (
+        "scaled by 1.33; more pixels than the file to keep, which has 96 x 96 px"
+    )
+
+
+def write_sidecar(image: Path) -> None:
+    image.with_suffix(".json").write_text('{"name": "Old wall", "tags": ["brick"]}')
+
+
+def test_a_loose_copy_never_displaces_a_member_of_a_set(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    jpeg = save(picture(60), raw / "z set/wall_albedo.jpg", quality=92)
+    save(picture(61), raw / "z set/wall_normal.png")
+    save(Image.open(jpeg), raw / "a/lossless.png")
+    save(picture(60).resize((256, 256)), raw / "a/larger.png")
+    deep = np.asarray(picture(60)).astype(np.uint16) * 257
+    assert cv2.imwrite(str(raw / "a/deep.png"), deep[..., ::-1])
+    save(picture(60).resize((96, 96)), raw / "z set/wall_albedo (1).png")
+    write_sidecar(save(picture(62), raw / "y/described.jpg"))
+    save(picture(62), raw / "a/described.png")
+    report = duplicates(indexed(raw))
+    wall = group_of(report, "wall_albedo.jpg")
+    assert wall is not None
+    assert wall.keep == "z set/wall_albedo.jpg"
+    assert (wall.items[0].maps, wall.items[0].sidecar) == (["normal"], False)
+    assert {item.path: item.redundant for item in wall.items[1:]} == {
+        "a/deep.png": False,  # each holds something that the member does not
+        "a/larger.png": False,
+        "a/lossless.png": True,
+        "z set/wall_albedo (1).png": True,
+    }
+    described = group_of(report, "described.jpg")
+    assert described is not None
+    assert described.keep == "y/described.jpg"
+    assert described.items[0].sidecar
+
+
+def test_new_maps_beside_a_copy_make_it_the_one_to_keep(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    save(picture(63), raw / "a/wall_albedo.png")
+    shutil.copytree(raw / "a", raw / "b")
+    library = indexed(raw)
+    assert list(told(duplicates(library))) == ["a/wall_albedo.png"]
+    save(picture(64), raw / "b/wall_normal.png")
+    indexed(raw)
+    assert list(told(duplicates(library))) == ["b/wall_albedo.png"]
+
+
+def test_a_link_in_a_set_protects_the_file_that_it_leads_to(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    target = save(picture(65), raw / "pool/x.png")
+    save(picture(66), raw / "set/wall_normal.png")
+    (raw / "set/wall_albedo.png").symlink_to("../pool/x.png")
+    save(picture(65).resize((256, 256)), raw / "a/larger.png")
+    assert target.is_file()
+    group = group_of(duplicates(indexed(raw)), "x.png")
+    assert group is not None
+    assert group.keep == "pool/x.png"
+    assert not any(item.redundant for item in group.items)
+
+
+def test_of_equal_files_a_name_that_can_be_printed_is_kept(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    first = save(picture(67), raw / "line\nend.png")
+    shutil.copyfile(first, raw / "plain.png")
+    assert told(duplicates(indexed(raw))) == {"plain.png": {"line\nend.png": "exact"}}
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two equal small files and a larger one, and the library."""
+    raw = tmp_path_factory.mktemp("nested") / "raw"
+    save(picture(70), raw / "a.png")
+    shutil.copyfile(raw / "a.png", raw / "=b.png")
+    save(picture(70).resize((256, 256)), raw / "large.png")
+    indexed(raw)
+    return raw
+
+
+def test_a_file_has_one_decision_in_all_of_its_groups(nested: Path) -> None:
+    groups = duplicates(nested.parent / "library").groups
+    assert [group.kind for group in groups] == ["exact", "near"]
+    rows = list(csv.reader(io.StringIO(csv_text(groups))))
+    small = [["./=b.png", "redundant", "large.png"], ["a.png", "redundant", "large.png"]]
+    shown = [[path, decision, keep] for path, _, _, decision, keep, _ in rows[1:]]
+    assert sorted(shown) == sorted([*small, *small, ["large.png", "keep", "large.png"]])
+
+
+def test_a_person_may_keep_another_file(nested: Path) -> None:
+    groups = duplicates(nested.parent / "library").groups
+    marks = {
+        "a.png": Mark("keep", "a.png"),
+        "large.png": Mark("redundant", "a.png"),
+        "other.png": Mark("redundant", "a.png"),
+    }
+    assert set(valid_marks(groups, marks)) == {"a.png", "large.png"}
+    changed = decided(groups, marks)
+    assert [group.keep for group in changed][-1] == "a.png"
+    assert set(redundant_in(changed)) == {"=b.png", "large.png"}
+    assert {item.keep_path for group in changed for item in group.items} == {"a.png"}
+    ring = {"a.png": Mark("redundant", "large.png"), "large.png": Mark("redundant", "a.png")}
+    assert set(redundant_in(decided(groups, ring))) <= {"=b.png"}  # one of a ring has to stay
+    assert decided(groups, {}) == groups

@@ -226,7 +226,9 @@ def _check_indexed(root: Path, target: Path, model: Path, count: int) -> None:
         assert len(library.search(items[-1].id, k=50)) == len(items) - 1
     page = target / "page.html"
     found = duplicates(target, out_html=page, out_csv=target / "groups.csv")
-    assert all(Path(item.path).is_file() for group in found.groups for item in group.items)
+    assert all(
+        (Path(found.root) / item.path).is_file() for group in found.groups for item in group.items
+    )
     assert "group" in (target / "groups.csv").read_text(encoding="utf-8")
     tags = _Tags()
     tags.feed(page.read_text(encoding="utf-8"))

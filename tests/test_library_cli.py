@@ -166,7 +166,7 @@ def test_duplicates_are_told_by_kind_with_the_one_to_keep(
     assert kinds["corner.png"]["kind"] == "cropped"
     (box,) = [i["box"] for i in kinds["corner.png"]["items"] if i["box"]]
     assert np.abs(np.subtract(box, (40, 30, 110, 110))).max() <= 3
-    assert kinds["corner.png"]["keep"] == str(colour_map(place, 2))
+    assert kinds["corner.png"]["keep"] == colour_map(place, 2).relative_to(place / "raw").as_posix()
     assert "<html" in html.read_text(encoding="utf-8")
     lines = list(csv.DictReader(shown(capsys, "duplicates", place / "lib", "--csv").splitlines()))
     assert len(lines) == sum(len(group["items"]) for group in found["groups"])

@@ -21,6 +21,7 @@ from PIL import Image
 
 import vaeneer
 from live_server import live
+from vaeneer.cli.app import run
 from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings, SearchSettings
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.duplicates import duplicates
@@ -426,6 +427,26 @@ def test_duplicates_come_in_pages(client: httpx.Client, folders: dict[str, Path]
         assert wait(client, "/duplicates", kind=kind)["total_groups"] == count
     beyond = client.get(f"{API}/duplicates", params={"library": "small", "page": 9999})
     assert beyond.status_code == 404
+
+
+def test_the_list_of_duplicates_is_that_of_the_command(
+    client: httpx.Client, folders: dict[str, Path], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    wait(client, "/duplicates")
+    answer = client.post(f"{API}/duplicates/csv", json={"library": "small"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert run(["duplicates", str(folders["small"]), "--csv"]) == 0
+    assert answer.content == capfdbinary.readouterr().out
+    marks = {"gone.jpg": {"decision": "redundant", "keep_path": "gone too.jpg"}}
+    asked = {"library": "small", "marks": marks}
+    decided = client.post(f"{API}/duplicates/decisions", json=asked).json()
+    assert decided["marks"] == {}
+    assert (
+        decided["groups"]
+        == client.get(f"{API}/duplicates", params={"library": "small"}).json()["groups"]
+    )
+    wrong = {"library": "small", "marks": {"a.jpg": {"decision": "delete", "keep_path": "b.jpg"}}}
+    assert client.post(f"{API}/duplicates/decisions", json=wrong).status_code == 422
 
 
 def test_the_map_has_a_place_for_each_item(client: httpx.Client, folders: dict[str, Path]) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from pathlib import PurePath
-
 from rich.console import RenderableType
 
 from vaeneer.data.exclusion import PREVIEWS
@@ -109,50 +105,46 @@ def copies(values: Values) -> RenderableType:
     """The groups of a page: kind, what is proposed to keep, and its copies."""
     rows = []
     groups = values["groups"]
-    below = _common_folder(item["path"] for one in groups for item in one["items"])
     for group in groups[:_MOST_GROUPS]:
         for number, item in enumerate(group["items"]):
             first = number == 0
             place = f" at {','.join(map(str, item['box']))}" if item["box"] else ""
             named = (f"{group['id']}", group["kind"]) if first else ("", "")
             what = f"{_what_it_is(item)}{place}"
-            path = item["path"].removeprefix(below)
-            rows.append((*named, f"{item['confidence']:.2f}", path, what))
+            rows.append((*named, f"{item['confidence']:.2f}", item["path"], what))
     heads = ("", "kind", "sure", "file", "what it is")
     counts = _listed(values["groups_by_kind"]) or "nothing twice"
     left = len(groups) - _MOST_GROUPS
     more = [f"... and {left:,} more groups: --json, --csv and --html have them"] if left > 0 else []
     paged = f", page {values['page']} of {values['pages']}" if values["pages"] > 1 else ""
-    where = f", files below {below}" if below else ""
-    title = f"duplicates: {values['library']}{where}"
+    title = f"duplicates: {values['library']}, files below {values['root']}"
     return page(
         *([grid(title, heads, rows, right=("", "sure"))] if rows else []),
         *more,
         f"{_many(values['total_groups'], 'group')} in {_many(values['images'], 'image')}"
-        f" ({counts}){paged}; {_many(values['spare_files'], 'redundant file')}"
-        f" ({in_words(values['spare_bytes'])});"
+        f" ({counts}){paged}; {_many(values['redundant_files'], 'redundant file')}"
+        f" ({in_words(values['redundant_bytes'])});"
         f" nothing is deleted. {values['seconds']:,.1f} s",
         *_skipped(values["skipped"]),
     )
 
 
-def _common_folder(paths: Iterable[str]) -> str:
-    """The deepest folder that holds all files, with its slash; empty where there is none."""
-    folders = [str(PurePath(path).parent) for path in paths]
-    try:
-        folder = os.path.commonpath(folders)
-    except ValueError:  # none, or on two drives
-        return ""
-    if not PurePath(folder).is_absolute():
-        return ""
-    return folder if folder.endswith(os.sep) else f"{folder}{os.sep}"
-
-
 def _what_it_is(item: Values) -> str:
     """What a file is to the one to keep, or what that is beside."""
+    words = [str(item["change"] or item["relation"] or "")]
     if item["relation"] is None:
-        return f"keep: {item['change']}" if item["change"] else "keep"
-    return str(item["change"] or item["relation"])
+        first = "redundant" if item["decision"] == "redundant" else "keep"
+        words = [first, *([item["change"]] if item["change"] else [])]
+        words += [_set(item)] if _set(item) else []
+        if first == "redundant":
+            words.append(f"keep {item['keep_path']}")
+    return ": ".join(word for word in words if word)
+
+
+def _set(item: Values) -> str:
+    """What a member of a set has beside it."""
+    held = [*item["maps"], *(["side-car"] if item["sidecar"] else [])]
+    return f"with {', '.join(held)}" if held else ""
 
 
 def _skipped(skipped: Values) -> list[str]:

@@ -35,13 +35,14 @@ def duplicates(
     html
         Also write a page with the groups side by side: report.html.
     csv
-        Print one line for each file of the groups instead of a table.
+        Print one line for each file of the groups instead of a table: path, group, kind, decision
+        (keep or redundant), keep_path, box. Paths are below the folder of the images.
     """
     report = vaeneer.duplicates(
         library, settings=settings, out_html=html, progress=ConsoleProgress()
     )
     if csv and not json:
-        from vaeneer.library.duplicates import csv_text
+        from vaeneer.library.decisions import csv_text
 
         write_bytes(csv_text(report.groups).encode())
         return

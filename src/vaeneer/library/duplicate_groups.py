@@ -39,7 +39,7 @@ class Member:
     """How to turn it for the file to keep, as in `likeness.ORIENTATIONS`; None: not known."""
     change: str = ""
     """What was done to it, in words: mirrored, turned 90° (counter-clockwise), scaled by 0.50."""
-    spare: bool = False
+    redundant: bool = False
     """Whether the file to keep can stand for it, and its bytes are free once it is deleted."""
     link: str | None = None
     """Target of a symbolic link: below the root, or absolute."""
@@ -82,7 +82,8 @@ def groups_of(copies: Copies, sketches: Sketches, library: Library, least: float
     """All groups: exact, same_pixels, near, cropped, recoloured; the surest of each first.
 
     A group holds every copy that its kind and the kinds before it join: near copies of a file are
-    listed with its equals. Parts are listed with what they are a part of, and its copies.
+    listed with its equals. Parts are listed with what they are a part of, and its copies; of
+    recoloured ones the best file of each colour.
     """
     told = _Telling(copies, sketches)
     groups = [told.group("exact", own) for own in copies.exact.members()]
@@ -109,7 +110,10 @@ def groups_of(copies: Copies, sketches: Sketches, library: Library, least: float
 
 
 def _recoloured(copies: Copies) -> list[list[int]]:
-    """Families of one structure, near copies included, that differ in colour."""
+    """Families of one structure in several colours: the best file of each.
+
+    Their near copies are in the group of those.
+    """
     families = Families()
     for own in copies.near.members():
         for one in own:
@@ -120,7 +124,14 @@ def _recoloured(copies: Copies) -> list[list[int]]:
             families.join(pair.one, pair.other)
             several.add(pair.one)
     roots = {families.root(one) for one in several}
-    return [own for own in families.members() if families.root(own[0]) in roots]
+    found = []
+    for own in families.members():
+        if families.root(own[0]) in roots:
+            colours: dict[int, list[int]] = defaultdict(list)
+            for one in own:
+                colours[copies.near.root(one)].append(one)
+            found.append(sorted(copies.best(same) for same in colours.values()))
+    return found
 
 
 def _cropped(
@@ -223,7 +234,7 @@ class _Telling:
         return Group(kind, keep, tuple(self._with_files(order)))
 
     def _with_files(self, members: list[Member]) -> list[Member]:
-        """Members with what their files are: links, further names, offline, or spare."""
+        """Members with what their files are: links, further names, offline, or redundant."""
         names: dict[str | None, list[int]] = defaultdict(list)
         for one in members:
             file = self.copies.file(one.item)
@@ -250,12 +261,13 @@ class _Telling:
             notes.append(f"a hard link, another name of {path}: deleting it frees nothing")
         elif member.relation and file.hard_links > len(names.get(file.identity, [member.item])):
             notes.append("a hard link, with other names elsewhere: deleting it frees nothing")
-        lost = self.copies.lost_without(member.item, keep) if member.relation in WHOLE else ""
-        notes += [lost] if lost else []
+        if member.relation in WHOLE and file.link is None:
+            lost = self.copies.lost_without(member.item, keep)
+            notes += [lost] if lost else []
         return replace(
             member,
             change="; ".join(part for part in (member.change, *notes) if part),
-            spare=member.relation in WHOLE and not notes,
+            redundant=member.relation in WHOLE and not notes,
             link=file.link,
             same_file=other if other != member.item and file.link is None else None,
             offline=file.offline,

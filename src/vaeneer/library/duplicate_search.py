@@ -33,7 +33,7 @@ from vaeneer.library.extra_content import (
     read_extra,
 )
 from vaeneer.library.families import Families
-from vaeneer.library.file_states import OFFLINE, file_states
+from vaeneer.library.file_states import OFFLINE, FileState, file_states
 from vaeneer.library.found_copies import Copies, MapSet, Part, Recoloured
 from vaeneer.library.library import Library
 from vaeneer.library.proving import PartProof, frame_proofs, kind_by_colour, part_proof
@@ -91,27 +91,46 @@ def _comparable(library: Library) -> Copies:
     items = library.catalog.items()
     files = file_states(library.root, items)
     there = {item.id: item for item in items if not files[item.id].absent}
-    copies = Copies(there, files, _map_sets(library, there))
+    copies = Copies(there, files, _map_sets(library, there, files))
     for item in items:
         if files[item.id].absent:
             copies.skipped.append(ImageFileError(library.path(item), files[item.id].absent))
     return copies
 
 
-def _map_sets(library: Library, items: Mapping[int, Item]) -> dict[int, MapSet]:
-    """The sets of those items that have other maps or tiles beside them."""
+def _map_sets(
+    library: Library, items: Mapping[int, Item], files: Mapping[int, FileState]
+) -> dict[int, MapSet]:
+    """The sets of those items that have other maps, tiles or a side-car."""
     maps: dict[str, set[tuple[str, int]]] = defaultdict(set)
     rows = library.catalog.execute("SELECT path, asset, kind, size_bytes FROM maps").fetchall()
     for _, asset, kind, size in rows:
         maps[asset].add((kind, size))
     paths = {PurePosixPath(item.path): item.id for item in items.values()}
     names = group_names([*paths, *(PurePosixPath(row[0]) for row in rows)])
+    sidecars = dict(library.catalog.execute("SELECT asset, sidecar FROM assets").fetchall())
     found = {}
     for path, one in paths.items():
-        own = MapSet(items[one].asset, frozenset(maps[items[one].asset]), names[path].tile)
-        if own.maps or own.tile:
+        asset = items[one].asset
+        own = MapSet(asset, frozenset(maps[asset]), names[path].tile, sidecars.get(asset) or "")
+        if not all(own.rank):
             found[one] = own
-    return found
+    return found | _sets_of_targets(items, files, found)
+
+
+def _sets_of_targets(
+    items: Mapping[int, Item], files: Mapping[int, FileState], sets: Mapping[int, MapSet]
+) -> dict[int, MapSet]:
+    """The sets of loose files that a symbolic link in a set leads to: it would break, too."""
+    linked = {files[one].identity: own for one, own in sets.items() if files[one].link is not None}
+    return {
+        one: linked[files[one].identity]
+        for one in items
+        if one not in sets
+        and files[one].link is None
+        and files[one].identity is not None
+        and files[one].identity in linked
+    }
 
 
 def _join_equal_files(copies: Copies) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ from vaeneer.config import DuplicatesSettings, require
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.files import replacing
 from vaeneer.library.catalog import Item, PixelBox
-from vaeneer.library.duplicate_groups import KINDS, WHOLE, Group, Member, groups_of
+from vaeneer.library.decisions import Decision, csv_text, proposed_keepers
+from vaeneer.library.duplicate_groups import KINDS, Group, Member, groups_of
 from vaeneer.library.duplicate_search import find_copies
 from vaeneer.library.file_states import ABSENT, disk_digest
 from vaeneer.library.finishing import DUPLICATES
@@ -28,15 +29,9 @@ from vaeneer.library.library import Library
 from vaeneer.library.likeness import LEAST_LIKENESS
 from vaeneer.library.proving import Kind
 from vaeneer.progress import Progress, Silent
-from vaeneer.text import to_csv
 
 NAME = DUPLICATES
-_VERSION = 3
-_COLUMNS = (
-    "group", "kind", "confidence", "keep", "path", "relation", "item_confidence", "change",
-    "x", "y", "width", "height", "width_px", "height_px", "size_bytes",
-    "spare", "link", "same_file", "offline",
-)  # fmt: skip
+_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -45,9 +40,9 @@ class DuplicateItem:
 
     id: int
     path: str
-    """Absolute."""
+    """Below the root, with forward slashes."""
     box: PixelBox | None
-    """x, y, width, height of a part in the file to keep, in pixels of that file."""
+    """x, y, width, height of a part in the file that holds it, in pixels of that file."""
     relation: Kind | None
     """What it is to the file to keep; None is that file."""
     confidence: float
@@ -60,8 +55,16 @@ class DuplicateItem:
     width_px: int
     height_px: int
     size_bytes: int
-    spare: bool
+    redundant: bool
     """Whether the file to keep can stand for it, and its bytes are free once it is deleted."""
+    decision: Decision
+    """Of the file, in whichever group: redundant where it is so in one of them."""
+    keep_path: str
+    """The file that stands for a redundant one, maybe of another group; else `keep`."""
+    maps: list[str]
+    """Kinds of the other maps of its asset; empty for a loose file."""
+    sidecar: bool
+    """Whether its asset has a side-car."""
     link: str | None
     """Target of a symbolic link, below the library's root or absolute; None for other files."""
     same_file: str | None
@@ -80,8 +83,8 @@ class DuplicateGroup:
     items: list[DuplicateItem]
     """The one to keep first."""
     keep: str
-    """The path of the best: no link, there, most pixels, then depth, no loss, most bytes, the first
-    path."""
+    """The path of the best: no link, there, with maps and side-car, most pixels, then depth, no
+    loss, most bytes, a plain name."""
     confidence: float
     """Of the least certain item, 0 to 1."""
 
@@ -91,6 +94,8 @@ class DuplicatesReport:
     """What a library has twice."""
 
     library: str
+    root: str
+    """Folder of the images, absolute; all paths are below it."""
     groups: list[DuplicateGroup]
     """Those of the page; the surest of each kind first."""
     page: int
@@ -99,10 +104,10 @@ class DuplicatesReport:
     groups_by_kind: dict[str, int]
     images: int
     """Items of the library."""
-    spare_files: int
-    """Files that an equal or near one could stand for: parts and recoloured ones, links, further
+    redundant_files: int
+    """Files that an equal or near one can stand for: parts and recoloured ones, links, further
     names of a file and what is offline are not counted."""
-    spare_bytes: int
+    redundant_bytes: int
     threshold: float
     skipped: dict[str, str] = field(default_factory=dict)
     """Files that could not be read, with the reason."""
@@ -159,22 +164,6 @@ def write_csv(path: Path, groups: Sequence[DuplicateGroup]) -> None:
     """Write `csv_text` to a file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(csv_text(groups).encode())
-
-
-def csv_text(groups: Sequence[DuplicateGroup]) -> str:
-    """One line for each file of each group, fit for UTF-8; x, y, width, height are in pixels."""
-    rows = [
-        (
-            *(group.id, group.kind, group.confidence, group.keep, item.path),
-            *(item.relation or "keep", item.confidence, item.change),
-            *(item.box or ("", "", "", "")),
-            *(item.width_px, item.height_px, item.size_bytes, int(item.spare)),
-            *(item.link or "", item.same_file or "", int(item.offline)),
-        )
-        for group in groups
-        for item in group.items
-    ]
-    return to_csv([_COLUMNS, *rows])
 
 
 def _least(settings: DuplicatesSettings) -> float:
@@ -244,12 +233,14 @@ def _report(
         raise SettingsError(f"page is {settings.page}; there are {pages}, of {size:,} groups each.")
     start = (settings.page - 1) * size
     items = {item.id: item for item in library.items()}
-    spare = _spare(found.groups)
+    keepers = proposed_keepers(found.groups)
+    describe = _Describing(library, items, keepers)
     by_kind = Counter(group.kind for group in found.groups)
     return DuplicatesReport(
         library=str(library.folder),
+        root=str(library.root),
         groups=[
-            _told(library, items, number, group)
+            describe.group(number, group)
             for number, group in enumerate(found.groups[start : start + size], start=start + 1)
         ],
         page=settings.page,
@@ -257,51 +248,64 @@ def _report(
         total_groups=total,
         groups_by_kind={kind: by_kind[kind] for kind in KINDS},
         images=len(items),
-        spare_files=len(spare),
-        spare_bytes=sum(items[one].size_bytes for one in spare),
+        redundant_files=len(keepers),
+        redundant_bytes=sum(items[one].size_bytes for one in keepers),
         threshold=least,
-        skipped=found.skipped,
+        skipped={_below(library.root, path): why for path, why in found.skipped.items()},
         seconds=time.monotonic() - started,
     )
 
 
-def _spare(groups: Sequence[Group]) -> set[int]:
-    """Items that another could stand for."""
-    return {
-        member.item
-        for group in groups
-        if group.kind in WHOLE
-        for member in group.members
-        if member.spare
-    }
+def _below(root: Path, path: str) -> str:
+    """A path below the root; an absolute one elsewhere as it is."""
+    absolute = Path(path)
+    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else path
 
 
-def _told(library: Library, items: dict[int, Item], number: int, group: Group) -> DuplicateGroup:
-    return DuplicateGroup(
-        id=number,
-        kind=group.kind,
-        items=[_told_item(library, items, member) for member in group.members],
-        keep=str(library.path(items[group.keep])),
-        confidence=group.confidence,
-    )
+class _Describing:
+    """Groups with the facts of their files."""
 
+    def __init__(
+        self, library: Library, items: Mapping[int, Item], keepers: Mapping[int, int]
+    ) -> None:
+        self._items, self._keepers = items, keepers
+        rows = library.catalog.execute("SELECT DISTINCT asset, kind FROM maps ORDER BY kind")
+        self._maps: dict[str, list[str]] = {}
+        for asset, kind in rows.fetchall():
+            self._maps.setdefault(asset, []).append(kind)
+        rows = library.catalog.execute("SELECT asset FROM assets WHERE sidecar NOT NULL")
+        self._sidecars = {asset for (asset,) in rows.fetchall()}
 
-def _told_item(library: Library, items: dict[int, Item], member: Member) -> DuplicateItem:
-    item = items[member.item]
-    other = member.same_file
-    return DuplicateItem(
-        id=item.id,
-        path=str(library.path(item)),
-        box=member.box,
-        relation=member.relation,
-        confidence=member.confidence,
-        orientation=member.orientation,
-        change=member.change,
-        width_px=item.width_px,
-        height_px=item.height_px,
-        size_bytes=item.size_bytes,
-        spare=member.spare,
-        link=member.link,
-        same_file=None if other is None else str(library.path(items[other])),
-        offline=member.offline,
-    )
+    def group(self, number: int, group: Group) -> DuplicateGroup:
+        """A group under its number."""
+        return DuplicateGroup(
+            id=number,
+            kind=group.kind,
+            items=[self._item(member, group.keep) for member in group.members],
+            keep=self._items[group.keep].path,
+            confidence=group.confidence,
+        )
+
+    def _item(self, member: Member, keep: int) -> DuplicateItem:
+        item = self._items[member.item]
+        redundant = item.id in self._keepers
+        return DuplicateItem(
+            id=item.id,
+            path=item.path,
+            box=member.box,
+            relation=member.relation,
+            confidence=member.confidence,
+            orientation=member.orientation,
+            change=member.change,
+            width_px=item.width_px,
+            height_px=item.height_px,
+            size_bytes=item.size_bytes,
+            redundant=member.redundant,
+            decision="redundant" if redundant else "keep",
+            keep_path=self._items[self._keepers.get(item.id, keep)].path,
+            maps=list(self._maps.get(item.asset, ())),
+            sidecar=item.asset in self._sidecars,
+            link=member.link,
+            same_file=None if member.same_file is None else self._items[member.same_file].path,
+            offline=member.offline,
+        )

@@ -93,7 +93,7 @@ def write_page(
         report=report,
         groups=groups,
         kinds=kinds,
-        spare=in_words(report.spare_bytes),
+        redundant=in_words(report.redundant_bytes),
         amplified=_AMPLIFIED,
         version=version("vaeneer"),
     )
@@ -122,7 +122,7 @@ def _shown(library: Library, group: DuplicateGroup) -> ShownGroup:
 def _shown_item(
     library: Library, item: DuplicateItem, keep: DuplicateItem, whole: Image.Image | None
 ) -> ShownItem:
-    path = Path(item.path)
+    path = library.root / item.path
     picture = whole if item is keep else _picture(library, item)
     difference = None
     if item is not keep and whole is not None and picture is not None:

@@ -12,6 +12,7 @@ from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.extra_content import ExtraContent
 from vaeneer.library.families import Families
 from vaeneer.library.file_states import FileState
+from vaeneer.text import printable
 
 _LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "DIB", "TGA", "PPM", "PSD", "EXR", "HDR"})
 _DEEP_MODES = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
@@ -22,6 +23,7 @@ _COPY_NAME = re.compile(
     re.IGNORECASE,
 )
 _HDR_BITS = 8  # of each channel, with one exponent for all
+_MORE_PIXELS = 1.02  # a copy with fewer more was cropped or padded by a row
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,36 @@ class Part:
 
 @dataclass(frozen=True)
 class MapSet:
-    """What a colour file belongs to: the other maps of its asset, and its UDIM tile."""
+    """What a colour file belongs to: other maps, a UDIM tile and the side-car of its asset."""
 
     asset: str
     maps: frozenset[tuple[str, int]] = frozenset()
     """Kind and bytes of each other map."""
     tile: str = ""
+    sidecar: str = ""
+    """What the side-car of its asset says, as JSON."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of the other maps, each once."""
+        return sorted({kind for kind, _ in self.maps})
+
+    @property
+    def rank(self) -> tuple[bool, bool]:
+        """What sorts members of sets first: other maps or tiles, then a side-car."""
+        return not (self.maps or self.tile), not self.sidecar
 
     def lost_without(self, kept: MapSet) -> str:
         """What would lack this file where `kept` stands for it, in words; empty for nothing."""
         if self.tile and (self.asset, self.tile) != (kept.asset, kept.tile):
             return f"tile {self.tile} of a set: deleting it breaks the set"
-        if self.asset == kept.asset or self.maps <= kept.maps:
+        if self.asset == kept.asset:
             return ""
-        kinds = ", ".join(sorted({kind for kind, _ in self.maps}))
-        return f"a set with {kinds}: deleting it breaks the set"
+        if not self.maps <= kept.maps:
+            return f"a set with {', '.join(self.kinds)}: deleting it breaks the set"
+        if self.sidecar and not kept.sidecar:
+            return "with a side-car, which the file to keep does not have"
+        return ""
 
 
 @dataclass
@@ -74,7 +91,7 @@ class Copies:
     files: dict[int, FileState] = field(default_factory=dict)
     """Their files as they are on disk; an item without an entry has a plain file of its own."""
     sets: dict[int, MapSet] = field(default_factory=dict)
-    """Of items with other maps or tiles beside them."""
+    """Of items with other maps, tiles or a side-car."""
     exact: Families = field(default_factory=Families)
     """Equal files."""
     same_pixels: Families = field(default_factory=Families)
@@ -101,12 +118,14 @@ class Copies:
         return self._readable.get(sha256)
 
     def best(self, items: Iterable[int]) -> int:
-        """The item to keep: no link, not offline, most pixels, then depth, floating point, no loss,
-        most bytes, with maps beside it, most names, no name of a copy, the first path."""
-        return min(
-            items,
-            key=lambda one: _worth(self.items[one], self.file(one), bare=one not in self.sets),
-        )
+        """The item to keep: no link, not offline, with other maps, with a side-car, most pixels,
+        then depth, floating point, no loss, most bytes, most names, no name of a copy, a printable
+        name, the first path."""
+        return min(items, key=lambda one: _worth(self.items[one], self.file(one), self.set_of(one)))
+
+    def set_of(self, item: int) -> MapSet:
+        """The set that an item is a member of; an empty one for a loose file."""
+        return self.sets.get(item) or MapSet(self.items[item].asset)
 
     def lost_without(self, one: int, keep: int) -> str:
         """What would lack `one` where `keep` stands for it, in words; empty for nothing."""
@@ -115,8 +134,13 @@ class Copies:
             return "floating point: it may hold brighter light"
         if depth_of(own) > depth_of(kept):
             return f"the one to keep has only {depth_of(kept)} bits"
-        mine = self.sets.get(one)
-        return mine.lost_without(self.sets.get(keep, MapSet(kept.asset))) if mine else ""
+        if _area(own) > _area(kept) * _MORE_PIXELS:
+            size = f"{kept.width_px} x {kept.height_px} px"
+            return f"more pixels than the file to keep, which has {size}"
+        exact = self.same_pixels.joined(one, keep)
+        if not exact and _area(own) >= _area(kept) and _lossless(own) and not _lossless(kept):
+            return f"without loss, and the file to keep is {kept.format}"
+        return self.set_of(one).lost_without(self.set_of(keep))
 
     def join_near(self, one: int, other: int, likeness: float) -> None:
         """Two items are near copies."""
@@ -141,20 +165,29 @@ def is_float(item: Item) -> bool:
     return item.mode.endswith("F")
 
 
-def _worth(
-    item: Item, file: FileState, *, bare: bool
-) -> tuple[bool, bool, int, int, bool, bool, int, bool, int, bool, str]:
-    """What sorts the best first. bare: no other map is beside it."""
+def _area(item: Item) -> int:
+    return item.width_px * item.height_px
+
+
+def _lossless(item: Item) -> bool:
+    return item.format in _LOSSLESS
+
+
+def _worth(item: Item, file: FileState, own_set: MapSet) -> tuple[int | str, ...]:
+    """What sorts the best first."""
+    copy_name = _COPY_NAME.search(PurePosixPath(item.path).stem) is not None
     return (
         file.link is not None,
         file.offline,
-        -item.width_px * item.height_px,
+        *own_set.rank,
+        copy_name and not all(own_set.rank),
+        -_area(item),
         -depth_of(item),
         not is_float(item),
-        item.format not in _LOSSLESS,
+        not _lossless(item),
         -item.size_bytes,
-        bare,
         -file.names,
-        _COPY_NAME.search(PurePosixPath(item.path).stem) is not None,
+        copy_name,
+        printable(item.path) != item.path,
         item.path,
     )

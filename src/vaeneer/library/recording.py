@@ -219,7 +219,11 @@ def _record_offline(connection: sqlite3.Connection, changes: Changes) -> None:
 
 
 def _record_assets(connection: sqlite3.Connection, listing: Listing) -> None:
-    """Assets of the folder as it is, and those of offline items as they were."""
+    """Assets of the folder as it is, and those of offline items as they were.
+
+    A new generation where sets are others: which of two copies to keep follows from them.
+    """
+    before = _sets(connection)
     assets = {row.asset: row for row in listing.rows}
     offline = "SELECT asset FROM items WHERE offline"
     kept = {asset for (asset,) in connection.execute(offline)} & assets.keys()
@@ -246,6 +250,17 @@ def _record_assets(connection: sqlite3.Connection, listing: Listing) -> None:
         "UPDATE items SET asset = ? WHERE path = ? AND asset <> ?",
         [(row.asset, row.path, row.asset) for row in listing.rows if row.path in listing.files],
     )
+    if before != _sets(connection):
+        connection.execute(GENERATION)
+
+
+def _sets(connection: sqlite3.Connection) -> list[set[tuple[Any, ...]]]:
+    """Maps, and the assets of items with a side-car."""
+    queries = (
+        "SELECT path, asset, kind, size_bytes FROM maps",
+        "SELECT asset FROM assets WHERE sidecar NOT NULL",
+    )
+    return [set(connection.execute(sql)) for sql in queries]
 
 
 def _record_left_out(connection: sqlite3.Connection, listing: Listing) -> None:

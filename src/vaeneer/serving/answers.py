@@ -6,7 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vaeneer.library.proving import Kind
 from vaeneer.serving.parameters import Number, Text, Whole
+
+_LONGEST_PATH = 4096
 
 
 class Problem(BaseModel):
@@ -213,21 +216,59 @@ class Computing(BaseModel):
     progress: float = Field(description="Of the stage, 0 to 1.")
 
 
+class DuplicateMark(BaseModel):
+    """Decision of a person about one file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision: Literal["keep", "redundant"]
+    keep_path: Text = Field(
+        max_length=_LONGEST_PATH,
+        description="The file that stands for it; of the file to keep, its own path.",
+    )
+
+
+class CsvRequest(BaseModel):
+    """Decisions, by the paths of the files as in `GET /duplicates`."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"marks": {}}]})
+
+    library: Text | None = Field(None, max_length=255)
+    marks: dict[Text, DuplicateMark] = {}
+
+
+class DecisionsRequest(CsvRequest):
+    """Decisions, and which page of groups to answer."""
+
+    page: Whole = Field(1, ge=1, le=10**6)
+    page_size: Whole = Field(50, ge=1, le=200)
+    kind: Kind | None = None
+
+
 class DuplicatesAnswer(BaseModel):
     """What `vaeneer duplicates --json` prints, for one page of groups."""
 
     library: str
+    root: str = Field(description="Folder of the images; paths are below it.")
     groups: list[dict[str, Any]]
     page: int
     pages: int
     total_groups: int
     groups_by_kind: dict[str, int]
     images: int
-    spare_files: int
-    spare_bytes: int
+    redundant_files: int
+    redundant_bytes: int
     threshold: float
     skipped: dict[str, str]
     seconds: float
+
+
+class DecisionsAnswer(DuplicatesAnswer):
+    """The same, with a person's decisions."""
+
+    marks: dict[str, DuplicateMark] = Field(
+        description="Those of the request whose files are still copies of each other."
+    )
 
 
 class MapAnswer(BaseModel):

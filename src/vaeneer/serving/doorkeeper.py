@@ -20,7 +20,9 @@ from vaeneer.serving.tokens import is_loopback
 _LOG = logging.getLogger(__name__)
 
 LOGIN = f"{API}/login"
-UPLOADS = frozenset({f"{API}/search", f"{API}/embed"})
+UPLOADS = frozenset(
+    f"{API}/{name}" for name in ("search", "embed", "duplicates/decisions", "duplicates/csv")
+)
 MOST_JSON_BYTES = 64 * 1024
 MOST_AT_ONCE = 256
 """Requests under way, of any kind; more are told to come again."""

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
 from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings
+from vaeneer.library.decisions import Mark, csv_text, decided, redundant_in, valid_marks
 from vaeneer.library.duplicate_groups import KINDS
-from vaeneer.library.duplicates import DuplicatesReport, duplicates
+from vaeneer.library.duplicates import DuplicateGroup, DuplicatesReport, duplicates
 from vaeneer.library.library import Library
 from vaeneer.library.proving import Kind
 from vaeneer.progress import Progress
@@ -78,6 +79,57 @@ async def duplicate_groups(
     return await run_in_threadpool(lambda: _page(library, report, kind, page, page_size))
 
 
+@router.post(
+    "/duplicates/decisions",
+    summary="What a library has twice, with decisions",
+    response_model=answers.DecisionsAnswer,
+    responses=_COMPUTING,
+)
+async def decided_groups(house: TheHouse, asked: answers.DecisionsRequest) -> Response:
+    """As GET /duplicates, with a person's decisions instead of the proposal; nothing is stored."""
+    library = house.library(asked.library)
+    job = _job(house, library, "duplicates")
+    if job.value is None:
+        return _not_yet(job)
+    report: DuplicatesReport = job.value
+
+    def work() -> Response:
+        marks = valid_marks(report.groups, _marks(asked))
+        groups = decided(report.groups, marks)
+        sizes = redundant_in(groups)
+        shown = dataclasses.replace(
+            report,
+            groups=groups,
+            redundant_files=len(sizes),
+            redundant_bytes=sum(sizes.values()),
+        )
+        told = {path: dataclasses.asdict(mark) for path, mark in marks.items()}
+        return _page(library, shown, asked.kind, asked.page, asked.page_size, marks=told)
+
+    return await run_in_threadpool(work)
+
+
+@router.post(
+    "/duplicates/csv",
+    summary="The list of duplicates as CSV",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **_COMPUTING},
+)
+async def duplicates_csv(house: TheHouse, asked: answers.CsvRequest) -> Response:
+    """All groups with a person's decisions; without any the bytes of `vaeneer duplicates --csv`."""
+    library = house.library(asked.library)
+    job = _job(house, library, "duplicates")
+    if job.value is None:
+        return _not_yet(job)
+    groups: list[DuplicateGroup] = job.value.groups
+    text = await run_in_threadpool(lambda: csv_text(decided(groups, _marks(asked))))
+    return Response(text.encode(), media_type="text/csv")
+
+
+def _marks(asked: answers.CsvRequest) -> dict[str, Mark]:
+    return {path: Mark(mark.decision, mark.keep_path) for path, mark in asked.marks.items()}
+
+
 @router.get(
     "/map", summary="A place for each item", response_model=answers.MapAnswer, responses=_COMPUTING
 )
@@ -126,7 +178,12 @@ def _all_duplicates(library: Library, progress: Progress) -> DuplicatesReport:
 
 
 def _page(
-    library: OpenLibrary, report: DuplicatesReport, kind: Kind | None, page: int, page_size: int
+    library: OpenLibrary,
+    report: DuplicatesReport,
+    kind: Kind | None,
+    page: int,
+    page_size: int,
+    **more: Any,
 ) -> Response:
     groups = [group for group in report.groups if kind is None or group.kind == kind]
     pages = max(1, -(-len(groups) // page_size))
@@ -146,7 +203,7 @@ def _page(
     for item in told:
         address = thumbnail_address(library.name, item["id"], hashes.get(item["id"], ""))
         item["thumbnail"] = address
-    return Json(values)
+    return Json(values | more)
 
 
 def _map(library: Library, progress: Progress) -> bytes:

@@ -48,12 +48,21 @@ export async function get(path, query = {}, signal = undefined) {
 
 /** Post a form (FormData) or JSON. */
 export async function post(path, body, signal = undefined) {
+  const answer = await posted(path, body, signal);
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** As `post`, where the answer is a text. */
+export async function postForText(path, body, signal = undefined) {
+  return (await posted(path, body, signal)).text();
+}
+
+async function posted(path, body, signal) {
   const form = body instanceof FormData;
   if (form && chosen !== null && !body.has("library")) body.append("library", chosen);
   const json = form ? body : JSON.stringify(chosen === null ? body : { library: chosen, ...body });
   const headers = form ? {} : { "Content-Type": "application/json" };
-  const answer = await ask(`${ROOT}/${path}`, { method: "POST", body: json, headers, signal });
-  return answer.status === 204 ? null : answer.json();
+  return ask(`${ROOT}/${path}`, { method: "POST", body: json, headers, signal });
 }
 
 /** As `get`, of what the server computes first: started, told its progress, asked again until it is there. */

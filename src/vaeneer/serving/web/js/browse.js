@@ -132,7 +132,7 @@ function filters(library, total, resize) {
     try { localStorage.setItem("side", side); } catch { /* not kept then */ }
     resize(side);
   });
-  const left_out = library.left_out ? button(`${many(library.left_out, "file")} left out`, () => goOver("left_out", 1), { class: "quiet left-out" }) : null;
+  const left_out = library.left_out ? button(`${many(library.left_out, "file or folder", "files and folders")} left out`, () => goOver("left_out", 1), { class: "quiet left-out" }) : null;
   const more = make("details", { class: "more" }, make("summary", {}, "Filters"),
     make("div", { class: "fields" }, field("Category", boxes.category), field("Tag", boxes.tag), field("Folder", folder),
       field("Size", boxes.min_side), field("Order", boxes.sort), field("Where", where, { class: "field wide" })));

@@ -1,9 +1,9 @@
 // The small picture of an item with its name: in grids, lists, trays.
 
 import { make } from "./dom.js";
-import { fileOf, percent } from "./words.js";
+import { fileOf, percent, printable } from "./words.js";
 
-export const nameOf = (item) => item.name || item.file || fileOf(item.path);
+export const nameOf = (item) => printable(item.name || item.file || fileOf(item.path));
 
 /** A picture that is asked for when it comes into sight; a broken one says so. */
 export function thumb(address, words, rgb = null) {

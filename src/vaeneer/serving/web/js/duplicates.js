@@ -1,37 +1,61 @@
 // Duplicates: groups side by side, what differs, which to keep; the list as CSV. Nothing is deleted.
 
 import { changed, go, goOver, leave, read } from "./address.js";
-import { job, thumbnail } from "./api.js";
+import { job, post, postForText, thumbnail } from "./api.js";
 import { button, choice, icon, make } from "./dom.js";
 import { placed } from "./cells.js";
-import { table } from "./csv.js";
 import { difference } from "./difference.js";
 import { openItem } from "./item.js";
 import { download, empty, failed, loading, say, shown, toast } from "./notices.js";
-import { bytes, count, fileOf, many, percent, pixels, words } from "./words.js";
+import { bytes, count, fileOf, many, percent, pixels, printable, words } from "./words.js";
 
 const SIZE = 20;
 const KINDS = {
   exact: "equal files", same_pixels: "equal pixels", near: "near copies", cropped: "parts", recoloured: "recoloured",
 };
-const COLUMNS = ["group", "kind", "confidence", "decision", "path", "relation", "item_confidence", "change", "x", "y", "width", "height", "width_px", "height_px", "size_bytes", "link", "same_file", "offline"];
+const WHOLE = ["exact", "same_pixels", "near"];
 
-/** Which files of a group are to be kept: what the person marked, in this browser; else all that are not spare. */
+/**
+ * What the person decided, by path, in this browser: {path: {decision: "keep" | "redundant", keep_path}}.
+ * The server says what follows from it for each group, and which marks still hold.
+ */
 class Marks {
   constructor(library) {
-    this.name = `keep:${library.name}`;
-    try { this.kept = JSON.parse(localStorage.getItem(this.name)) ?? {}; } catch { this.kept = {}; }
+    this.name = `decisions:${library.name}`;
+    try { this.all = JSON.parse(localStorage.getItem(this.name)) ?? {}; } catch { this.all = {}; }
   }
 
-  key = (group) => group.items.map((item) => item.id).sort((a, b) => a - b).join();
-
-  of(group) {
-    return this.kept[this.key(group)] ?? group.items.filter((item) => !item.spare).map((item) => item.id);
+  set(marks) {
+    this.all = marks;
+    try { localStorage.setItem(this.name, JSON.stringify(marks)); } catch { /* until reloading, then */ }
   }
 
-  put(group, ids) {
-    this.kept[this.key(group)] = ids;
-    try { localStorage.setItem(this.name, JSON.stringify(this.kept)); } catch { /* until reloading, then */ }
+  put(path, decision, keep_path = path) {
+    this.set({ ...this.all, [path]: { decision, keep_path } });
+  }
+
+  /** Keep this file instead of the one that its group keeps now. */
+  swap(group, item) {
+    if (group.keep !== item.path) this.put(group.keep, WHOLE.includes(group.kind) ? "redundant" : "keep", item.path);
+    this.put(item.path, "keep");
+  }
+
+  /** Keep a file beside the others, or not: then another one that is kept stands for it. False: there is none. */
+  keep(group, item, kept) {
+    if (kept) {
+      this.put(item.path, "keep");
+      return true;
+    }
+    const others = group.items.filter((one) => one !== item && one.decision === "keep");
+    const other = others.find((one) => one.path === group.keep) ?? others[0];
+    if (!other && this.all[item.path]?.decision !== "keep") return false;
+    const rest = Object.entries(this.all).filter(([path, mark]) => path !== item.path && mark.keep_path !== item.path);
+    this.set(Object.fromEntries(rest));
+    if (other) {
+      this.put(other.path, "keep");
+      this.put(item.path, "redundant", other.path);
+    }
+    return true;
   }
 }
 
@@ -53,10 +77,14 @@ export function show(place, state, library) {
 
   function list(page, kind, key) {
     shown(place, "Looking for copies … the first time this takes a while; you can leave, it goes on", async (progress) => {
-      const report = await job("duplicates", { page, page_size: SIZE, kind }, { signal: stop.signal, progress });
+      await job("duplicates", { page: 1, page_size: 1 }, { signal: stop.signal, progress });
+      const report = await decided(marks, page, kind, stop.signal);
       if (key !== asked) return null;
       place.scrollTop = 0;
-      return whole(report, kind, marks, () => csv(report, kind, marks, library, stop.signal));
+      return whole(report, kind, marks, {
+        again: () => decided(marks, page, kind, stop.signal),
+        save: () => csv(marks, library, stop.signal),
+      });
     });
   }
 
@@ -64,19 +92,43 @@ export function show(place, state, library) {
   return { update, close: () => { stop.abort(); dialog?.close("Back"); } };
 }
 
-function whole(report, kind, marks, save) {
+/** A page of groups as the person decided; marks of files that are copies no more are dropped. */
+async function decided(marks, page, kind, signal) {
+  const asked = JSON.stringify(marks.all);
+  const report = await post("duplicates/decisions", { marks: marks.all, page, page_size: SIZE, kind }, signal);
+  if (asked === JSON.stringify(marks.all)) marks.set(report.marks);
+  return report;
+}
+
+function whole(report, kind, marks, { again, save }) {
   const all = Object.values(report.groups_by_kind ?? {}).reduce((sum, one) => sum + one, 0);
   const kinds = Object.entries(KINDS).filter(([name]) => report.groups_by_kind?.[name]);
   const head = make("header", {}, make("h1", {}, "Duplicates"),
-    button("Download the list (CSV)", save, { class: "strong", disabled: !report.total_groups }));
+    button("Download the list (CSV)", save, { class: "strong", disabled: !all }));
   if (!all) return make("div", { class: "page" }, head, empty("No copies were found", `Each of the ${count(report.images)} surfaces is there once.`));
+  const sum = make("span", {}), tell = () => { sum.textContent = `${many(report.redundant_files, "redundant file")} (${bytes(report.redundant_bytes)})`; };
+  const cards = report.groups.map((group) => card(group, marks, redraw));
+  async function redraw() {
+    try {
+      const now = await again();
+      Object.assign(report, { redundant_files: now.redundant_files, redundant_bytes: now.redundant_bytes });
+      now.groups.forEach((group, n) => cards[n]?.update(group));
+      tell();
+      say(sum.textContent);
+    } catch (error) {
+      if (error.name !== "AbortError") toast(error.message);
+    }
+  }
+  tell();
   return make("div", { class: "page duplicates" }, head,
-    make("p", { class: "lead" }, `${many(all, "group")} among ${many(report.images, "surface")}; ${many(report.spare_files, "redundant file")} (${bytes(report.spare_bytes)}). Mark what to keep, then download the list: nothing is deleted here.`),
+    make("p", { class: "lead" }, `${many(all, "group")} among ${many(report.images, "surface")}; `, sum, ". Choose what to keep, then download the list of all groups: nothing is deleted here."),
     make("div", { class: "row" }, choice("Kind", [["", `all (${count(all)})`], ...kinds.map(([name, label]) => [name, `${label} (${count(report.groups_by_kind[name])})`])], kind ?? "",
-      (value) => go(changed({ kind: value || null, page: null })))),
-    report.groups.length ? report.groups.map((group) => card(group, marks)) : empty("No group of this kind", "Choose another kind above."),
+      (value) => go(changedKind(value)))),
+    cards.length ? cards.map((one) => one.element) : empty("No group of this kind", "Choose another kind above."),
     pages(report));
 }
+
+const changedKind = (value) => changed({ kind: value || null, page: null });
 
 function pages(report) {
   if (report.pages < 2) return null;
@@ -85,39 +137,62 @@ function pages(report) {
     make("span", {}, `page ${report.page} of ${report.pages}`), to("next ›", report.page + 1, "The next page"));
 }
 
-function card(group, marks) {
+/** One group: {element, update}; update shows other decisions about the same files. */
+function card(group, marks, decide) {
   const place = make("div", { class: "apart", hidden: true, "aria-live": "polite" });
-  const kept = group.items.find((item) => item.path === group.keep) ?? group.items[0];
-  const members = group.items.map((item) => member(item, group, kept, marks, place));
-  const title = make("h2", {}, make("span", { class: "chip" }, KINDS[group.kind] ?? words(group.kind)), ` ${fileOf(group.keep)}`);
-  return make("section", { class: "group panel", "aria-label": `Group ${group.id}: ${KINDS[group.kind] ?? group.kind}` },
-    make("header", { class: "row" }, title, make("span", { class: "lead" }, `${percent(group.confidence)} sure`)),
-    make("ul", { class: "members" }, members), place);
+  const title = make("span", {}), now = { group };
+  const members = group.items.map((item) => member(item, now, marks, place, decide));
+  const update = (one) => {
+    now.group = one;
+    title.textContent = ` ${fileOf(one.keep)}`;
+    one.items.forEach((item, n) => members[n].update(item));
+  };
+  const kind = KINDS[group.kind] ?? words(group.kind);
+  const element = make("section", { class: "group panel", "aria-label": `Group ${group.id}: ${kind}` },
+    make("header", { class: "row" }, make("h2", {}, make("span", { class: "chip" }, kind), title), make("span", { class: "lead" }, `${percent(group.confidence)} sure`)),
+    make("ul", { class: "members" }, members.map((one) => one.element)), place);
+  update(group);
+  return { element, update };
 }
 
-function member(item, group, kept, marks, place) {
-  const box = make("input", { type: "checkbox", set: { checked: marks.of(group).includes(item.id) } });
-  const line = make("li", { class: "member" });
-  const show = () => line.classList.toggle("spare", !box.checked);
+/** One file of a group. now: {group}, with the decisions as they are. */
+function member(item, now, marks, place, decide) {
+  const proposed = now.group.items[0], name = fileOf(item.path);
+  const box = make("input", { type: "checkbox" });
   box.addEventListener("change", () => {
-    const ids = new Set(marks.of(group));
-    ids[box.checked ? "add" : "delete"](item.id);
-    if (!ids.size) {
-      box.checked = true;
-      return toast("One of a group is kept; mark another one first.");
-    }
-    marks.put(group, [...ids]);
-    show();
+    if (marks.keep(now.group, now.group.items.find((one) => one.path === item.path), box.checked)) return decide();
+    box.checked = true;
+    toast("One file of a group is always kept: choose another one first.");
   });
-  const picture = make("span", { class: "square" }, placed(thumbnail(item.id), "", item === kept || !item.box ? item : { ...item, box: null }));
-  const facts = [pixels(item.width_px, item.height_px), bytes(item.size_bytes), item === kept ? "proposed to keep" : null, item.change || KINDS[item.relation]];
-  line.append(
-    button(picture, () => goOver("item", item.id), { class: "open", "aria-label": `Open ${fileOf(item.path)}` }),
-    make("b", { title: item.path }, fileOf(item.path)), make("span", { class: "dim" }, facts.filter(Boolean).join(" · ")),
-    make("div", { class: "row" }, make("label", { class: "check" }, box, "keep"),
-      item === kept ? null : button("Compare", (event) => compare(event.currentTarget, place, kept, item), { class: "small", "aria-expanded": "false" })));
-  show();
-  return line;
+  const swap = button("Keep this instead", () => { marks.swap(now.group, item); decide(); }, { class: "small", "aria-label": `Keep ${name} instead` });
+  const picture = make("span", { class: "square" }, placed(thumbnail(item.id), "", item === proposed || !item.box ? item : { ...item, box: null }));
+  const facts = [pixels(item.width_px, item.height_px), bytes(item.size_bytes), item.change || KINDS[item.relation]];
+  const beside = [...item.maps.map(words), ...(item.sidecar ? ["side-car"] : [])];
+  const state = make("span", { class: "chip" });
+  const element = make("li", { class: "member" },
+    button(picture, () => goOver("item", item.id), { class: "open", "aria-label": `Open ${name}` }),
+    make("b", { title: printable(item.path) }, name), make("span", { class: "dim" }, facts.filter(Boolean).join(" · ")),
+    beside.length ? make("span", { class: "beside" }, `with ${beside.join(", ")}`) : null, make("span", {}, state),
+    make("div", { class: "row" }, make("label", { class: "check" }, box, "keep"), swap,
+      item === proposed ? null : button("Compare", (event) => compare(event.currentTarget, place, proposed, item), { class: "small", "aria-expanded": "false" })));
+  const update = (one) => {
+    const { group } = now, keeper = group.keep === one.path, redundant = one.decision === "redundant";
+    box.checked = !redundant;
+    element.classList.toggle("kept", !redundant);
+    swap.hidden = (keeper && !redundant) || group.kind === "cropped";
+    state.textContent = redundant ? whyNot(one, group) : keeper ? "the file to keep" : "also kept";
+    state.title = redundant ? printable(one.keep_path) : "";
+  };
+  return { element, update };
+}
+
+/** What a redundant file is, and what is lost with it. */
+function whyNot(item, group) {
+  const keeper = group.items.find((one) => one.path === item.keep_path);
+  if (!keeper) return `redundant: ${fileOf(item.keep_path)} is the file to keep`;
+  if (item.maps.some((map) => !keeper.maps.includes(map))) return "redundant, but deleting it breaks its set";
+  const area = (one) => one.width_px * one.height_px;
+  return area(item) > area(keeper) ? "redundant, but it has more pixels" : "redundant";
 }
 
 async function compare(opener, place, kept, item) {
@@ -140,21 +215,11 @@ async function compare(opener, place, kept, item) {
   }
 }
 
-/** All groups, not only those of this page. */
-async function csv(report, kind, marks, library, signal) {
+/** The list of all groups as the server writes it: the same as that of the command line. */
+async function csv(marks, library, signal) {
   try {
-    const groups = [...report.groups];
-    if (report.pages > 1) groups.length = 0;
-    for (let page = 1; report.pages > 1 && page <= report.pages; page++) {
-      groups.push(...(await job("duplicates", { page, page_size: SIZE, kind }, { signal, progress() {} })).groups);
-    }
-    const rows = groups.flatMap((group) => group.items.map((item) => ({
-      ...item, group: group.id, kind: group.kind, confidence: group.confidence, item_confidence: item.confidence,
-      decision: marks.of(group).includes(item.id) ? "keep" : "spare", relation: item.relation ?? "keep",
-      ...Object.fromEntries((item.box ?? []).map((one, n) => [["x", "y", "width", "height"][n], one])),
-    })));
-    download(`duplicates-${library.name}.csv`, table(COLUMNS, rows), "text/csv");
+    download(`duplicates-${library.name}.csv`, await postForText("duplicates/csv", { marks: marks.all }, signal), "text/csv");
   } catch (error) {
-    toast(error.message);
+    if (error.name !== "AbortError") toast(error.message);
   }
 }

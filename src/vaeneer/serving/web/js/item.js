@@ -7,7 +7,7 @@ import { nameOf } from "./cells.js";
 import { writing } from "./help.js";
 import { copy, shown } from "./notices.js";
 import { Tiles } from "./tiles.js";
-import { bytes, many, pixels, words } from "./words.js";
+import { bytes, many, pixels, printable, words } from "./words.js";
 
 /** Show an item. step(±1) goes to the next; closed() is called when the person closes it. */
 export function openItem(id, { step = null, closed = () => {}, box = null }) {
@@ -63,7 +63,7 @@ function actions(item, tiles, dialog) {
 
 function facts(item) {
   const list = [
-    ["File", item.path],
+    ["File", printable(item.path)],
     ["Not there", item.missing ? `${item.offline ? "Its folder" : "The file"} is not there now. This is the picture that the library has of it.` : ""],
     ["Link to", item.link],
     ["Category", (item.categories?.length ? item.categories : [item.category]).filter(Boolean).join(" › ")],

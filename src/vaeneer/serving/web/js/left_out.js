@@ -3,14 +3,15 @@
 import { get } from "./api.js";
 import { button, icon, make } from "./dom.js";
 import { empty, shown } from "./notices.js";
-import { count, many } from "./words.js";
+import { count, many, printable } from "./words.js";
 
 const PAGE = 200;
+const listed = (number) => many(number, "file or folder", "files and folders");
 
 /** Show the list beside the view; closed() is called when the person closes it. */
 export function openLeftOut(library, closed) {
   const place = make("div", { class: "item" });
-  const dialog = make("dialog", { class: "beside", "aria-label": "Files left out" }, place);
+  const dialog = make("dialog", { class: "beside", "aria-label": "Files and folders left out" }, place);
   document.body.append(dialog);
   dialog.addEventListener("close", () => {
     dialog.remove();
@@ -29,7 +30,7 @@ export function openLeftOut(library, closed) {
 }
 
 function head(dialog) {
-  return make("header", { class: "row" }, make("h2", {}, "Files left out"),
+  return make("header", { class: "row" }, make("h2", {}, "Files and folders left out"),
     button(icon("close"), () => dialog.close(), { class: "quiet", "aria-label": "Close" }));
 }
 
@@ -46,9 +47,9 @@ function files(first, reason) {
   const more = button("Show more", () => add(), { class: "more-files" });
   const line = make("p", { class: "total", role: "status" });
   const put = (page) => {
-    rows.append(...page.files.map((file) => make("li", {}, make("span", {}, file.path), make("span", { class: "dim" }, file.reason))));
+    rows.append(...page.files.map((file) => make("li", {}, make("span", {}, printable(file.path)), make("span", { class: "dim" }, file.reason))));
     more.hidden = rows.children.length >= page.total;
-    line.textContent = more.hidden ? `${many(page.total, "file")} listed` : `${count(rows.children.length)} of ${many(page.total, "file")} listed`;
+    line.textContent = more.hidden ? `${listed(page.total)} listed` : `${count(rows.children.length)} of ${listed(page.total)} listed`;
   };
   const next = make("div", {});
   const add = () => shown(next, "Reading more …", async () => {

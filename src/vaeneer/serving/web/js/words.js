@@ -22,6 +22,15 @@ export function percent(share) {
 
 export const pixels = (width, height) => `${width} × ${height} px`;
 
-export const fileOf = (path) => path.slice(path.lastIndexOf("/") + 1);
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+
+/** A name on one line, as the command line shows it: control characters as \n, \x1b, \u202e. */
+export const printable = (text) => text.replace(CONTROL, (one) => {
+  const code = one.charCodeAt(0).toString(16);
+  return SHORT[one] ?? (code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`);
+});
+
+export const fileOf = (path) => printable(path.slice(path.lastIndexOf("/") + 1));
 
 export const words = (name) => name.replaceAll("_", " ");
