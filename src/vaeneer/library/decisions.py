@@ -107,10 +107,14 @@ def csv_text(groups: Iterable[DuplicateGroup]) -> str:
 def _with_decisions(
     group: DuplicateGroup, marks: Marks, stands_for: Callable[[str], str | None]
 ) -> DuplicateGroup:
+    lasts = {item.path: _last(item.path, stands_for) for item in group.items}
     keep = _keeper(group, marks)
+    if lasts[keep] != keep:  # redundant itself: then whatever of the group is kept
+        kept = (path for path, last in lasts.items() if path == last)
+        keep = lasts[keep] if lasts[keep] in lasts else next(kept, keep)
     items = []
     for item in group.items:
-        last = _last(item.path, stands_for)
+        last = lasts[item.path]
         redundant = last != item.path
         items.append(
             replace(
