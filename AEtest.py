@@ -1,4 +1,4 @@
-"""The seed's second command: the loss of each image of train-data/valid under the newest run.
+"""The reference's second command: the loss of each image of train-data/valid under the newest run.
 
 python AEtest.py [FOLDER] [flags of `vaeneer evaluate`]
 """

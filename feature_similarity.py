@@ -1,4 +1,4 @@
-"""The seed's third command: crops of one image against crops of two, under the newest run.
+"""The reference's third command: crops of one image against crops of two, under the newest run.
 
 python feature_similarity.py [FOLDER] [flags of `vaeneer similarity`]
 """

@@ -309,7 +309,7 @@ def shrunk(path: Path) -> Pixels:
 
 def batches(images: list[Pixels], recipe: Recipe, seed: int, epoch: int) -> Iterator[Tensor]:
     """The crops of one epoch, (B, 3, 254, 254) float32 in [0, 1], channels last."""
-    crop = replace(CropRecipe.of(TrainSettings()), turns=recipe.turns)
+    crop = replace(CropRecipe.of(TrainSettings(recipe="reference")), turns=recipe.turns)
     order = numbers_for("order", seed, epoch).permutation(len(images))
     table = NumberTable("crop", seed, epoch, columns=COLUMNS)
     for group in np.split(order, range(BATCH, len(order), BATCH)):

@@ -54,7 +54,7 @@ ALL_FIGURES = (
 )
 RECIPES = {
     "surface-base": TrainSettings(recipe="surface"),
-    "reference-base": TrainSettings(recipe="seed"),
+    "reference-base": TrainSettings(recipe="reference"),
 }
 
 

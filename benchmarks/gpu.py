@@ -198,7 +198,9 @@ def start(data: Path, place: Path, architecture: str, batch: int, device: str) -
     run = loop.start_run(
         data,
         RunFolder(place / "run"),
-        TrainSettings(architecture=architecture, batch_size=batch, device=device),
+        TrainSettings(
+            recipe="reference", architecture=architecture, batch_size=batch, device=device
+        ),
         resume=False,
         overwrite=False,
         progress=Silent(),

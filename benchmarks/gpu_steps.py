@@ -48,7 +48,7 @@ TESTS = (
     "embedding", "indexing", "drawing", "bench", "serving_network",
 )  # fmt: skip
 RECIPES = {
-    "seed": TrainSettings(recipe="seed"),
+    "seed": TrainSettings(recipe="reference"),
     "improved": TrainSettings(recipe="improved"),
     "surface": TrainSettings(recipe="surface", architecture="surface"),
     "improved, surface network": TrainSettings(recipe="improved", architecture="surface"),

@@ -26,7 +26,7 @@ from vaeneer.model.architectures import ARCHITECTURES, build
 from vaeneer.training.run_folder import read_metrics
 
 RECIPES = {
-    "seed": TrainSettings(recipe="seed"),
+    "seed": TrainSettings(recipe="reference"),
     "improved": TrainSettings(recipe="improved"),
     "surface": TrainSettings(recipe="improved", architecture="surface"),
 }

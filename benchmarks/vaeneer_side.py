@@ -48,7 +48,9 @@ def train(data: str, out: str, epochs: int = 1) -> dict[str, Any]:
     watch: Stopwatch = Stopwatch()
     progress: Progress = watch
     started = time.perf_counter()
-    vaeneer.train(data, out=out, settings=TrainSettings(epochs=epochs), progress=progress)
+    vaeneer.train(
+        data, out=out, settings=TrainSettings(recipe="reference", epochs=epochs), progress=progress
+    )
     whole = time.perf_counter() - started
     lines = read_metrics(Path(out))
     images = sum(line["train"]["images"] for line in lines)

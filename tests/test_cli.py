@@ -40,7 +40,8 @@ def data(raw: Path) -> Path:
 @pytest.fixture(scope="module")
 def trained(data: Path) -> Path:
     out = data.parent / "run"
-    assert run(["train", str(data), "--out", str(out), "--epochs", "1", "--device", "cpu"]) == 0
+    command = ["train", str(data), "--out", str(out), "--recipe", "reference", "--device", "cpu"]
+    assert run([*command, "--epochs", "1"]) == 0
     return out
 
 
@@ -264,7 +265,10 @@ def test_ctrl_c_leaves_a_state_that_resume_takes_up(data: Path, tmp_path: Path) 
     out = tmp_path / "run"
     command = [sys.executable, "-m", "vaeneer", "train", str(data), "--out", str(out)]
     process = subprocess.Popen(
-        [*command, "--epochs", "50"], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        [*command, "--recipe", "reference", "--epochs", "50"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
     )
     waited = time.monotonic() + 120
     while not (out / "metrics.jsonl").exists() and time.monotonic() < waited:

@@ -18,7 +18,8 @@ VALID: dict[str, Any] = {
     "active_units": 500,
     "texture_latents": 64,
     "texture_active_units": 50,
-    "trivial_excess_nats": {"grey": 18_000.0},
+    "excess_nats": 2_300.0,
+    "trivial_excess_nats": {"grey": 18_000.0, "own_mean": 4_300.0},
 }
 
 
@@ -46,10 +47,18 @@ def test_use_is_counted_over_all_latents_or_the_last_ones() -> None:
         ({"kl_nats": 0.9}, 8.0, "collapsed", ["lower --beta, which is 8"]),
         ({"kl_nats": 20_000.0}, 1.0, "kl exploding", ["--clip-norm", "18,000"]),
         ({"kl_nats": 20_000.0}, 0.0, "kl exploding", ["raise --beta, which is 0"]),
+        (
+            {"excess_nats": 6_981.0}, 1.0, "worse than one colour",
+            ["worse than one flat colour per image", "6,981", "4,300", "--epochs"],
+        ),
+        (
+            {"excess_nats": 4_301.0, "texture_latents": None}, 1.0, "worse than one colour",
+            ["--recipe surface", "--init surface-base"],
+        ),
         ({"texture_active_units": 1}, 1.0, "texture unused", ["1 of its 64", "--consistency"]),
         ({"images": 3, "active_units": 0}, 1.0, "unknown", ["3 validation images"]),
     ],
-)
+)  # fmt: skip
 def test_each_state_is_told_with_its_remedy(
     figures: dict[str, Any], beta: float, state: str, words: list[str]
 ) -> None:

@@ -20,7 +20,7 @@ from vaeneer.data.crops import COLUMNS, CropRecipe, Crops, cut_crop, draw_crops
 from vaeneer.errors import SettingsError
 from vaeneer.seeds import NumberTable
 
-RECIPE = CropRecipe.of(TrainSettings())
+RECIPE = CropRecipe.of(TrainSettings(recipe="reference"))
 USUAL = RECIPE.ratio
 
 

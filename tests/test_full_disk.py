@@ -307,8 +307,9 @@ def test_training_that_found_no_room_for_its_first_state_is_started_by_the_same_
     data_set: Path, tmp_path: Path
 ) -> None:
     settings = TrainSettings(
-        epochs=1, workers=1, device="cpu", precision="float32", cache=tmp_path / "cache"
-    )
+        recipe="reference", epochs=1, workers=1, device="cpu", precision="float32",
+        cache=tmp_path / "cache",
+    )  # fmt: skip
     folder = RunFolder(tmp_path / "run")
 
     def start(*, resume: bool) -> None:

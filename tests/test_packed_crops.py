@@ -17,7 +17,7 @@ from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.seeds import NumberTable
 
 CPU = torch.device("cpu")
-RECIPE = CropRecipe.of(TrainSettings(turns=True))
+RECIPE = CropRecipe.of(TrainSettings(recipe="reference", turns=True))
 NUMBERS = NumberTable("crop", 0, 4, columns=COLUMNS)
 GROUPS = [[3, 0, 7], [1, 9], [5]]
 

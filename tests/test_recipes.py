@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vaeneer.config import TrainSettings
@@ -11,8 +13,10 @@ from vaeneer.recipes import RECIPES, WIDE_SCALE_MIN, Recipe, invariances
 
 
 def test_a_recipe_names_its_architecture() -> None:
-    assert Recipe.of(TrainSettings()).architecture == "reference"
-    assert Recipe.of(TrainSettings(architecture="surface")).architecture == "surface"
+    reference = Recipe.of(TrainSettings(recipe="reference"))
+    assert reference.architecture == "reference"
+    changed = TrainSettings(recipe="reference", architecture="surface")
+    assert Recipe.of(changed) == replace(reference, architecture="surface")
     for (_, architecture), recipe in RECIPES.items():
         assert recipe.architecture == architecture
 
@@ -33,27 +37,43 @@ def test_other_invariances_are_refused_with_what_there_is(text: str) -> None:
 
 
 def test_invariances_choose_the_crops() -> None:
-    crops = CropRecipe.of(TrainSettings(invariant_to="light,turn,scale"))
+    crops = CropRecipe.of(TrainSettings(recipe="reference", invariant_to="light,turn,scale"))
     assert (crops.light, crops.turns, crops.scale) == (1.0, True, (WIDE_SCALE_MIN, 1.0))
     crops = CropRecipe.of(TrainSettings(recipe="improved", invariant_to="none"))
     assert (crops.light, crops.turns, crops.scale) == (0.0, False, (0.2, 1.0))
 
 
 def test_what_is_given_wins_over_the_invariances() -> None:
-    given = TrainSettings(invariant_to="light,scale", light=0.5, turns=True, crop_scale_min=0.3)
+    given = TrainSettings(
+        recipe="reference", invariant_to="light,scale", light=0.5, turns=True, crop_scale_min=0.3
+    )
     crops = CropRecipe.of(given)
     assert (crops.light, crops.turns, crops.scale) == (0.5, True, (0.3, 1.0))
 
 
 def test_views_share_their_scale_only_where_scale_was_left_out_on_purpose() -> None:
-    assert not Recipe.of(TrainSettings()).one_scale
+    assert not Recipe.of(TrainSettings(recipe="reference")).one_scale
     assert not Recipe.of(TrainSettings(invariant_to="scale")).one_scale
     assert Recipe.of(TrainSettings(invariant_to="light")).one_scale
 
 
 def test_without_invariances_the_crops_are_the_recipe_s() -> None:
-    assert CropRecipe.of(TrainSettings()) == CropRecipe(scale=(0.2, 1), ratio=(3 / 4, 4 / 3))
+    assert CropRecipe.of(TrainSettings(recipe="reference")) == CropRecipe(
+        scale=(0.2, 1), ratio=(3 / 4, 4 / 3)
+    )
     assert CropRecipe.of(TrainSettings(recipe="improved")).turns
+
+
+def test_without_a_recipe_the_best_one_for_surfaces_is_taken() -> None:
+    assert Recipe.of(TrainSettings()) == Recipe.of(TrainSettings(recipe="surface"))
+    named = TrainSettings(recipe="reference")
+    assert Recipe.of(TrainSettings(architecture="reference")) == Recipe.of(named)
+
+
+def test_seed_is_another_name_of_the_reference_recipe() -> None:
+    assert TrainSettings(recipe="seed") == TrainSettings(recipe="reference")
+    with pytest.raises(SettingsError, match="use surface, improved or reference"):
+        Recipe.of(TrainSettings(recipe="best"))  # type: ignore[arg-type]
 
 
 def test_the_surface_recipe_brings_its_network_views_and_term() -> None:

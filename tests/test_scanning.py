@@ -322,7 +322,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, paint: Painter, model: Pat
     sources = [paint(root / f"s{number}.png", number) for number in range(3)]
     prepare(root, out=root / "data")
     side = root / "data" / "train"
-    train = vaeneer.TrainSettings(epochs=1, batch_size=2, device="cpu")
+    train = vaeneer.TrainSettings(recipe="reference", epochs=1, batch_size=2, device="cpu")
     vaeneer.train(root / "data", out=root / "run", settings=train)
     cpu = vaeneer.EvaluateSettings(device="cpu", quality=False)
     vaeneer.evaluate(model, side, out=root / "quality", settings=cpu)

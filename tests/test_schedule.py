@@ -25,9 +25,9 @@ CPU = torch.device("cpu")
 RISING = Recipe(learning_rate=2e-3, warmup=0.1, final_rate=0.05, kl_warmup=0.2)
 
 
-def test_the_seed_s_recipe_changes_nothing_on_the_way() -> None:
-    seed = Recipe.of(TrainSettings())
-    assert seed == Recipe() == RECIPES["seed", "reference"]
+def test_the_reference_recipe_changes_nothing_on_the_way() -> None:
+    seed = Recipe.of(TrainSettings(recipe="reference"))
+    assert seed == Recipe() == RECIPES["reference", "reference"]
     assert {learning_rate(seed, step, 100) for step in range(100)} == {1e-3}
     assert {kl_share(seed, step, 100) for step in range(100)} == {1.0}
 

@@ -1,4 +1,4 @@
-"""The seed's three commands: without arguments, on train-data/ and runs/, without a display."""
+"""The reference's three commands: no arguments, train-data/ and runs/, no display."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def test_the_three_commands_in_order(tmp_path: Path, data_set: Path) -> None:
     done = command("trainer.py", tmp_path, "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "001" / "plots" / "training-loss.png").is_file()
+    settings = tomllib.loads((tmp_path / "runs" / "001" / "config.toml").read_text())["train"]
+    assert settings["recipe"] == settings["architecture"] == "reference"
     done = command("AEtest.py", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "001" / "evaluation-valid" / "loss-per-image.png").is_file()

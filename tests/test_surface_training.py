@@ -107,7 +107,7 @@ def test_the_term_pulls_crops_of_one_surface_together(data_set: Path, tmp_path: 
 
 def test_a_term_that_compares_needs_views(data_set: Path, tmp_path: Path) -> None:
     for settings in (
-        TrainSettings(consistency="kl"),
+        TrainSettings(recipe="reference", consistency="kl"),
         TrainSettings(recipe="surface", views=1),
     ):
         with pytest.raises(SettingsError, match="--views 2"):

@@ -42,7 +42,13 @@ from vaeneer.training.loop import train
 from vaeneer.training.run_folder import newest_run, next_run, read_metrics
 
 TINY = TrainSettings(
-    epochs=2, batch_size=4, workers=2, device="cpu", precision="float32", checkpoint_every=1
+    recipe="reference",
+    epochs=2,
+    batch_size=4,
+    workers=2,
+    device="cpu",
+    precision="float32",
+    checkpoint_every=1,
 )
 PLOTS = [
     "active-units",

@@ -74,69 +74,74 @@ class PrepareSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How a model is trained; what is left out is as the recipe says, by default the seed's."""
+    """How a model is trained; what is left out is as the recipe says, by default `surface`."""
 
-    recipe: Literal["seed", "improved", "surface"] | None = None
-    """Values for what is left out: the seed's (default), those found to train better, or those for
-    latents that find the same surface again."""
+    recipe: Literal["surface", "improved", "reference", "seed"] | None = None
+    """Values for what is left out: surface (default) trains latents that find the same surface
+    again, improved predicts pixels, reference is the plain VAE to compare with (seed is another
+    name of it)."""
 
     architecture: Literal["reference", "surface"] | None = None
-    """The network: the seed's, or the one for surfaces; by default the recipe's, or --init's."""
+    """The network: the plain VAE, or the one for surfaces; by default the recipe's, or --init's."""
 
     init: str | None = None
     """Start from the weights of this model (a folder, a run, a name such as surface-base)."""
 
     epochs: int | None = None
-    """Passes over the training images (seed: 16)."""
+    """Passes over the training images (surface: 12, reference: 16)."""
 
     batch_size: int | None = None
-    """Crops in one step (seed: 16)."""
+    """Crops in one step (surface: 32, reference: 16)."""
 
     learning_rate: float | None = None
-    """Step size of Adam (seed: 0.001)."""
+    """Step size of Adam (surface and reference: 0.001)."""
 
     start: Literal["pytorch", "scaled"] | None = None
-    """First weights: PyTorch's own (seed), or scaled so that no signal shrinks and the first
-    answer is the mean colour."""
+    """First weights: PyTorch's own (reference), or scaled so that no signal shrinks and the first
+    output is the mean colour (surface)."""
 
     warmup: float | None = None
-    """Share of all steps over which the step size rises from 0 (seed: 0)."""
+    """Share of all steps over which the step size rises from 0 (surface: 0.1, reference: 0)."""
 
     final_rate: float | None = None
-    """Share of the step size that is left at the end of a cosine (seed: 1, constant)."""
+    """Share of the step size that is left at the end of a cosine (surface: 0.01; reference: 1,
+    constant)."""
 
     kl_warmup: float | None = None
-    """Share of all steps over which the weight of the KL term rises to beta (seed: 0)."""
+    """Share of all steps over which the weight of the KL term rises to beta (0 in every recipe)."""
 
     weight_decay: float | None = None
-    """Decoupled weight decay, as in AdamW (seed: 0)."""
+    """Decoupled weight decay, as in AdamW (0 in every recipe)."""
 
     clip_norm: float | None = None
-    """Largest norm of a gradient; longer ones are shortened to it (seed: 0, off)."""
+    """Largest norm of a gradient; longer ones are shortened to it (surface: 20000; reference: 0,
+    off)."""
 
     averaging: float | None = None
     """Share of the averaged weights that each step keeps, such as 0.998; the averaged weights are
-    what is measured and saved (seed: 0, off)."""
+    what is measured and saved (0, off, in every recipe)."""
 
     views: int | None = None
-    """Crops of one surface in a step, of all its images in turn (seed: 1, surface: 4)."""
+    """Crops of one surface in a step, of all its images in turn (surface: 2, reference: 1)."""
 
     invariant_to: str | None = None
     """What crops of one surface differ in beside their place: some of light,turn,scale, or none.
     Sets --turns, --light and --crop-scale-min where they are left out."""
 
     turns: bool | None = None
-    """Also turn crops by quarters and mirror them (seed: no)."""
+    """Also turn crops by quarters and mirror them (surface: yes, reference: no)."""
 
     light: float | None = None
-    """Strength of random changes of gamma, colour and brightness; 0 is off (seed), 1 usual."""
+    """Strength of random changes of gamma, colour and brightness; 0 is off (reference), 1
+    usual (surface)."""
 
     consistency: Literal["off", "infonce", "vicreg", "kl"] | None = None
-    """Term that asks crops of one surface to agree in their latents; needs 2 views (seed: off,
-    surface: infonce)."""
+    """Term that asks crops of one surface to agree in their latents; needs 2 views (surface:
+    infonce, reference: off)."""
 
     consistency_weight: float | None = None
-    """Nats of the ELBO that one unit of the consistency term weighs (100; surface: 300)."""
+    """Nats of the ELBO that one unit of the consistency term weighs (surface: 300, others:
+    100)."""
 
     temperature: float | None = None
     """Of infonce: the difference of cosines that counts, such as 0.1."""
@@ -148,16 +153,18 @@ class TrainSettings:
     """Reconstruction loss: binary cross entropy, or the sum of squared errors."""
 
     crop_scale_min: float | None = None
-    """Smallest share of an image's area that a training crop may cover (seed: 0.2)."""
+    """Smallest share of an image's area that a training crop may cover (surface: 0.125,
+    reference: 0.2)."""
 
     crop_scale_max: float | None = None
-    """Largest share of an image's area that a training crop may cover (seed: 1)."""
+    """Largest share of an image's area that a training crop may cover (surface: 0.6,
+    reference: 1)."""
 
     crop_ratio_min: float | None = None
-    """Smallest width / height of a training crop before it is resized (seed: 3/4)."""
+    """Smallest width / height of a training crop before it is resized (3/4)."""
 
     crop_ratio_max: float | None = None
-    """Largest width / height of a training crop before it is resized (seed: 4/3)."""
+    """Largest width / height of a training crop before it is resized (4/3)."""
 
     seed: int = SEED
     """Seed of the weights, the order, the crops and the latents."""
@@ -182,3 +189,7 @@ class TrainSettings:
 
     tensorboard: bool = False
     """Also write TensorBoard events (needs the extra: pip install 'vaeneer[tensorboard]')."""
+
+    def __post_init__(self) -> None:
+        if self.recipe == "seed":  # its name in older runs and scripts
+            object.__setattr__(self, "recipe", "reference")

@@ -18,7 +18,7 @@ WIDE_SCALE_MIN = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is started, fed and stepped; the defaults are the seed's."""
+    """How a network is started, fed and stepped; the defaults are the reference's."""
 
     architecture: Literal["reference", "surface"] = "reference"
     epochs: int = 16
@@ -79,6 +79,11 @@ def invariances(text: str) -> frozenset[str]:
     return frozenset(words - {"none"})
 
 
+def default_recipe(architecture: str | None = None) -> Literal["surface", "reference"]:
+    """The recipe where none is named: the reference network's own for it, else the best one."""
+    return "reference" if architecture == "reference" else "surface"
+
+
 def _implied(recipe: Recipe) -> dict[str, Any]:
     """What the invariances of a recipe say of its crops."""
     if recipe.invariant_to is None:
@@ -93,10 +98,10 @@ def _implied(recipe: Recipe) -> dict[str, Any]:
 
 
 def _named(settings: TrainSettings) -> Recipe:
-    name = settings.recipe or "seed"
+    name = settings.recipe or default_recipe(settings.architecture)
     known = [architecture for recipe, architecture in RECIPES if recipe == name]
     if not known:
-        raise SettingsError(f"There is no recipe {name!r}; use seed, improved or surface.")
+        raise SettingsError(f"There is no recipe {name!r}; use surface, improved or reference.")
     architecture = settings.architecture or known[0]
     if architecture not in known:
         raise SettingsError(
@@ -131,10 +136,10 @@ _SURFACE = dataclasses.replace(
     consistency_weight=300.0,
 )
 RECIPES = {
-    ("seed", "reference"): Recipe(),
-    ("seed", "surface"): Recipe(architecture="surface"),
+    ("reference", "reference"): Recipe(),
+    ("reference", "surface"): Recipe(architecture="surface"),
     ("improved", "reference"): _IMPROVED,
     ("improved", "surface"): _IMPROVED_SURFACE,
     ("surface", "surface"): _SURFACE,
 }
-"""The values of each recipe for each architecture; the first one named is the recipe's own."""
+"""The values of each recipe for each architecture; the first architecture is the default one."""

@@ -178,6 +178,7 @@ def _start(
         folder / "data",
         RunFolder(folder / "run"),
         TrainSettings(
+            recipe="reference",
             architecture=settings.architecture,
             epochs=_EPOCHS,
             batch_size=size,

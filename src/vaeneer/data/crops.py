@@ -42,7 +42,7 @@ class CropRecipe:
 
     @classmethod
     def of(cls, settings: TrainSettings) -> CropRecipe:
-        """The crops of a training run; of `TrainSettings()`, the seed's."""
+        """The crops of a training run."""
         recipe = Recipe.of(settings)
         return cls(
             scale=(recipe.crop_scale_min, recipe.crop_scale_max),

@@ -1,4 +1,4 @@
-"""Posterior collapse: what a model's latents carry, and one line on whether that is healthy.
+"""Posterior collapse: what a model's latents carry, and one line on whether a run is healthy.
 
 A latent is active when its posterior mean varies over the images by more than 0.01 (Burda et al.
 2016, section 4.2). A collapsed posterior is the prior: the decoder answers every image alike.
@@ -23,7 +23,9 @@ USED_NATS = 0.01
 UNUSED_TEXTURE_SHARE = 0.02
 """Of the texture part's latents: with fewer active ones it is not used."""
 
-State = Literal["healthy", "collapsed", "kl exploding", "texture unused", "unknown"]
+State = Literal[
+    "healthy", "collapsed", "kl exploding", "worse than one colour", "texture unused", "unknown"
+]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class LatentUse:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Whether the latents are in order, and what to do where not."""
+    """Whether a run is in order, and what to do where not."""
 
     state: State
     sentence: str
@@ -62,7 +64,7 @@ def latent_use(found: Measurements, last: int = 0) -> LatentUse:
 
 
 def diagnose(valid: Mapping[str, Any], beta: float = 1.0) -> Diagnosis:
-    """One line on the latents of a model, with a remedy, from the `valid` figures of an epoch.
+    """One line on a run, with a remedy, from the `valid` figures of an epoch.
 
     Figures that an older run lacks are taken as in order.
     """
@@ -84,6 +86,12 @@ def diagnose(valid: Mapping[str, Any], beta: float = 1.0) -> Diagnosis:
             f" ({most:,.0f}); use a smaller --learning-rate"
             + (", a --clip-norm" if beta >= 1 else f", or raise --beta, which is {beta:g}"),
         )
+    if (flat := _flat_colour_nats(valid)) is not None and valid["excess_nats"] > flat:
+        return Diagnosis(
+            "worse than one colour",
+            f"worse than one flat colour per image: {valid['excess_nats']:,.0f} nats above the"
+            f" minimum, the flat colour {flat:,.0f}; {_better_pixels(valid)}",
+        )
     texture, texture_active = valid.get("texture_latents"), valid.get("texture_active_units")
     if texture and texture_active is not None and texture_active < UNUSED_TEXTURE_SHARE * texture:
         return Diagnosis(
@@ -104,6 +112,19 @@ def _less_pull(beta: float) -> str:
         "start again with --start scaled and --kl-warmup 0.3, a smaller --learning-rate or a"
         " --beta below 1"
     )
+
+
+def _flat_colour_nats(valid: Mapping[str, Any]) -> float | None:
+    """Excess of painting each image in its mean colour: three numbers instead of a network."""
+    flat = valid.get("trivial_excess_nats", {}).get("own_mean")
+    return None if flat is None or valid.get("excess_nats") is None else float(flat)
+
+
+def _better_pixels(valid: Mapping[str, Any]) -> str:
+    """What lowers the excess: the surface network, and where it is that already, longer training."""
+    if valid.get("texture_latents"):
+        return "train longer (--epochs), on more images, or from --init surface-base"
+    return "train with --recipe surface, or from --init surface-base"
 
 
 def _most_useful_nats(valid: Mapping[str, Any]) -> float | None:

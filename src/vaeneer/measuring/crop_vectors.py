@@ -134,7 +134,7 @@ def seed_image(
     image: NDArray[np.uint8], settings: SimilaritySettings, side_px: int, index: int
 ) -> Crops:
     """The seed's crops of one image (H, W, 3) uint8: (2 * rounds, 3, side, side) in [0, 1]."""
-    recipe = replace(CropRecipe.of(TrainSettings()), side_px=side_px)
+    recipe = replace(CropRecipe.of(TrainSettings(recipe="reference")), side_px=side_px)
     rows = [
         NumberTable("compared crop", settings.seed, round_, which, columns=COLUMNS).rows([index])
         for round_ in range(settings.rounds)

@@ -55,7 +55,7 @@ def import_weights(
     card = ModelCard(training={"imported_from": str(file)})
     count = 0
     if data is not None:
-        recipe = CropRecipe.of(TrainSettings())
+        recipe = CropRecipe.of(TrainSettings(recipe="reference"))
         pack = open_pack(open_folder(data), PackLayout(recipe.source_side_px), progress=progress)
         count, exact = len(pack), choose_precision("float32", choose_device("cpu"))
         crops = PackedCrops(pack, recipe, exact.device)

@@ -17,7 +17,7 @@ from vaeneer.model.checkpoint import load, read_card
 from vaeneer.model.initialisation import scaled_start
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
-from vaeneer.recipes import RECIPES, Recipe
+from vaeneer.recipes import RECIPES, Recipe, default_recipe
 from vaeneer.training.texture_start import start_texture
 
 
@@ -42,7 +42,8 @@ def with_init(settings: TrainSettings) -> TrainSettings:
             f"{settings.init} is a {card.architecture} network and cannot start a"
             f" {settings.architecture} one; leave --architecture out, or name another --init."
         )
-    recipe = settings.recipe or card.training.get("settings", {}).get("recipe")
+    own = card.training.get("settings", {}).get("recipe")
+    recipe = settings.recipe or TrainSettings(recipe=own).recipe
     known = (recipe, card.architecture) in RECIPES
     if settings.recipe is not None and not known:
         raise SettingsError(
@@ -50,7 +51,8 @@ def with_init(settings: TrainSettings) -> TrainSettings:
             f" {settings.recipe!r}; use another --recipe or another --init."
         )
     architecture: Any = card.architecture
-    return replace(settings, recipe=recipe if known else "seed", architecture=architecture)
+    recipe = recipe if known else default_recipe(card.architecture)
+    return replace(settings, recipe=recipe, architecture=architecture)
 
 
 def started_network(

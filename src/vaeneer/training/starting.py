@@ -18,7 +18,7 @@ from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder
 from vaeneer.model.card import ModelCard
 from vaeneer.progress import Progress
-from vaeneer.recipes import Recipe
+from vaeneer.recipes import Recipe, default_recipe
 from vaeneer.runtime import (
     Precision,
     choose_device,
@@ -96,7 +96,7 @@ def written_out(settings: TrainSettings, recipe: Recipe, precision: Precision) -
     """The settings with what was chosen for them, as config.toml keeps them."""
     return replace(
         settings,
-        recipe=settings.recipe or "seed",
+        recipe=settings.recipe or default_recipe(settings.architecture),
         architecture=recipe.architecture,
         precision=precision.name,
     )
