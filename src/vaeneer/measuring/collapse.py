@@ -121,7 +121,7 @@ def _flat_colour_nats(valid: Mapping[str, Any]) -> float | None:
 
 
 def _better_pixels(valid: Mapping[str, Any]) -> str:
-    """What lowers the excess: the surface network, and where it is that already, longer training."""
+    """What lowers the excess: the surface network, and where it is used, longer training."""
     if valid.get("texture_latents"):
         return "train longer (--epochs), on more images, or from --init surface-base"
     return "train with --recipe surface, or from --init surface-base"
