@@ -267,6 +267,7 @@ def test_each_column_of_the_catalog_is_documented_once_and_none_is_made_up(
     with vaeneer.Library.open(small_library) as library:
         tables = library.catalog.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            " AND name NOT LIKE 'words_%'"
         ).fetchall()
         for (table,) in tables:
             rows = library.catalog.execute(f"SELECT name FROM pragma_table_info('{table}')")

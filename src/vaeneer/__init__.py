@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vaeneer.library.searching import Hit as Hit
     from vaeneer.library.searching import search as search
     from vaeneer.library.vector_shards import merge_vectors as merge_vectors
+    from vaeneer.library.words import search_words as search_words
     from vaeneer.measuring.calibration import CalibrationReport as CalibrationReport
     from vaeneer.measuring.calibration import calibrate as calibrate
     from vaeneer.measuring.evaluation import evaluate as evaluate
@@ -99,6 +100,7 @@ _HOMES = {
     "sample": "generating.drawing",
     "save": "model.checkpoint",
     "search": "library.searching",
+    "search_words": "library.words",
     "serve": "serving.running",
     "similarity": "measuring.similarity",
     "stats": "library.census",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import RenderableType
 
 from vaeneer.data.exclusion import PREVIEWS
+from vaeneer.library.word_index import query_words
 from vaeneer.storage import in_words
 from vaeneer.tables import Values, by_reason, grid, page, plain
 from vaeneer.text import gallery_in_words, matches_in_words
@@ -65,6 +66,8 @@ def _not_indexed(skipped: int, left_out: Values) -> str:
 
 def hits(values: Values) -> RenderableType:
     """The hits of a search, one row each, and how many of them are matches."""
+    if values["query"]["words"] is not None:
+        return _hits_by_words(values)
     query = ", ".join(values["query"]["images"])
     box = values["query"]["box"]
     where = f" at {','.join(map(str, box))}" if box else ""
@@ -94,6 +97,28 @@ def hits(values: Values) -> RenderableType:
             f"{matches_in_words(values['matches'])}. {gallery_in_words(values['gallery_size'])}"
         ]
     return page(table, *none, *sure, *sheet)
+
+
+def _hits_by_words(values: Values) -> RenderableType:
+    """The hits of a search by words, which have no probability."""
+    text = values["query"]["words"]
+    count = len(query_words(text)) or 1
+    sheet = [f"picture {values['sheet']}"] if "sheet" in values else []
+    if not values["hits"]:
+        none = f"no item has a word of {text!r} in its name, category, tags or folders"
+        filters = any(values["query"][name] for name in ("where", "category", "tag"))
+        return page(none + ", and passes the filters" * filters, *sheet)
+    heads = ("", "words", "id", "name", "category", "path")
+    rows = []
+    for rank, hit in enumerate(values["hits"], start=1):
+        share = f"{int(hit['score'])} of {count}"
+        path = f"{hit['path']}{_absent(hit)}"
+        rows.append(
+            (f"{rank}", share, f"{hit['id']}", hit["name"] or "", hit["category"] or "", path)
+        )
+    table = grid(f"words: {text}", heads, rows, right=("", "id"))
+    what = "searched by words in names, categories, tags and folders, not by looks: no probability"
+    return page(table, what, *sheet)
 
 
 def _absent(item: Values) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -13,7 +14,11 @@ import vaeneer
 from vaeneer import library_tables as tables
 from vaeneer.cli.options import OUTPUT, Flat, Json, show, write_bytes
 from vaeneer.config import SearchSettings
-from vaeneer.errors import SettingsError
+from vaeneer.errors import ImageFileError, SettingsError
+
+if TYPE_CHECKING:
+    from vaeneer.library.library import Library
+    from vaeneer.library.searching import SearchReport
 
 _STDIN = "-"
 
@@ -24,24 +29,29 @@ def search(
     *,
     box: str | None = None,
     without: Annotated[list[str] | None, Parameter(negative="")] = None,
+    words: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[SearchSettings, Flat] = SearchSettings(),
     sheet: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     paths: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,
     null: Annotated[bool, Parameter(negative="", group=OUTPUT)] = False,
     json: Json = False,
 ) -> None:
-    """Find what looks like an image, like a box on it, or like several images.
+    """Find what looks like an image, a box on it or several images, or find items by words.
 
     Parameters
     ----------
     library
         A library.
     image
-        A file, `-` for standard input, or the id of an item. Of several, the mean is the query.
+        A file, `-` for standard input, or the id of an item; of several, the mean is the query.
+        Or words, such as "mossy stone wall": they are searched in names, categories, tags and
+        folders. What exists as a file, has a slash or the suffix of an image is a file.
     box
         x,y,w,h in pixels of a single IMAGE: search by this part of it, and show where it is.
     without
         A negative example: an image that the hits should not look like. Repeatable.
+    words
+        Take IMAGE as words, also where a file or an item has that name: --words 2019.
     sheet
         Also write a picture of the query and its hits, with the boxes drawn: hits.png.
     paths
@@ -51,18 +61,20 @@ def search(
     """
     from vaeneer.library.contact_sheet import write_sheet
     from vaeneer.library.library import Library
-    from vaeneer.library.queries import box_of
 
     if null and not paths:
         raise SettingsError("--null (-0) is a form of --paths; give both, or leave it out.")
     with Library.open(library) as opened:
-        report = vaeneer.search(
-            opened,
-            [_source(word) for word in image],
-            box=None if box is None else box_of(box),
-            without=[_source(word) for word in without or ()],
-            settings=settings,
-        )
+        text = _words(image, words)
+        if text is None:
+            report = _by_images(opened, image, box, without or (), settings)
+        elif box is not None or without:
+            raise SettingsError(
+                f"{text[:80]!r} is searched as words, which take no --box and no"
+                " --without; name an image, or leave them out."
+            )
+        else:
+            report = vaeneer.search_words(opened, text, settings=settings)
         if sheet is not None:
             write_sheet(sheet, opened, report)
     if paths and not json:
@@ -71,6 +83,46 @@ def search(
         return
     values = report.to_dict() | ({"sheet": str(sheet)} if sheet is not None else {})
     show(values, tables.hits, json)
+
+
+def _words(arguments: Sequence[str], certain: bool) -> str | None:
+    """The text of a search by words; None where the arguments are images."""
+    from vaeneer.library.words import is_words
+
+    words = [one for one in arguments if is_words(one)]
+    if not certain and not words:
+        return None
+    images = [one for one in arguments if one not in words and not one.isdigit()]
+    if images and not certain:
+        raise SettingsError(
+            f"{images[0]} is an image, and {words[0][:80]!r} is no file and no item; search by"
+            " images or by words, not by both."
+        )
+    return " ".join(arguments)
+
+
+def _by_images(
+    library: Library,
+    images: Sequence[str],
+    box: str | None,
+    without: Sequence[str],
+    settings: SearchSettings,
+) -> SearchReport:
+    from vaeneer.library.queries import box_of
+
+    try:
+        return vaeneer.search(
+            library,
+            [_source(word) for word in images],
+            box=None if box is None else box_of(box),
+            without=[_source(word) for word in without],
+            settings=settings,
+        )
+    except ImageFileError as error:
+        if os.path.lexists(error.path) or not error.reason.startswith("no such file"):
+            raise
+        reason = f"{error.reason}; if these are words to search for, pass --words"
+        raise ImageFileError(error.path, reason) from None
 
 
 def _source(word: str) -> Path | int | bytes:

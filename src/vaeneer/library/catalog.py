@@ -33,6 +33,7 @@ from vaeneer.library.sealing import (
     seal,
     state_of,
 )
+from vaeneer.library.word_index import refresh_words
 from vaeneer.storage import storage_error
 from vaeneer.text import is_utf8
 
@@ -178,6 +179,8 @@ class Catalog:
             )
         break_seal(folder)
         migrate(connection, self.file)
+        with self.writing():
+            refresh_words(connection)
         self.settle_library()
         self.seal()
         self.was_older = True

@@ -91,7 +91,15 @@ ALTER TABLE items ADD COLUMN checksum BLOB;
 CREATE TABLE files (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 """
 
-STEPS = (_FIRST, _WHOLE_CONTENT, _BESIDE, _CHECKSUMS)
+# Its rows follow from items and assets (word_index.py).
+_WORDS = """
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
+    name, category, tags, folder, source UNINDEXED,
+    tokenize = "porter unicode61 categories 'L* N* Co Mn Mc'"
+);
+"""
+
+STEPS = (_FIRST, _WHOLE_CONTENT, _BESIDE, _CHECKSUMS, _WORDS)
 VERSION = len(STEPS)
 
 

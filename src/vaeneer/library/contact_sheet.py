@@ -24,6 +24,7 @@ _EDGE_PX = 36
 _TITLE_PX = 84
 _CAPTION_PX = 66
 _COLUMNS = 5
+_MIN_WIDTH_PX = 740  # room for a title
 _PAPER, _MAT, _INK, _FAINT = (250, 250, 248), (236, 235, 231), (32, 33, 36), (120, 119, 114)
 _MARK = (255, 98, 0)
 
@@ -68,13 +69,15 @@ def contact_sheet(library: Library, report: SearchReport) -> Image.Image:
     fonts, hits = _fonts(), report.hits
     columns = max(1, min(_COLUMNS, len(hits)))
     rows = max(1, -(-len(hits) // columns))
-    left = _EDGE_PX + _QUERY_PX + 2 * _GAP_PX
-    height = max(rows * (_TILE_PX + _CAPTION_PX), _QUERY_PX + _CAPTION_PX)
-    width = left + columns * (_TILE_PX + _GAP_PX) - _GAP_PX + _EDGE_PX
+    pictured = report.words is None  # words have no picture
+    left = _EDGE_PX + (_QUERY_PX + 2 * _GAP_PX if pictured else 0)
+    height = max(rows * (_TILE_PX + _CAPTION_PX), (_QUERY_PX if pictured else 0) + _CAPTION_PX)
+    width = max(left + columns * (_TILE_PX + _GAP_PX) - _GAP_PX + _EDGE_PX, _MIN_WIDTH_PX)
     sheet = Image.new("RGB", (width, _TITLE_PX + height + _EDGE_PX), _PAPER)
     draw = ImageDraw.Draw(sheet)
     _draw_title(draw, report, fonts, width)
-    _draw_query(sheet, draw, library, report.queries, fonts)
+    if pictured:
+        _draw_query(sheet, draw, library, report.queries, fonts)
     for place, hit in enumerate(hits):
         row, column = divmod(place, columns)
         area = _Area(
@@ -94,7 +97,10 @@ def contact_sheet(library: Library, report: SearchReport) -> Image.Image:
 def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) -> None:
     names = ", ".join(PurePath(name).name for name in report.images)
     where = "" if report.box is None else f", box {','.join(map(str, report.box))}"
-    title = _fitting(f"What looks like {names}{where}", fonts.title, width - 2 * _EDGE_PX)
+    what = f"What looks like {names}{where}"
+    if report.words is not None:
+        what = f"What has the words {printable(report.words)}"
+    title = _fitting(what, fonts.title, width - 2 * _EDGE_PX)
     draw.text((_EDGE_PX, 22), title, _INK, fonts.title)
     found = "1 hit" if len(report.hits) == 1 else f"{len(report.hits)} hits"
     if report.matches:

@@ -13,6 +13,7 @@ the words of this page become SQL; whatever the text brings along travels as a p
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -38,6 +39,10 @@ _TOKENS = re.compile(
 _WORDS = {"and", "or", "not", "in", "like", "is", "null", "between"}
 _SIGNS = {"=": "=", "==": "=", "!=": "=", "<>": "=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _LARGEST = 2**63 - 1  # of SQLite's whole numbers
+_SAID = (
+    "EXISTS (SELECT 1 FROM metadata WHERE metadata.asset = item_facts.asset"
+    " AND metadata.key = ? AND metadata.value = ?)"
+)
 
 
 class FilterError(SettingsError):
@@ -76,6 +81,30 @@ def condition(text: str) -> Condition:
     sql = reader.either(0)
     reader.end()
     return Condition(sql, tuple(reader.values))
+
+
+def facts_condition(
+    where: str | None = None, category: str | None = None, tag: str | None = None
+) -> Condition | None:
+    """The filters of a search as one condition; None where there are none.
+
+    category: that of the item, or one of the narrower ones of its side-car. Raises FilterError.
+    """
+    chosen = [condition(where)] if where is not None else []
+    if category is not None:
+        said = f"item_facts.category = ? OR {_SAID}"
+        chosen.append(Condition(said, (category, "category", category)))
+    if tag is not None:
+        chosen.append(Condition(_SAID, ("tag", tag)))
+    return all_of(chosen)
+
+
+def all_of(conditions: Sequence[Condition]) -> Condition | None:
+    """A condition that holds where all of several do; None for none."""
+    if not conditions:
+        return None
+    sql = " AND ".join(f"({one.sql})" for one in conditions)
+    return Condition(sql, tuple(value for one in conditions for value in one.values))
 
 
 def _tokens(text: str) -> list[_Token]:

@@ -175,6 +175,24 @@ class Library:
         )
         return search(self, image, box=box, without=without, settings=settings).hits
 
+    def search_words(
+        self,
+        text: str,
+        *,
+        k: int = 10,
+        where: str | None = None,
+        category: str | None = None,
+        tag: str | None = None,
+        exclude_duplicates: bool = False,
+    ) -> list[Hit]:
+        """Items by words in names, categories, tags and folders: see `vaeneer.search_words`."""
+        from vaeneer.library.words import search_words
+
+        settings = SearchSettings(
+            k=k, where=where, category=category, tag=tag, exclude_duplicates=exclude_duplicates
+        )
+        return search_words(self, text, settings=settings).hits
+
     def facts(self) -> dict[str, Any]:
         """What library.json says; empty where a run did not come to its end."""
         from vaeneer.library.finishing import read_facts

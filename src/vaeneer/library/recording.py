@@ -19,6 +19,7 @@ from vaeneer.errors import is_limit, is_transient
 from vaeneer.library.catalog import ALWAYS, LIMITS, WHOLE, Catalog, PixelBox
 from vaeneer.library.inventory import Changes, Listing
 from vaeneer.library.looking import Seen
+from vaeneer.library.word_index import refresh_words
 
 CropRow = tuple[Any, ...]
 """scale, x, y, width, height, vector."""
@@ -90,6 +91,7 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
         connection.execute("DELETE FROM failures WHERE path NOT IN (SELECT path FROM listed)")
         connection.execute("DROP TABLE listed")
         connection.execute("DELETE FROM failures WHERE path IN (SELECT path FROM items)")
+        refresh_words(connection)
 
 
 def record_limits(catalog: Catalog, limits: str) -> None:
@@ -121,6 +123,7 @@ def record_images(
                 _record_vectors(connection, path, vectors[path])
             else:
                 changed |= _record_failure(connection, found, answer.reason)
+        refresh_words(connection, [found.path.as_posix() for found, _, _ in seen])
         if changed:
             connection.execute(GENERATION)
 

@@ -17,7 +17,7 @@ from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
 from vaeneer.library.chances import calibration_in, chance
 from vaeneer.library.copies import Copies
-from vaeneer.library.filters import Condition, condition
+from vaeneer.library.filters import condition, facts_condition
 from vaeneer.library.library import Library
 from vaeneer.library.placing import PROVEN, Placer
 from vaeneer.library.queries import Query, Source, combined, cut_out, query_of
@@ -26,10 +26,6 @@ from vaeneer.text import is_utf8
 
 Match = Literal["exact", "likely", "similar"]
 MATCHES: tuple[Match, ...] = get_args(Match)
-_SAID = (
-    "EXISTS (SELECT 1 FROM metadata WHERE metadata.asset = item_facts.asset"
-    " AND metadata.key = ? AND metadata.value = ?)"
-)
 _MORE = 4
 """How many times as many crops are fetched when too few items came out of them."""
 _WORTH_PLACING = 0.9
@@ -46,7 +42,8 @@ class Hit:
     """Of the file, absolute."""
     asset: str
     score: float
-    """Cosine of its vector and the query's, -1 to 1."""
+    """Cosine of its vector and the query's, -1 to 1; of a search by words, how many of them it has
+    plus its relevance, 0 to 1."""
     probability: float | None
     """That both show one surface, 0 to 1, if one item of the library is expected to (chances.py);
     None where the model is not calibrated."""
@@ -81,7 +78,8 @@ class SearchReport:
     without: list[str]
     """Names of the negative examples."""
     compared: str
-    """images: whole images with each other; parts: the query with the parts of images."""
+    """images: whole images with each other; parts: the query with the parts of images; words: a
+    text with names, categories, tags and folders."""
     settings: SearchSettings
     hits: list[Hit]
     gallery_size: int
@@ -89,6 +87,8 @@ class SearchReport:
     seconds: float
     queries: list[Query] = field(repr=False)
     """The images of the query, as decoded; not in `to_dict`."""
+    words: str | None = None
+    """The text of a search by words."""
 
     @property
     def matches(self) -> dict[str, int]:
@@ -101,6 +101,7 @@ class SearchReport:
         query = {
             "library": self.library,
             "images": self.images,
+            "words": self.words,
             "box": None if self.box is None else list(self.box),
             "without": self.without,
             "compared": self.compared,
@@ -144,7 +145,7 @@ def search(
     with ExitStack() as opened:
         if not isinstance(library, Library):
             library = opened.enter_context(Library.open(library))
-        _check(settings)
+        check_search(settings)
         sources = [*image] if isinstance(image, list | tuple) else [image]
         if not sources:
             raise SettingsError("There is no query image; give one or more.")
@@ -256,19 +257,13 @@ def _best_crops(library: Library, crops: Ids, cosines: Floats) -> list[_Found]:
 
 def _allowed(library: Library, settings: SearchSettings, *, whole: bool) -> Ids | None:
     """The crops that the filters let through; None for all."""
-    chosen = [condition(settings.where)] if settings.where is not None else []
-    if settings.category is not None:
-        said = f"(item_facts.category = ? OR {_SAID})"  # also the narrower ones of a side-car
-        chosen.append(Condition(said, (settings.category, "category", settings.category)))
-    if settings.tag is not None:
-        chosen.append(Condition(_SAID, ("tag", settings.tag)))
-    if not chosen:
+    chosen = facts_condition(settings.where, settings.category, settings.tag)
+    if chosen is None:
         return None
-    facts = " AND ".join(f"({one.sql})" for one in chosen)
     rows = library.catalog.execute(
         f"SELECT id FROM crops WHERE scale {'=' if whole else '>'} 0"
-        f" AND item IN (SELECT id FROM item_facts WHERE {facts})",
-        [value for one in chosen for value in one.values],
+        f" AND item IN (SELECT id FROM item_facts WHERE {chosen.sql})",
+        chosen.values,
     )
     return np.array([row[0] for row in rows], np.int64)
 
@@ -316,7 +311,8 @@ def _match(likely: float | None, exact: bool, threshold: float) -> Match | None:
     return "likely" if likely >= threshold else "similar"
 
 
-def _check(settings: SearchSettings) -> None:
+def check_search(settings: SearchSettings) -> None:
+    """Raise SettingsError (FilterError for `where`) for settings that no search takes."""
     require(settings, k=1, min_probability=0, likely_threshold=0)
     for name in ("min_probability", "likely_threshold"):
         if getattr(settings, name) > 1:

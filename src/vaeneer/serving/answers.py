@@ -100,6 +100,9 @@ class ItemsAnswer(BaseModel):
     """One page of the items that meet the filters."""
 
     total: int
+    all_words: int | None = Field(
+        description="Of these, items with all words of q; they are first."
+    )
     offset: int
     limit: int
     items: list[ItemAnswer]
@@ -172,7 +175,9 @@ class HitAnswer(BaseModel):
     id: int
     path: str
     asset: str
-    score: float = Field(description="Cosine, -1 to 1.")
+    score: float = Field(
+        description="Cosine, -1 to 1; by words, how many it has plus their relevance, 0 to 1."
+    )
     probability: float | None
     match: Literal["exact", "likely", "similar"] | None = Field(
         description="exact: pixels proved; likely: probability from likely_threshold; else similar."

@@ -13,6 +13,7 @@ from vaeneer.config import SearchSettings
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Source, box_of, query_of
 from vaeneer.library.searching import search
+from vaeneer.library.words import search_words
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API, thumbnail_address
 from vaeneer.serving.house import House, TheHouse, TheLibrary
@@ -38,6 +39,12 @@ class SearchFields(BaseModel):
     item: list[Id] = Field(default_factory=list, max_length=32, description="Ids of query items.")
     without: list[Id] = Field(
         default_factory=list, max_length=32, description="Ids of negative examples."
+    )
+    words: str | None = Field(
+        None,
+        max_length=200,
+        description="Words in names, categories, tags and folders, instead of pictures and items.",
+        examples=["mossy stone wall"],
     )
     box: str | None = Field(
         None,
@@ -90,9 +97,13 @@ def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
     return {"requestBody": {"content": {"multipart/form-data": {"schema": schema}}}}
 
 
-@router.get("/search", summary="What looks like an item", response_model=answers.SearchAnswer)
+@router.get(
+    "/search",
+    summary="What looks like an item, or has some words",
+    response_model=answers.SearchAnswer,
+)
 async def search_by_item(house: TheHouse, asked: Annotated[SearchFields, Query()]) -> Response:
-    """Search by items of the library alone, so that an answer has a link."""
+    """Search by items of the library, or by words, so that an answer has a link."""
     return await _searched(house, asked, [])
 
 
@@ -150,8 +161,10 @@ async def embed(request: Request, house: TheHouse, library: TheLibrary) -> Respo
 async def _searched(house: House, asked: SearchFields, uploads: list[Upload]) -> Response:
     library = house.library(asked.library)
     opened = library.ready()
-    if not uploads and not asked.item:
-        raise Problem(422, "image: send a picture, or name an item.")
+    if asked.words and (uploads or asked.item or asked.without or asked.box):
+        raise Problem(422, "words: search by words or by pictures and items, not by both.")
+    if not uploads and not asked.item and not asked.words:
+        raise Problem(422, "image: send a picture, name an item, or give words.")
     answer = await house.workroom.do(lambda: _search(house, library, opened, asked, uploads))
     return Json(answer)
 
@@ -177,7 +190,12 @@ def _search(
             megapixels = max([megapixels, *sizes])
         sources: list[Source] = [*paths, *(item.id for item in by_items)]
         with house.pixels.taking(megapixels, seconds):
-            report = search(opened, sources, box=box, without=against, settings=asked.settings())
+            if asked.words:
+                report = search_words(opened, asked.words, settings=asked.settings())
+            else:
+                report = search(
+                    opened, sources, box=box, without=against, settings=asked.settings()
+                )
         values = report.to_dict()
     values["query"]["images"] = [one.name for one in uploads] + [item.path for item in by_items]
     hashes = {item.id: item.sha256 for item in library.catalog.items(h.id for h in report.hits)}

@@ -64,7 +64,9 @@ def items(
     q: Annotated[
         str | None,
         Query(
-            max_length=200, description="Words in path, name, category or tags.", examples=["wood"]
+            max_length=200,
+            description="Words in name, category, tags or folders; items with all of them first.",
+            examples=["wood"],
         ),
     ] = None,
     category: Text = None,
@@ -81,7 +83,9 @@ def items(
     min_side: Annotated[
         Whole | None, Query(ge=0, le=10**6, description="Least short side, pixels.")
     ] = None,
-    sort: Sort = "path",
+    sort: Annotated[
+        Sort, Query(description="relevance: with q, the best match first; else as path.")
+    ] = "relevance",
     offset: Annotated[Whole, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[Whole, Query(ge=1, le=500)] = 100,
 ) -> Response:
@@ -97,9 +101,10 @@ def items(
         offset=offset,
         limit=limit,
     )
-    total, found = items_of(library.catalog, page)
-    shown = [_item(library.name, item) for item in found]
-    return Json({"total": total, "offset": offset, "limit": limit, "items": shown})
+    found = items_of(library.catalog, page)
+    shown = [_item(library.name, item) for item in found.items]
+    counts = {"total": found.total, "all_words": found.all_words}
+    return Json({**counts, "offset": offset, "limit": limit, "items": shown})
 
 
 @router.get("/items/{item}", summary="One item", response_model=answers.ItemDetails)

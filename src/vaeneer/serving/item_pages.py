@@ -12,24 +12,21 @@ from typing import Any, Literal
 from vaeneer.data.scanning import NO_IMAGE
 from vaeneer.data.sidecars import NOT_A_SIDECAR
 from vaeneer.library.catalog import Catalog, Item
-from vaeneer.library.filters import Condition, condition
+from vaeneer.library.filters import Condition, all_of, facts_condition
+from vaeneer.library.word_index import find_words, query_words
 from vaeneer.serving.problems import Problem
 
-Sort = Literal["path", "name", "size", "newest"]
+Sort = Literal["relevance", "path", "name", "size", "newest"]
 _ORDERS: dict[Sort, str] = {
+    "relevance": "path",
     "path": "path",
     "name": "ifnull(name, file) COLLATE NOCASE, path",
     "size": "width * height DESC, path",
     "newest": "mtime_ns DESC, path",
 }
-_MOST_WORDS = 8
 MOST_SECONDS = 5.0
 _MOST_NAMES = 500
 _KIND = "substr(reason, 1, instr(reason || ':', ':') - 1)"
-_HAS = (
-    "EXISTS (SELECT 1 FROM metadata WHERE metadata.asset = item_facts.asset"
-    " AND metadata.key = ? AND metadata.value {})"
-)
 
 
 @dataclass(frozen=True)
@@ -37,34 +34,57 @@ class Page:
     """What is asked for."""
 
     q: str | None = None
-    """Words that must be in path, name, category or tags."""
+    """Words in name, category, tags or folders; items with all of them come first."""
     category: str | None = None
     tag: str | None = None
     folder: str | None = None
     where: str | None = None
     min_side: int | None = None
-    sort: Sort = "path"
+    sort: Sort = "relevance"
     offset: int = 0
     limit: int = 100
 
 
-def items_of(catalog: Catalog, page: Page) -> tuple[int, list[Item]]:
-    """How many items meet the filters, and those of the page.
+@dataclass(frozen=True)
+class FoundItems:
+    """A page of the items that meet the filters."""
+
+    total: int
+    all_words: int | None
+    """Of the total, those with all words; None without words."""
+    items: list[Item]
+
+
+def items_of(catalog: Catalog, page: Page) -> FoundItems:
+    """The items that meet the filters, one page of them.
 
     Raises FilterError for `where`, Problem 422 for filters that take SQLite too long.
     """
-    chosen = list(_conditions(page))
-    where = " AND ".join(f"({one.sql})" for one in chosen) or "1"
-    values = [value for one in chosen for value in one.values]
+    where = all_of(list(_conditions(page)))
     with not_for_long(catalog):
-        sql = f"SELECT count(*) FROM item_facts WHERE {where}"
-        total = int(catalog.execute(sql, values).fetchone()[0])
+        if page.q is not None and page.q.strip():
+            return _with_words(catalog, page, page.q, where)
+        sql, values = ("1", ()) if where is None else (where.sql, where.values)
+        counted = catalog.execute(f"SELECT count(*) FROM item_facts WHERE {sql}", values)
         rows = catalog.execute(
-            f"SELECT id FROM item_facts WHERE {where} ORDER BY {_ORDERS[page.sort]}"
-            " LIMIT ? OFFSET ?",
+            f"SELECT id FROM item_facts WHERE {sql} ORDER BY {_ORDERS[page.sort]} LIMIT ? OFFSET ?",
             [*values, page.limit, page.offset],
-        ).fetchall()
-    return total, catalog.items(row[0] for row in rows)
+        )
+    items = catalog.items(row[0] for row in rows)
+    return FoundItems(int(counted.fetchone()[0]), None, items)
+
+
+def _with_words(catalog: Catalog, page: Page, text: str, where: Condition | None) -> FoundItems:
+    matches = find_words(catalog, text, where)
+    ids = [one.item for one in matches]
+    if page.sort != "relevance":
+        known = set(ids)
+        rows = catalog.execute(f"SELECT id FROM item_facts ORDER BY {_ORDERS[page.sort]}")
+        ids = [row[0] for row in rows if row[0] in known]
+    count = len(query_words(text)) or 1
+    every = sum(one.words == count for one in matches)
+    shown = ids[page.offset : page.offset + page.limit]
+    return FoundItems(len(ids), every, catalog.items(shown))
 
 
 def counts(catalog: Catalog) -> dict[str, dict[str, int]]:
@@ -118,28 +138,14 @@ def not_for_long(catalog: Catalog, seconds: float = MOST_SECONDS) -> Iterator[No
 
 
 def _conditions(page: Page) -> Iterator[Condition]:
-    if page.where:
-        yield condition(page.where)
-    for word in (page.q or "").split()[:_MOST_WORDS]:
-        yield _with_word(word)
-    if page.category is not None:
-        sql = f"item_facts.category = ? OR {_HAS.format('= ?')}"
-        yield Condition(sql, (page.category, "category", page.category))
-    if page.tag is not None:
-        yield Condition(_HAS.format("= ?"), ("tag", page.tag))
+    facts = facts_condition(page.where or None, page.category, page.tag)
+    if facts is not None:
+        yield facts
     if page.folder:
         folder = page.folder.strip("/") + "/"
         yield Condition("substr(item_facts.path, 1, ?) = ?", (len(folder), folder))
     if page.min_side is not None:
         yield Condition("min(item_facts.width, item_facts.height) >= ?", (page.min_side,))
-
-
-def _with_word(word: str) -> Condition:
-    escaped = word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-    like = r"LIKE ? ESCAPE '\'"
-    texts = " OR ".join(f"item_facts.{column} {like}" for column in ("path", "name", "category"))
-    pattern = f"%{escaped}%"
-    return Condition(f"{texts} OR {_HAS.format(like)}", (pattern, pattern, pattern, "tag", pattern))
 
 
 def _counts(catalog: Catalog, what: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ import { count, many } from "./words.js";
 
 const FILTERS = ["q", "category", "tag", "folder", "min_side", "where", "sort"];
 const SIDES = { S: 104, M: 168, L: 264 };
-const SORTS = [["", "path"], ["name", "name"], ["size", "largest"], ["newest", "newest"]];
+const SORTS = [["", "best match"], ["path", "path"], ["name", "name"], ["size", "largest"], ["newest", "newest"]];
 const LEAST = [["", "any size"], ["512", "from 512 px"], ["1024", "from 1024 px"], ["2048", "from 2048 px"], ["4096", "from 4096 px"]];
 
 function kept() {
@@ -55,7 +55,7 @@ export function show(place, state, library) {
       clearTimeout(wait);
     }
     if (mine !== items) return;
-    total.textContent = mine.total === library.items ? many(mine.total, "surface") : `${count(mine.total)} of ${many(library.items, "surface")}`;
+    total.textContent = totals(mine, library);
     if (!mine.total) {
       grid = close(grid);
       return body.replaceChildren(nothing(library));
@@ -99,6 +99,16 @@ export function show(place, state, library) {
   return { update, close: () => { items?.close(); close(grid); dialog?.close("Back"); missing?.close("Back"); } };
 }
 
+/** How many are shown, of how many; with words, how many have all of them. */
+function totals(items, library) {
+  const all = many(library.items, "surface");
+  if (items.allWords !== null && items.allWords < items.total) {
+    const some = `${count(items.total - items.allWords)} with some of the words`;
+    return items.allWords ? `${count(items.allWords)} of ${all}, then ${some}` : `${some}, of ${all}`;
+  }
+  return items.total === library.items ? all : `${count(items.total)} of ${all}`;
+}
+
 function close(grid) {
   grid?.close();
   return null;
@@ -112,7 +122,7 @@ function nothing(library) {
 /** The bar of filters; each change goes into the address, which shows the list anew. */
 function filters(library, total, resize) {
   const put = (name) => (value) => go(changed({ [name]: value || null, item: null }), { replace: name === "q" });
-  const text = make("input", { type: "search", placeholder: "name, path", spellcheck: "false", autocomplete: "off" });
+  const text = make("input", { type: "search", placeholder: "name, path, tag, category", spellcheck: "false", autocomplete: "off" });
   text.addEventListener("input", later(() => put("q")(text.value.trim()), 200));
   const named = (table, all) => [["", all], ...Object.entries(table ?? {}).sort(([, a], [, b]) => b - a).map(([name, many]) => [name, `${name} (${count(many)})`])];
   const boxes = {
@@ -143,6 +153,9 @@ function filters(library, total, resize) {
     if (document.activeElement !== text) text.value = now.q ?? "";
     if (document.activeElement !== folder) folder.value = now.folder ?? "";
     if (document.activeElement !== where) where.value = now.where ?? "";
+    const [best, path] = boxes.sort.options;
+    best.textContent = now.q ? "best match" : "path";
+    path.hidden = !now.q;
     for (const [name, box] of Object.entries(boxes)) box.value = now[name] ?? "";
     clear.hidden = !FILTERS.some((name) => now[name]);
   };

@@ -16,6 +16,7 @@ export class Items {
     this.#filters = filters;
     this.#changed = changed;
     this.total = 0;
+    this.allWords = null;  // of the total, those with all words
   }
 
   /** Fetch the first page, which says how many there are. */
@@ -46,8 +47,9 @@ export class Items {
     this.#pages.set(page, null);
     try {
       const query = { ...this.#filters, offset: page * PAGE, limit: PAGE };
-      const { total, items } = await get("items", query, this.#stop.signal);
+      const { total, all_words, items } = await get("items", query, this.#stop.signal);
       this.total = total;
+      this.allWords = all_words;
       this.#pages.delete(page);
       this.#pages.set(page, items);
     } catch (error) {
