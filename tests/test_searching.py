@@ -69,7 +69,8 @@ def test_a_file_of_the_library_finds_itself_first(library: Library) -> None:
         assert Path(best.path).is_file()
         assert (best.width_px, best.height_px) == (160, 160)
         assert len(report.hits) == 10
-        assert all(hit.box is None for hit in report.hits)
+        assert (best.match, best.box) == ("exact", (0, 0, 160, 160))
+        assert all(hit.box is None for hit in report.hits if hit.match != "exact")
         scores = [hit.score for hit in report.hits]
         assert scores == sorted(scores, reverse=True)
         assert -1 <= scores[-1] < scores[0] <= 1
@@ -357,7 +358,8 @@ def test_a_report_is_json(library: Library) -> None:
     assert list(first)[:7] == ["id", "path", "asset", "score", "probability", "match", "box"]
     assert len(first["box"]) == 4
     plain = json.loads(json.dumps(search(library, path).to_dict()))
-    assert plain["hits"][0]["box"] is None
+    assert plain["hits"][0]["box"] == [0, 0, 160, 160]
+    assert plain["hits"][-1]["box"] is None
     assert plain["query"]["box"] is None
 
 

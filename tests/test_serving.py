@@ -351,7 +351,7 @@ def test_search_by_items_with_and_against(client: httpx.Client, library: Library
         ({"item": 1, "box": "1,2,3"}, 422, "x,y,width,height"),
         ({"item": 1, "box": "0,0,9999,9999"}, 422, "not inside"),
         ({"item": 1, "box": "0,0,1,1"}, 422, "16 px"),
-        ({"item": [1, 2], "box": "0,0,64,64"}, 422, "one image"),
+        ({"item": [1, 2], "box": "0,0,64,64"}, 422, "single query image"),
         ({"item": 1, "where": "nothing = 1"}, 422, "no column"),
         ({"item": 1, "min_probability": "nan"}, 422, "min_probability"),
         ({"item": 10**30}, 422, "item"),

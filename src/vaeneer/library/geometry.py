@@ -93,10 +93,10 @@ class Placement:
         return np.asarray(own @ self.matrix.T)
 
 
-def find_features(picture: Pixels) -> Features:
+def find_features(picture: Pixels, most: int = MOST_FEATURES) -> Features:
     """Features of a picture (H, W, 3) uint8; best with a longer side of about 512 px.
 
-    Contrast is stretched first, so that pale surfaces have some too.
+    Contrast is stretched first, so that pale surfaces have some too. most: max number of features.
     """
     import cv2
 
@@ -106,7 +106,7 @@ def find_features(picture: Pixels) -> Features:
     # 12 and 1.2: the edge limit and the blur of the input; SIFT's own are 10 and 1.6.
     sift = cv2.SIFT.create(0, 3, _LEAST_CONTRAST, 12, 1.2)
     grey = stretched(picture)
-    found = _spread_over_sizes(sift.detect(grey, None))
+    found = _spread_over_sizes(sift.detect(grey, None), most)
     if not found:
         return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), **size)
     kept, descriptors = sift.compute(grey, found)
@@ -199,21 +199,22 @@ def _rooted(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
     return answer
 
 
-def _spread_over_sizes(found: Sequence[Any]) -> list[Any]:
+def _spread_over_sizes(found: Sequence[Any], most: int) -> list[Any]:
     """The strongest keypoints, coarse octaves first, each octave with its share of what is left.
 
     By strength alone nearly all were fine, and a scaled copy would show none of them.
     """
-    points = sorted(found, key=lambda one: (-_octave(one), -one.response, one.pt, one.angle))
-    octaves = sorted({_octave(one) for one in points}, reverse=True)
+    if not found:
+        return []
+    packed = np.array([one.octave for one in found], np.int64) & 255  # the low byte, with a sign
+    octaves = np.where(packed > 127, packed - 256, packed)
+    strength = np.array([one.response for one in found])
+    across, down = np.array([one.pt for one in found]).T
+    angles = np.array([one.angle for one in found])
+    order = np.lexsort((angles, down, across, -strength, -octaves))
+    sizes = np.unique(octaves)[::-1]
     kept: list[Any] = []
-    for place, octave in enumerate(octaves):
-        share = (MOST_FEATURES - len(kept)) // (len(octaves) - place)
-        kept += [one for one in points if _octave(one) == octave][:share]
+    for place, octave in enumerate(sizes):
+        share = (most - len(kept)) // (len(sizes) - place)
+        kept += [found[row] for row in order[octaves[order] == octave][:share].tolist()]
     return kept
-
-
-def _octave(keypoint: Any) -> int:
-    """OpenCV packs it into the low byte, with a sign."""
-    packed = int(keypoint.octave) & 255
-    return packed - 256 if packed > 127 else packed

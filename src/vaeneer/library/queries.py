@@ -94,9 +94,12 @@ def query_of(library: Library, source: Source, box: PixelBox | None = None) -> Q
 
 
 def cut_out(query: Query) -> Image.Image | None:
-    """What lies in the box of a query, mode RGB; None where it has no box."""
+    """The part of a query image inside its box, mode RGB; all of it where it has no box.
+
+    None for an item, which was not decoded.
+    """
     if query.box is None or query.picture is None:
-        return None
+        return query.picture
     return query.picture.crop(_scaled(query.box, query.size_px, query.picture.size))
 
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from PIL import Image
 
 from vaeneer.config import SearchSettings, require
 from vaeneer.errors import LibraryError, SettingsError
@@ -19,7 +19,7 @@ from vaeneer.library.chances import calibration_in, chance
 from vaeneer.library.copies import Copies
 from vaeneer.library.filters import condition, facts_condition
 from vaeneer.library.library import Library
-from vaeneer.library.placing import PROVEN, Placer
+from vaeneer.library.placing import PROVEN, Placer, is_small
 from vaeneer.library.queries import Query, Source, combined, cut_out, query_of
 from vaeneer.model.probability import Calibration
 from vaeneer.text import is_utf8
@@ -28,8 +28,17 @@ Match = Literal["exact", "likely", "similar"]
 MATCHES: tuple[Match, ...] = get_args(Match)
 _MORE = 4
 """How many times as many crops are fetched when too few items came out of them."""
-_WORTH_PLACING = 0.9
-"""The model's own probability below which a hit is not looked through for the very pixels."""
+_CANDIDATES = 10  # items that may be examined for the pixels of the query
+_WORTH_BOX = 0.9
+"""Min calibrated probability of an item, to be examined for the pixels of a box."""
+_WORTH_SMALL = 0.985
+"""The same for a whole image that is small beside the item."""
+_WORTH_WHOLE = 0.994
+"""The same for other whole images: most of them are no crops, and examining takes time."""
+_WORTH_COPY = 0.9998
+"""The same where the library has the file itself: only copies of it are examined."""
+_MAX_MISSES = 2  # items that were examined in vain, until no more are
+_MAX_MISSES_BOX = 4
 _SPARE = 16  # fetched beyond k, so that equal cosines at the end are put in order by path
 
 
@@ -173,23 +182,27 @@ def _hits(
 ) -> list[Hit]:
     calibration = calibration_in(library.folder, needed=settings.min_probability > 0)
     parts = _by_parts(queries, settings)
-    index = library.parts if parts else library.wholes
-    if parts and not len(index) and len(library.wholes):
+    if parts and not len(library.parts) and len(library.wholes):
         raise LibraryError(
             f"{library.folder} has no vectors of parts; make another library with --parts halves."
         )
-    asked = {query.item.id for query in (*queries, *against) if query.item is not None}
+    excluded = {query.item.id for query in (*queries, *against) if query.item is not None}
     copies = Copies(library, queries) if settings.exclude_duplicates else None
+    vector = combined(queries, against)
+    exact, places = [], dict[int, PixelBox]()
+    if settings.exact_places and len(queries) == 1 and queries[0].picture is not None:
+        candidates = _candidates(library, vector, settings, parts)
+        candidates = [one for one in candidates if one.item.id not in excluded]
+        places = _places(library, candidates, queries[0], calibration)
+        exact = [one for one in candidates if one.item.id in places]
     allowed = _allowed(library, settings, whole=not parts)
+    rest = _best_first(library, vector, settings.k, allowed, parts)
     found: list[_Found] = []
-    for one in _best_first(library, combined(queries, against), settings.k, allowed, parts):
+    for one in chain(exact, (one for one in rest if one.item.id not in places)):
         if len(found) == settings.k:
             break
-        if one.item.id not in asked and (copies is None or not copies.known(one.item)):
+        if one.item.id not in excluded and (copies is None or not copies.known(one.item)):
             found.append(one)
-    cut = cut_out(queries[0]) if settings.exact_places else None
-    places = _places(library, found, cut, calibration)
-    found.sort(key=lambda one: one.item.id not in places)  # stable: proven ones first
     total = len(library)
     likely = [None if calibration is None else chance(calibration, f.cosine, total) for f in found]
     hits = [
@@ -200,22 +213,56 @@ def _hits(
     return [hit for hit in hits if hit.probability is None or hit.probability >= minimum]
 
 
+def _candidates(
+    library: Library, vector: Floats, settings: SearchSettings, parts: bool
+) -> list[_Found]:
+    """Items that may contain the pixels of the query, the most similar first.
+
+    By parts too where whole images are compared: a crop often looks more like a part than like the
+    whole image that it was cut from.
+    """
+    number = max(_CANDIDATES, settings.k if parts else 0)
+    best: dict[int, _Found] = {}
+    for by_parts in {parts, True}:
+        allowed = _allowed(library, settings, whole=not by_parts)
+        for one in islice(_best_first(library, vector, number, allowed, by_parts), number):
+            if one.item.id not in best or one.cosine > best[one.item.id].cosine:
+                best[one.item.id] = one
+    return sorted(best.values(), key=lambda one: (-one.cosine, one.item.path))[:number]
+
+
 def _places(
     library: Library,
-    found: Sequence[_Found],
-    cut: Image.Image | None,
+    candidates: Sequence[_Found],
+    query: Query,
     calibration: Calibration | None,
 ) -> dict[int, PixelBox]:
-    """Where the very pixels of the box lie, of the items that may have them."""
-    if cut is None:
-        return {}
-    placer = Placer(library, cut)
-    places = {
-        one.item.id: placer.place(one.item)
-        for one in found
-        if calibration is None or calibration.probability(one.cosine) >= _WORTH_PLACING
+    """Where the pixels of the query are, in the candidates that are proved to contain them."""
+    same = {
+        one.item.id: query.box or (0, 0, one.item.width_px, one.item.height_px)
+        for one in candidates
+        if one.item.sha256 == query.sha256
     }
-    return {item: box for item, box in places.items() if box is not None}
+    size_px = query.size_px if query.box is None else query.box[2:]
+
+    def worth(item: Item) -> float:
+        if query.box is not None:
+            return _WORTH_BOX
+        if same:
+            return _WORTH_COPY
+        return _WORTH_SMALL if is_small(size_px, item) else _WORTH_WHOLE
+
+    likely = [
+        one.item
+        for one in candidates
+        if one.item.id not in same
+        and (calibration is None or calibration.probability(one.cosine) >= worth(one.item))
+    ]
+    picture = cut_out(query)
+    if not likely or picture is None:
+        return same
+    misses = _MAX_MISSES if query.box is None else _MAX_MISSES_BOX
+    return same | Placer(library, picture, size_px).places(likely, misses)
 
 
 def _best_first(

@@ -58,15 +58,19 @@ class Sketch:
     features: Features
 
 
-def sketch(picture: Image.Image) -> Sketch:
-    """The sketch of an RGB picture of any size."""
+def sketch(picture: Image.Image, working_px: int = WORKING_PX, most: int = MOST_FEATURES) -> Sketch:
+    """The sketch of an RGB picture of any size.
+
+    working_px: side of the square with as many pixels as the picture has while features are found,
+    of which there are at most `most`.
+    """
     pixels = np.asarray(picture)
     if max(pixels.shape) > _LONGEST_PX:  # large ones in 8 bits first, to save memory
         pixels = at_working_size(pixels, _LONGEST_PX)
     height, width = pixels.shape[:2]
     long = (max(height, width) / min(height, width)) ** 0.5
-    longer_px = min(_LONGEST_PX, round(WORKING_PX * long))
-    return Sketch(thumb(pixels), find_features(at_working_size(pixels, longer_px)))
+    longer_px = min(_LONGEST_PX, round(working_px * long))
+    return Sketch(thumb(pixels), find_features(at_working_size(pixels, longer_px), most))
 
 
 def at_working_size(pixels: NDArray[np.uint8], longer_px: int) -> NDArray[np.uint8]:
