@@ -114,15 +114,10 @@ def _recoloured(copies: Copies) -> list[list[int]]:
 
     Their near copies are in the group of those.
     """
-    families = Families()
-    for own in copies.near.members():
-        for one in own:
-            families.join(own[0], one)
-    several = set()
-    for pair in copies.recoloured:
-        if not copies.near.joined(pair.one, pair.other):
-            families.join(pair.one, pair.other)
-            several.add(pair.one)
+    families = copies.structures()
+    several = {
+        pair.one for pair in copies.recoloured if not copies.near.joined(pair.one, pair.other)
+    }
     roots = {families.root(one) for one in several}
     found = []
     for own in families.members():
@@ -261,13 +256,16 @@ class _Telling:
             notes.append(f"a hard link, another name of {path}: deleting it frees nothing")
         elif member.relation and file.hard_links > len(names.get(file.identity, [member.item])):
             notes.append("a hard link, with other names elsewhere: deleting it frees nothing")
+        look, redundant = "", True
+        if member.relation in ("near", "recoloured"):
+            look, redundant = self.copies.other_look(member.item, keep)
         if member.relation in WHOLE and file.link is None:
             lost = self.copies.lost_without(member.item, keep)
             notes += [lost] if lost else []
         return replace(
             member,
-            change="; ".join(part for part in (member.change, *notes) if part),
-            redundant=member.relation in WHOLE and not notes,
+            change="; ".join(part for part in (member.change, look, *notes) if part),
+            redundant=member.relation in WHOLE and redundant and not notes,
             link=file.link,
             same_file=other if other != member.item and file.link is None else None,
             offline=file.offline,

@@ -34,7 +34,8 @@ from vaeneer.library.extra_content import (
 )
 from vaeneer.library.families import Families
 from vaeneer.library.file_states import OFFLINE, FileState, file_states
-from vaeneer.library.found_copies import Copies, MapSet, Part, Recoloured
+from vaeneer.library.found_copies import Copies, MapSet, Part, Recoloured, is_lossless
+from vaeneer.library.grading import Grade, grades_of, name_order, regraded, try_traces
 from vaeneer.library.library import Library
 from vaeneer.library.proving import PartProof, frame_proofs, kind_by_colour, part_proof
 from vaeneer.library.sketches import WORKING_PX, Sketches
@@ -66,6 +67,7 @@ def find_copies(library: Library, least: float, progress: Progress) -> tuple[Cop
     _join_same_pixels(copies, sketches, library, progress)
     _find_parts(copies, sketches, library, wholes, least, progress)
     _complete_depths(copies, library)  # of those that parts have joined
+    _tell_grades_apart(copies, sketches, library, progress)
     _tell_extras_apart(copies, sketches, library, progress)
     return copies, sketches
 
@@ -290,6 +292,39 @@ def _complete_depths(copies: Copies, library: Library) -> None:
         with library.catalog.writing() as connection:
             rows = [(bits, one) for one, bits in found.items()]
             connection.executemany("UPDATE items SET bits = ? WHERE id = ?", rows)
+
+
+def _tell_grades_apart(
+    copies: Copies, sketches: Sketches, library: Library, progress: Progress
+) -> None:
+    """Number the looks of copies that differ in brightness or colour; find which were made anew."""
+    found = []
+    for own in copies.structures().members():
+        seen = [one for one in own if copies.items[one].sha256 in sketches]
+        grades = grades_of(seen, lambda one: sketches.thumb(copies.items[one].sha256))
+        if len(grades) > 1:
+            found.append(grades)
+    with progress.bar("comparing grades", total=len(found), unit="groups") as bar:
+        for grades in found:
+            copies.regraded |= regraded([_traced(copies, library, grade) for grade in grades])
+            grades.sort(key=lambda grade: name_order(copies.items[one].path for one in grade))
+            copies.grades |= {one: number for number, own in enumerate(grades) for one in own}
+            bar.advance()
+
+
+def _traced(copies: Copies, library: Library, items: list[int]) -> Grade:
+    """Copies of one look with the traces of the largest files: smaller ones have lost theirs."""
+    grade = Grade(items)
+    distinct = {copies.same_pixels.root(one): one for one in items}.values()
+    areas = {one: copies.items[one].width_px * copies.items[one].height_px for one in distinct}
+    for one in distinct:
+        item = copies.readable(one)
+        if item is None or areas[one] < max(areas.values()):
+            continue
+        traces = try_traces(library.path(item))
+        if traces is not None:
+            (grade.lossless if is_lossless(item) else grade.lossy).append(traces)
+    return grade
 
 
 def _tell_extras_apart(

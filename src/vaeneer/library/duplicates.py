@@ -31,7 +31,7 @@ from vaeneer.library.proving import Kind
 from vaeneer.progress import Progress, Silent
 
 NAME = DUPLICATES
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True)

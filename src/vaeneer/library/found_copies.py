@@ -102,6 +102,11 @@ class Copies:
     """Of an item to the copy of it that is most like it."""
     extras: dict[int, ExtraContent | None] = field(default_factory=dict)
     """What near copies hold beside colours, of one item of each content; None is unknown."""
+    grades: dict[int, int] = field(default_factory=dict)
+    """Of copies that differ in brightness or colour, those of one look by one number, which orders
+    them where nothing else does."""
+    regraded: dict[int, str] = field(default_factory=dict)
+    """Copies that were graded anew, with the trace that says so."""
     recoloured: list[Recoloured] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     skipped: list[ImageFileError] = field(default_factory=list)
@@ -119,9 +124,30 @@ class Copies:
 
     def best(self, items: Iterable[int]) -> int:
         """The item to keep: no link, not offline, with other maps, with a side-car, most pixels,
-        then depth, floating point, no loss, most bytes, most names, no name of a copy, a printable
-        name, the first path."""
-        return min(items, key=lambda one: _worth(self.items[one], self.file(one), self.set_of(one)))
+        not graded anew, then depth, floating point, no loss, most bytes, most names, no name of a
+        copy, a printable name, the first path.
+
+        Of copies in several looks, what is said of the container counts within one look only.
+        """
+
+        def worth(one: int) -> tuple[int | str, ...]:
+            look = (one in self.regraded, self.grades.get(one, 0))
+            return _worth(self.items[one], self.file(one), self.set_of(one), look)
+
+        return min(items, key=worth)
+
+    def other_look(self, one: int, keep: int) -> tuple[str, bool]:
+        """What is known of an item in another look than the file to keep, in words, and whether
+        that can stand for it."""
+        if self.grades.get(one) == self.grades.get(keep):
+            return "", True
+        if one in self.regraded and keep not in self.regraded:
+            return f"graded anew: {self.regraded[one]}", True
+        if keep in self.regraded and one not in self.regraded:
+            return f"the file to keep was graded anew: {self.regraded[keep]}", False
+        if self.set_of(keep).rank < self.set_of(one).rank:
+            return "", True
+        return "graded differently, and which came first is not known", False
 
     def set_of(self, item: int) -> MapSet:
         """The set that an item is a member of; an empty one for a loose file."""
@@ -130,15 +156,16 @@ class Copies:
     def lost_without(self, one: int, keep: int) -> str:
         """What would lack `one` where `keep` stands for it, in words; empty for nothing."""
         own, kept = self.items[one], self.items[keep]
+        made = one in self.regraded  # then its container says nothing
         if is_float(own) and not is_float(kept):
             return "floating point: it may hold brighter light"
-        if depth_of(own) > depth_of(kept):
+        if not made and depth_of(own) > depth_of(kept):
             return f"the one to keep has only {depth_of(kept)} bits"
         if _area(own) > _area(kept) * _MORE_PIXELS:
             size = f"{kept.width_px} x {kept.height_px} px"
             return f"more pixels than the file to keep, which has {size}"
-        exact = self.same_pixels.joined(one, keep)
-        if not exact and _area(own) >= _area(kept) and _lossless(own) and not _lossless(kept):
+        made = made or self.same_pixels.joined(one, keep) or _area(own) < _area(kept)
+        if not made and is_lossless(own) and not is_lossless(kept):
             return f"without loss, and the file to keep is {kept.format}"
         return self.set_of(one).lost_without(self.set_of(keep))
 
@@ -147,6 +174,16 @@ class Copies:
         self.near.join(one, other)
         for item in (one, other):
             self.near_likeness[item] = max(likeness, self.near_likeness.get(item, 0.0))
+
+    def structures(self) -> Families:
+        """Families of near copies and recoloured ones together."""
+        families = Families()
+        for own in self.near.members():
+            for one in own:
+                families.join(own[0], one)
+        for pair in self.recoloured:
+            families.join(pair.one, pair.other)
+        return families
 
     def __post_init__(self) -> None:
         present = (item for one, item in self.items.items() if not self.file(one).offline)
@@ -169,12 +206,15 @@ def _area(item: Item) -> int:
     return item.width_px * item.height_px
 
 
-def _lossless(item: Item) -> bool:
+def is_lossless(item: Item) -> bool:
+    """Whether a file is in a format that keeps each pixel."""
     return item.format in _LOSSLESS
 
 
-def _worth(item: Item, file: FileState, own_set: MapSet) -> tuple[int | str, ...]:
-    """What sorts the best first."""
+def _worth(
+    item: Item, file: FileState, own_set: MapSet, look: tuple[bool, int]
+) -> tuple[int | str, ...]:
+    """What sorts the best first. look: whether it was graded anew, and the number of its grade."""
     copy_name = _COPY_NAME.search(PurePosixPath(item.path).stem) is not None
     return (
         file.link is not None,
@@ -182,9 +222,10 @@ def _worth(item: Item, file: FileState, own_set: MapSet) -> tuple[int | str, ...
         *own_set.rank,
         copy_name and not all(own_set.rank),
         -_area(item),
+        *look,
         -depth_of(item),
         not is_float(item),
-        not _lossless(item),
+        not is_lossless(item),
         -item.size_bytes,
         -file.names,
         copy_name,
