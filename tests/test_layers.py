@@ -27,6 +27,7 @@ LAYERS = (
     ("data",),
     ("runtime",),
     ("console",),
+    ("cores",),
     ("checksums",),
     ("files",),
     ("provenance",),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
+import io
+import os
 import platform
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,18 +18,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaeneer import runtime
 from vaeneer.config import TrainSettings
+from vaeneer.cores import core_count
 from vaeneer.errors import SettingsError
 from vaeneer.model.architectures import build
 from vaeneer.model.consistency import consistency_of
 from vaeneer.model.losses import elbo_terms
 from vaeneer.progress import Silent
 from vaeneer.recipes import Recipe
-from vaeneer.runtime import choose_device, choose_precision, core_count, describe_device
+from vaeneer.runtime import choose_device, choose_precision, describe_device
 from vaeneer.training.graphs import graphed
 from vaeneer.training.loop import take_step
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.starting import start_run
 
+ACTIVE = {"OMP_WAIT_POLICY": "ACTIVE"}
 CPU = torch.device("cpu")
 RECIPES: dict[str, Any] = {"reference": "improved", "surface": "surface"}
 
@@ -158,3 +165,37 @@ def test_a_graph_takes_the_same_steps(
                 run.state.step += 1
         found.append(sums)
     assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_workers_are_as_many_as_the_cores_that_a_process_may_use() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    code += "from vaeneer.cores import core_count; print(core_count(), core_count(3))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "3"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+def test_workers_are_no_more_than_the_quota_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    quota = io.StringIO("100000 100000\n")  # one core's time in each period
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/sys/fs/cgroup/cpu.max")
+    monkeypatch.setattr(builtins, "open", lambda *_, **__: quota)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert core_count() == 1
+
+
+@pytest.mark.parametrize(("set_by_the_user", "policy"), [({}, "PASSIVE"), (ACTIVE, "ACTIVE")])
+def test_threads_of_every_command_wait_passively(
+    set_by_the_user: dict[str, str], policy: str
+) -> None:
+    code = "import os, sys; sys.argv = ['vaeneer', '--version']\nimport atexit\n"
+    code += (
+        "atexit.register(lambda: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules))\n"
+    )
+    code += "from vaeneer.__main__ import main; main()"
+    rest = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=rest | set_by_the_user
+    )
+    assert done.stdout.split()[-2:] == [policy, "False"]

@@ -386,6 +386,24 @@ assert "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_search_by_a_file_imports_no_more_than_it_needs(
+    small_library: Path, tmp_path: Path
+) -> None:
+    """2 s are allowed for `vaeneer search LIB FILE`: held by its imports, and not by a clock."""
+    file = tmp_path / "oak.png"
+    Image.effect_noise((300, 280), 60).save(file)
+    code = f"""
+import sys
+from vaeneer.cli.app import run
+assert run(["search", {str(small_library)!r}, {str(file)!r}]) == 0
+sys.stderr.write(" ".join(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"matplotlib", "pandas", "pyarrow", "scipy", "skimage", "sklearn", "sympy"}
+    compiler = {"torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes"}
+    assert not (heavy | compiler) & set(done.stderr.split())
+
+
 def test_boxes_of_a_sideways_photo_are_upright(library: Library, tmp_path: Path) -> None:
     """The box is in the pixels that a viewer shows, whatever the EXIF orientation of the file."""
     one, two = (library.picture(library.items()[i]) for i in (0, 12))

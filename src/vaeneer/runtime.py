@@ -1,15 +1,15 @@
-"""Devices, precision, the words for them, and cores: the one place that knows about CUDA."""
+"""Devices, precision and the words for them: the one place that knows about CUDA."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
+from vaeneer.cores import core_count
 from vaeneer.errors import SettingsError
 
 PrecisionName = Literal["float32", "bfloat16"]
@@ -53,7 +53,8 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 
     What stays float32 is float32 on CUDA too, never TF32: texture statistics compare neighbouring
     pixels, and ten bits would decide those. On a CPU, the memory of large tensors is kept for the
-    next ones. Raises SettingsError for an unknown name.
+    next ones, and PyTorch takes no more threads than there are cores within a container's quota.
+    Raises SettingsError for an unknown name.
     """
     if name not in ("auto", "float32", "bfloat16"):
         raise SettingsError(f"Unknown precision {name!r}; use auto, float32 or bfloat16.")
@@ -62,6 +63,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
     else:
+        torch.set_num_threads(min(torch.get_num_threads(), core_count()))
         _keep_freed_memory()
     return Precision("float32" if exact else "bfloat16", device)
 
@@ -110,13 +112,3 @@ def describe_device(device: torch.device, precision: str = "float32") -> str:
         threads = torch.get_num_threads()
         what = f"{platform.machine()} CPU, {threads} thread{'s' if threads != 1 else ''}"
     return f"{what}, {precision}, PyTorch {torch.__version__}"
-
-
-def core_count(requested: int = 0) -> int:
-    """How many workers to start: `requested`, or one for each core that we may use."""
-    if requested < 0:
-        raise SettingsError(f"workers is {requested}; use 0 (one for each core) or more.")
-    if requested:
-        return requested
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    return len(usable) if usable else os.cpu_count() or 1

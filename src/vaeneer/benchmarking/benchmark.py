@@ -27,11 +27,12 @@ from vaeneer.benchmarking.layers import LayerFigures, counted_flops, layers_of, 
 from vaeneer.benchmarking.sources import choose_images, link_images, make_images
 from vaeneer.benchmarking.speed_plot import draw_speed
 from vaeneer.config import BenchSettings, TrainSettings, require
+from vaeneer.cores import core_count
 from vaeneer.files import claim_folder, write_json
 from vaeneer.model.losses import elbo_terms
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Bar, Progress, Silent
-from vaeneer.runtime import Precision, choose_device, choose_precision, core_count, describe_device
+from vaeneer.runtime import Precision, choose_device, choose_precision, describe_device
 from vaeneer.training.run import Run
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.starting import start_run

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from vaeneer.benchmarking.timing import median_seconds
-from vaeneer.runtime import Precision, core_count
+from vaeneer.cores import core_count
+from vaeneer.runtime import Precision
 
 SQUARE_SIDES = {"cpu": 2048, "cuda": 8192}
 """Of the matrices that are multiplied."""

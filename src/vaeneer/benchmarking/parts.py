@@ -10,13 +10,13 @@ import torch
 
 from vaeneer.benchmarking.timing import Arrivals, Listener, median_seconds
 from vaeneer.config import EvaluateSettings
+from vaeneer.cores import core_count
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.library.embedding import embedded
 from vaeneer.measuring.evaluation import evaluate
 from vaeneer.model.checkpoint import save
 from vaeneer.progress import Silent
-from vaeneer.runtime import core_count
 from vaeneer.training.graphs import Step, graphed
 from vaeneer.training.interruption import StopRequest
 from vaeneer.training.loop import take_step, train_epoch

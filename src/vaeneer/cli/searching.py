@@ -59,7 +59,6 @@ def search(
     null
         With --paths: end each path with NUL instead of a newline, for xargs -0. Short: -0.
     """
-    from vaeneer.library.contact_sheet import write_sheet
     from vaeneer.library.library import Library
 
     if null and not paths:
@@ -76,6 +75,8 @@ def search(
         else:
             report = vaeneer.search_words(opened, text, settings=settings)
         if sheet is not None:
+            from vaeneer.library.contact_sheet import write_sheet
+
             write_sheet(sheet, opened, report)
     if paths and not json:
         end = b"\0" if null else b"\n"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 from torch.nn.functional import interpolate
 
 from vaeneer.config import TrainSettings
@@ -145,6 +144,8 @@ def _central_size(width: Ints, height: Ints, recipe: CropRecipe) -> tuple[Ints, 
 
 def _light_tables(numbers: NDArray[np.float64], strength: float) -> Pixels:
     """x^gamma * gain of the channel * brightness, each log-normal, clipped: (n, 256, 3) uint8."""
+    from scipy.special import ndtri  # not of use to a search, which waits for imports
+
     normal = strength * ndtri(np.clip(numbers, 1e-9, 1 - 1e-9))  # (n, 5)
     gamma = np.exp(_GAMMA * normal[:, 0, None, None])
     factor = np.exp(_GAIN * normal[:, 1:4] + _BRIGHTNESS * normal[:, 4:])[:, None]  # (n, 1, 3)

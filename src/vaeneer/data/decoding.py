@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from vaeneer.cores import core_count
 from vaeneer.data.images import read_image
 from vaeneer.data.near_duplicates import Fingerprint, fingerprint
 from vaeneer.errors import DataError, ImageFileError
@@ -107,7 +108,7 @@ def in_processes(
     workers: 0 takes one for each core. size_bytes: of all files together.
     Raises DataError when a process was killed from outside.
     """
-    workers = min(workers or _cores(), len(jobs))
+    workers = min(core_count(workers), len(jobs))
     if workers <= 1 or size_bytes < _BYTES_WORTH_PROCESSES:
         yield from map(function, jobs)
         return
@@ -144,12 +145,6 @@ def _in_order(
 
 def _answer_each(function: Callable[[_Job], _Answer], jobs: Sequence[_Job]) -> list[_Answer]:
     return [function(job) for job in jobs]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what a container or taskset leaves us
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

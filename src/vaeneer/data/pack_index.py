@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import zlib
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import PIL
 from numpy.typing import NDArray
 
 from vaeneer.checksums import file_facts
+from vaeneer.cores import core_count
 from vaeneer.errors import SettingsError
 from vaeneer.files import read_json, read_parquet, write_json, write_parquet
 
@@ -245,7 +245,7 @@ def damaged_rows(folder: Path, index: PackIndex) -> NDArray[np.bool_]:
         start, wanted = int(starts[row]), int(sums[row])
         return wanted != zlib.crc32(pixels[start : start + int(sizes[row])].data)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib lets go of the interpreter's lock
+    with ThreadPoolExecutor(core_count()) as pool:  # zlib lets go of the interpreter's lock
         damaged[rows] = list(pool.map(is_damaged, rows))
     return damaged
 

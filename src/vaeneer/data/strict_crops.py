@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -98,6 +97,8 @@ def relit(crops: NDArray[np.float32], numbers: NDArray[np.float64]) -> NDArray[n
     crops: (4, 3, side, side) in [0, 1], made from the same `numbers`, (COLUMNS,). gamma, gains and
     brightness are log-normal with sigma 0.2, 0.15 and 0.2. Returns a new array of the same shape.
     """
+    from scipy.special import ndtri  # not of use to a search, which waits for imports
+
     uniform = np.clip(numbers.reshape(CROPS, _EACH)[:, 5:], 1e-9, 1 - 1e-9)
     normal = ndtri(uniform).astype(np.float32)  # (4, 5)
     gamma = np.exp(_GAMMA * normal[:, 0])[:, None, None, None]

@@ -11,21 +11,21 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from scipy.special import expit
+import numpy as np
 
 from vaeneer.checksums import damaged_file
 from vaeneer.errors import ModelFileError
 from vaeneer.files import read_json
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.sealing import remedy
-from vaeneer.model.probability import Calibration, calibration_of
+from vaeneer.model.probability import Calibration, calibration_of, logistic
 from vaeneer.storage import storage_error
 
 
 def chance(calibration: Calibration, cosine: float, items: int) -> float:
     """How likely the item with this cosine, out of `items`, shows the surface asked for, 0 to 1."""
     log_odds = calibration.slope * cosine + calibration.intercept - math.log(max(1, items - 1))
-    return float(expit(log_odds))
+    return float(logistic(np.float64(log_odds)))
 
 
 def calibration_in(library: Path, *, needed: bool) -> Calibration | None:

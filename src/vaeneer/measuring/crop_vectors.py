@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.config import SimilaritySettings, TrainSettings
+from vaeneer.cores import core_count
 from vaeneer.data.crops import COLUMNS, CropRecipe, cut_crop, draw_crops
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.images import read_rgb
@@ -38,7 +39,6 @@ from vaeneer.measuring.pairing import Comparison
 from vaeneer.measuring.representations import Representations
 from vaeneer.measuring.retrieval import Round
 from vaeneer.progress import Progress
-from vaeneer.runtime import core_count
 from vaeneer.seeds import NumberTable, numbers_for
 
 Crops = NDArray[np.float32]  # (crops of one image, 3, side, side) in [0, 1]

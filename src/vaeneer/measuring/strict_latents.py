@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from vaeneer.config import CalibrateSettings
+from vaeneer.cores import core_count
 from vaeneer.data.ahead import made_ahead
 from vaeneer.data.packs import Pack
 from vaeneer.data.strict_crops import COLUMNS, CROPS, StrictRecipe, centre_square, strict_crops
@@ -18,7 +19,7 @@ from vaeneer.model.embedder import texture_latents
 from vaeneer.model.readout import Vectors
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
-from vaeneer.runtime import Precision, core_count
+from vaeneer.runtime import Precision
 from vaeneer.seeds import NumberTable, numbers_for
 
 

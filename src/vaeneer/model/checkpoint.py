@@ -275,8 +275,11 @@ def _strip(name: str) -> str:
 
 
 def _empty(architecture: str) -> VAE:
-    """A network without weights: nothing is drawn from anyone's random numbers."""
-    with torch.device("meta"):
+    """A network to load weights into: nothing is drawn from anyone's random numbers.
+
+    Built on the device "meta" it would import PyTorch's compiler, which takes longer than a search.
+    """
+    with torch.random.fork_rng(devices=[]):
         return build(architecture)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.config import require_number
+from vaeneer.cores import core_count
 from vaeneer.data.crops import Pixels
 from vaeneer.data.loading import to_unit
 from vaeneer.data.pack_index import PackLayout
@@ -29,7 +30,7 @@ from vaeneer.model.checkpoint import load
 from vaeneer.model.readout import Readout, Vectors, plain_readout, unit_length
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import Precision, choose_device, choose_precision, core_count
+from vaeneer.runtime import Precision, choose_device, choose_precision
 
 LEAST_SIDE_PX = 64
 _OVER = 1e-3  # what resizing and bfloat16 may add to [0, 1]

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, eigh, solve_triangular
 
 from vaeneer.config import ReadoutSettings
 from vaeneer.errors import DataError, SettingsError
@@ -147,6 +146,8 @@ def _whitening(within: Floats, shrinkage: float) -> Floats:
     The inverse of the Cholesky factor is Sw^(-1/2) up to a rotation, which changes no cosine and
     takes a tenth of the time of an eigendecomposition.
     """
+    from scipy.linalg import cholesky, solve_triangular
+
     size = len(within)
     variance = np.trace(within) / size
     if variance == 0:  # crops of an image never differ: nothing to whiten
@@ -159,6 +160,8 @@ def _whitening(within: Floats, shrinkage: float) -> Floats:
 
 def _leading(means: Floats, most: int) -> Floats:
     """Orthonormal directions (K, D) in which centred means (n, K) vary most, widest first."""
+    from scipy.linalg import eigh
+
     count, size = means.shape
     if count < size:  # the smaller of the two products has the same variances
         variances, rows = eigh(means @ means.T)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaeneer.config import require
+from vaeneer.cores import wait_passively
 from vaeneer.errors import SettingsError
 from vaeneer.progress import Progress, Silent
 from vaeneer.serving_config import ServeSettings
@@ -52,7 +52,7 @@ def serve(
     LibraryError, or SettingsError for a folder that is neither, a port that is taken, or a host
     that others can reach without a token.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads would starve decoding
+    wait_passively()
     from vaeneer.runtime import share_freed_memory
     from vaeneer.serving.app import create_app
     from vaeneer.serving.served import served

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from vaeneer.config import TrainSettings, require
+from vaeneer.cores import core_count
 from vaeneer.data.crops import CropRecipe
 from vaeneer.data.folder import ImageFolder, open_data_set
 from vaeneer.data.packed_crops import PackedCrops
@@ -23,7 +24,6 @@ from vaeneer.runtime import (
     Precision,
     choose_device,
     choose_precision,
-    core_count,
     describe_device,
 )
 from vaeneer.training.events import require_tensorboard

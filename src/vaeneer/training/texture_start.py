@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaeneer.cores import core_count
 from vaeneer.data.ahead import made_ahead
 from vaeneer.data.packs import Pack
 from vaeneer.data.strict_crops import COLUMNS, StrictRecipe, centre_square, strict_crops
@@ -22,7 +23,6 @@ from vaeneer.model.losses import kl_per_latent_nats
 from vaeneer.model.texture import Texture
 from vaeneer.progress import Progress
 from vaeneer.recipes import Recipe
-from vaeneer.runtime import core_count
 from vaeneer.seeds import NumberTable
 
 MOST_IMAGES = 512
