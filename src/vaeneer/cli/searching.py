@@ -75,15 +75,19 @@ def search(
         else:
             report = vaeneer.search_words(opened, text, settings=settings)
         if sheet is not None:
-            from vaeneer.library.contact_sheet import write_sheet
-
-            write_sheet(sheet, opened, report)
+            _write_sheet(sheet, opened, report)
     if paths and not json:
         end = b"\0" if null else b"\n"
         write_bytes(b"".join(os.fsencode(hit.path) + end for hit in report.hits))
         return
     values = report.to_dict() | ({"sheet": str(sheet)} if sheet is not None else {})
     show(values, tables.hits, json)
+
+
+def _write_sheet(path: Path, library: Library, report: SearchReport) -> None:
+    from vaeneer.library.contact_sheet import write_sheet  # draws: no import of a plain search
+
+    write_sheet(path, library, report)
 
 
 def _words(arguments: Sequence[str], certain: bool) -> str | None:
