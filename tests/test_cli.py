@@ -255,7 +255,7 @@ def test_ctrl_c_is_one_word_whatever_the_command_was_doing(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vaeneer.inspection.info", stop)
+    monkeypatch.setattr("vaeneer.info", stop)
     assert run(["info", "surface-base"]) == 130
     assert capsys.readouterr().err == "Stopped.\n"
 
