@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -16,6 +14,7 @@ from vaeneer.errors import ImageFileError
 from vaeneer.files import write_text
 from vaeneer.library.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.library import Library
+from vaeneer.measuring.report import as_webp, styles
 from vaeneer.progress import Progress, Silent
 from vaeneer.storage import in_words
 from vaeneer.text import printable
@@ -96,6 +95,7 @@ def write_page(
         redundant=in_words(report.redundant_bytes),
         amplified=_AMPLIFIED,
         version=version("vaeneer"),
+        styles=styles(),
     )
     write_text(path, page)
     return path
@@ -133,8 +133,10 @@ def _shown_item(
         name=printable(path.name),
         folder=printable(path.parent.name),
         address=path.absolute().as_uri(),
-        picture="" if picture is None else data_url(picture),
-        difference="" if difference is None else data_url(difference),
+        picture="" if picture is None else as_webp(picture, side_px=_SIDE_PX, quality=_QUALITY),
+        difference=""
+        if difference is None
+        else as_webp(difference, side_px=_SIDE_PX, quality=_QUALITY),
         relation=": ".join(part for part in ("keep" if item is keep else "", what) if part),
         facts=size,
     )
@@ -166,15 +168,6 @@ def difference_picture(
     gain = ours.mean() / max(1.0, float(theirs.mean()))
     apart = np.abs(ours - theirs * gain) * _AMPLIFIED
     return Image.fromarray(np.clip(apart, 0, 255).astype(np.uint8))
-
-
-def data_url(picture: Image.Image) -> str:
-    """A picture inside the page, as WebP."""
-    small = picture.copy()
-    small.thumbnail((_SIDE_PX, _SIDE_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, format="WEBP", quality=_QUALITY)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _picture(library: Library, item: DuplicateItem) -> Image.Image | None:

@@ -15,7 +15,15 @@ const pictures = levels.map((level) => level.urls.map((url) => {
 }));
 
 let mode = 0, chosen = -1, over = -1, pinned = -1, found = null, match = -1;
+const light = matchMedia("(prefers-color-scheme: light)");
+let look = colours();
 let scale = 1, left = 0, top = 0, waiting = false;           // px for a cell; of the first cell
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const names = ["ground", "line", "dim", "text"];
+  return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+}
 
 function groupName(mode, n) {
   const group = mode.of[n];
@@ -24,7 +32,7 @@ function groupName(mode, n) {
 
 function colour(n) {
   const group = modes[mode].of[n];
-  return group < 0 ? "#4a4b50" : modes[mode].groups[group].colour;
+  return group < 0 ? look.line : modes[mode].groups[group].colour;
 }
 
 function shown(n) {
@@ -75,7 +83,7 @@ function paint() {
     map.height = Math.round(height * dots);
   }
   brush.setTransform(dots, 0, 0, dots, 0, 0);
-  brush.fillStyle = "#111214";
+  brush.fillStyle = look.ground;
   brush.fillRect(0, 0, width, height);
   brush.imageSmoothingQuality = "high";
   const firstColumn = Math.max(0, Math.floor(-left / scale));
@@ -129,7 +137,7 @@ function middle(n) {
 
 function paintThreads() {
   if (pinned < 0) return;
-  brush.strokeStyle = "rgba(255, 255, 255, .55)";
+  brush.strokeStyle = look.dim;
   brush.lineWidth = 1.5;
   for (const other of neighbours[pinned]) {
     brush.beginPath();
@@ -140,7 +148,7 @@ function paintThreads() {
   for (const n of [...neighbours[pinned], pinned]) {
     const [x, y] = middle(n), side = Math.max(scale * 0.95, 8);
     brush.lineWidth = n === pinned ? 3 : 1.5;
-    brush.strokeStyle = "#fff";
+    brush.strokeStyle = look.text;
     brush.strokeRect(x - side / 2, y - side / 2, side, side);
     if (scale > 16) paintTile(brush, n, x - side / 2 + 2, y - side / 2 + 2, side - 4, scale * 2);
   }
@@ -162,9 +170,9 @@ function paintNames(width, height) {
     if (written.some((o) => box[0] < o[2] && box[2] > o[0] && box[1] < o[3] && box[3] > o[1])) continue;
     written.push(box);
     brush.lineWidth = px * 0.45;
-    brush.strokeStyle = "rgba(17, 18, 20, .85)";
+    brush.strokeStyle = look.ground;
     brush.strokeText(word, x, y);
-    brush.fillStyle = `color-mix(in srgb, ${colour} 45%, white)`;
+    brush.fillStyle = `color-mix(in srgb, ${colour} 45%, ${look.text})`;
     brush.fillText(word, x, y);
   }
 }
@@ -322,6 +330,8 @@ byId("in").addEventListener("click", () => zoom(1.5, size()[0] / 2, size()[1] / 
 byId("out").addEventListener("click", () => zoom(1 / 1.5, size()[0] / 2, size()[1] / 2));
 byId("all").addEventListener("click", fit);
 addEventListener("resize", draw);
+light.addEventListener("change", () => { look = colours(); draw(); });
 list();
 fit();
+if (size()[0] <= 720 && scale < 32) zoom(32 / scale, size()[0] / 2, size()[1] / 2);   // pictures large enough on a phone
 map.focus();

@@ -16,6 +16,7 @@ from vaeneer.library.map_grid import Grid, Label
 from vaeneer.library.map_groups import Groups
 from vaeneer.library.map_tiles import Tiles, sheets, smaller
 from vaeneer.library.neighbours import Neighbours
+from vaeneer.look import stylesheet
 
 MOST_PIXELS = 26_000_000
 """Of all thumbnails together: some 6 MB as WebP."""
@@ -61,7 +62,9 @@ def write_page(path: Path, data: dict[str, Any], *, title: str, line: str) -> No
     environment = Environment(
         loader=PackageLoader("vaeneer.library", "."), autoescape=select_autoescape(["html"])
     )
-    page = environment.get_template("map.html").render(title=title, line=line, data=data)
+    page = environment.get_template("map.html").render(
+        title=title, line=line, data=data, look=stylesheet()
+    )
     write_text(path, page)
 
 

@@ -6,11 +6,14 @@ import base64
 import io
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
 from vaeneer.files import write_text
+from vaeneer.look import stylesheet
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,35 @@ class Picture:
     caption: str
     half: bool = False
     """Whether it may stand beside another, as charts do."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A small picture in a row of others, with its name, a note and the boxes drawn on it."""
+
+    picture: Image.Image
+    name: str
+    note: str = ""
+    mark: str = ""
+    """A word above the name that stands out, such as keep."""
+    kind: Literal["", "query", "first"] = ""
+    """What its frame says: the query of a search, the first of a group."""
+    boxes: Sequence[tuple[float, float, float, float]] = ()
+    """Left, top, width and height, as shares of the picture."""
+
+    @property
+    def ratio(self) -> float:
+        """Width / height."""
+        return self.picture.width / self.picture.height
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tiles below a title."""
+
+    title: str
+    note: str
+    tiles: Sequence[Tile]
 
 
 @dataclass(frozen=True)
@@ -35,12 +67,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: heading, paragraphs, an optional table, pictures, the command."""
+    """A part of the page: heading, paragraphs, an optional table, pictures, tiles, the command."""
 
     heading: str
     paragraphs: Sequence[str] = ()
     table: Table | None = None
     pictures: Sequence[Picture] = ()
+    rows: Sequence[Row] = ()
     command: str = ""
 
 
@@ -69,11 +102,32 @@ def write_report(
         loader=PackageLoader("vaeneer.measuring", "."), autoescape=select_autoescape()
     )
     environment.filters["inside"] = embedded
+    environment.filters["tile"] = as_webp
     page = environment.get_template("report.html").render(
-        title=title, lead=lead, headlines=headlines, sections=sections, footer=footer
+        title=title,
+        lead=lead,
+        headlines=headlines,
+        sections=sections,
+        footer=footer,
+        styles=styles(),
     )
     write_text(path, page)
     return path
+
+
+def styles() -> str:
+    """The CSS of a report that scrolls: the look of the served page, and the report's layout."""
+    layout = files("vaeneer") / "measuring" / "report.css"
+    return stylesheet() + layout.read_text("utf-8")
+
+
+def as_webp(picture: Image.Image, *, side_px: int = 320, quality: int = 82) -> str:
+    """A picture as a data URL, WebP, at most `side_px` wide and high."""
+    small = picture.convert("RGB")
+    small.thumbnail((side_px, side_px))
+    buffer = io.BytesIO()
+    small.save(buffer, format="WEBP", quality=quality)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def embedded(path: Path) -> str:
