@@ -1,4 +1,4 @@
-"""The look of reports: colours, type and controls of the served page, for files that stand alone."""
+"""The look of reports: colours, type and controls of the served page, to embed in one file."""
 
 from __future__ import annotations
 
