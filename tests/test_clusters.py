@@ -12,7 +12,8 @@ from vaeneer.config import ClusterSettings
 from vaeneer.errors import SettingsError
 from vaeneer.library import clusters
 from vaeneer.library.catalog import Item
-from vaeneer.library.clusters import cluster_labels, least_size, named_clusters, title_of
+from vaeneer.library.cluster_names import named_clusters
+from vaeneer.library.clusters import cluster_labels, least_size, title_of
 from vaeneer.library.library import Library
 from vaeneer.library.mapping import cluster
 
@@ -78,10 +79,35 @@ def test_a_cluster_is_called_by_what_tells_it_from_the_others() -> None:
     assert names([*mixed, *others], [0] * 6 + [1] * 24)[0] == ("bark, moss", "category")
 
 
-def test_names_are_told_apart_and_where_nothing_is_known_an_item_gives_its_own() -> None:
-    items = [an_item(f"{n}.png", "wood" if n < 8 else "stone") for n in range(24)]
-    found = names(items, [0] * 4 + [1] * 4 + [2] * 16)
-    assert [name for name, _ in found] == ["wood", "wood 2", "stone"]
+def test_words_of_files_and_names_tell_clusters_apart() -> None:
+    items = [an_item(f"wood_{'planks' if n < 4 else 'bark'}_{n}.png", "wood") for n in range(8)]
+    others = [an_item(f"{n}.png", "stone") for n in range(16)]
+    found = names([*items, *others], [0] * 4 + [1] * 4 + [2] * 16)
+    assert [name for name, _ in found] == ["wood (planks)", "wood (bark)", "stone"]
+    named = [an_item(f"{n}.png", name="Mossy wall" if n < 4 else "Slate") for n in range(12)]
+    assert names(named, [0] * 4 + [1] * 8) == [("mossy", "word"), ("slate", "word")]
+
+
+def test_folders_and_words_that_say_nothing_of_a_material_name_no_cluster() -> None:
+    tags = ("Downloads", "2019", "My photos")
+    items = [an_item(f"2019/IMG_{n}.jpg", tags=tags if n < 4 else ()) for n in range(8)]
+    found = names([*items[:3], an_item("x/oak_4K_albedo.png", tags=tags)], [0] * 4)
+    assert found == [("IMG", "item")]
+    garden = [an_item(f"{n}.png", tags=("Garden", "2K") if n < 4 else ()) for n in range(8)]
+    assert names(garden, [0] * 4 + [1] * 4)[0] == ("Garden", "tag")
+
+
+def test_no_name_is_given_twice_whatever_is_known() -> None:
+    items = [an_item(f"{n}.png", "wood" if n < 8 else "Wood") for n in range(24)]
+    others = [an_item(f"x/{n}.png", "stone") for n in range(24)]
+    found = names([*items, *others], [0] * 4 + [1] * 4 + [2] * 16 + [3] * 24)
+    called = [name for name, _ in found]
+    assert called == ["wood", "wood 2", "Wood 3", "stone"]
+    tiles = [an_item(f"tile_tiles_{n}.png", "tile") for n in range(8)]
+    assert [n for n, _ in names([*tiles, *others], [0] * 4 + [1] * 4 + [2] * 24)][1] == "tile 2"
+
+
+def test_where_nothing_is_known_an_item_gives_its_words() -> None:
     vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], np.float32)
     unknown = [an_item(f"scan_{n}/dark_planks_01{n}.jpg") for n in range(3)]
     (one,) = named_clusters(np.zeros(3, int), unknown, vectors)

@@ -1,4 +1,4 @@
-"""Groups of items that lie together on the map, and what to call them.
+"""Groups of items that lie together on the map; cluster_names.py names them.
 
 HDBSCAN (Campello et al. 2013) on the layout: on 311 real surfaces its clusters cover 0.8 to 0.9 of
 the items and agree with the categories by an adjusted Rand index of 0.08 to 0.10 (items alone
@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,27 +21,6 @@ ALONE = -1
 _LEAST = 5
 _MIN_SAMPLES = 2
 _MOST_COMPARED = 30_000  # HDBSCAN's time grows with the square: some 10 s here
-_TELLING_SHARE = 0.4  # of a cluster's items that a word must be said of
-_TELLING_LIFT = 1.5  # how much more often than in the whole library
-_TOLD_TOGETHER = 0.2  # of the items, where only two words together reach that share
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Items that lie together."""
-
-    id: int
-    """From 0, the largest first."""
-    name: str
-    """No two clusters have one name: wood, wood 2, ..."""
-    word: str
-    """The name without that number."""
-    named_by: str
-    """category, tag or item: where the name comes from."""
-    rows: NDArray[np.int64]
-    """Ascending rows of the items that were given."""
-    central: int
-    """The row of the item nearest to the mean of all."""
 
 
 def least_size(count: int, asked: int) -> int:
@@ -65,27 +41,6 @@ def cluster_labels(xy: Floats, min_size: int) -> NDArray[np.int64]:
     fewer = max(2, round(min_size * _MOST_COMPARED / count))
     nearest = cKDTree(xy[drawn]).query(xy)[1]
     return _by_size(_hdbscan(xy[drawn], fewer)[nearest])
-
-
-def named_clusters(
-    labels: NDArray[np.int64], items: Sequence[Item], vectors: Floats
-) -> list[Cluster]:
-    """The clusters with names: a category or tag that tells them from the rest, else an item's.
-
-    labels (n,), items and vectors (n, D) have the same order.
-    """
-    everywhere = Counter(word for item in items for word in _words(item))
-    used: Counter[str] = Counter()
-    clusters = []
-    for number in range(int(labels.max(initial=ALONE)) + 1):
-        rows = np.flatnonzero(labels == number)
-        central = int(rows[(vectors[rows] @ vectors[rows].mean(0)).argmax()])
-        found = _telling([items[row] for row in rows.tolist()], everywhere, len(items))
-        name, by = found or (title_of(items[central]), "item")
-        used[name] += 1
-        unique = name if used[name] == 1 else f"{name} {used[name]}"
-        clusters.append(Cluster(number, unique, name, by, rows, central))
-    return clusters
 
 
 def title_of(item: Item) -> str:
@@ -120,26 +75,3 @@ def _by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     renamed = np.full(len(numbers), ALONE)
     renamed[np.flatnonzero(inside)[order]] = np.arange(len(order))
     return renamed[np.searchsorted(numbers, labels)]
-
-
-def _words(item: Item) -> set[tuple[str, str]]:
-    own = {("tag", tag) for tag in item.tags}
-    return own | {("category", item.category)} if item.category else own
-
-
-def _telling(
-    members: Sequence[Item], everywhere: Counter[tuple[str, str]], count: int
-) -> tuple[str, str] | None:
-    """The word said of most members and of few others, or two; and whether category or tag."""
-    said = Counter(word for item in members for word in _words(item))
-    shares = {word: times / len(members) for word, times in said.items()}
-    lifts = {word: share * count / everywhere[word] for word, share in shares.items()}
-    good = [word for word in said if lifts[word] >= _TELLING_LIFT]
-    good.sort(key=lambda word: (-shares[word] * math.log(lifts[word]), word))
-    for word in good:
-        if shares[word] >= _TELLING_SHARE:
-            return word[1], word[0]
-    two = [word for word in good if word[0] == "category" and shares[word] >= _TOLD_TOGETHER][:2]
-    if len(two) == 2:
-        return f"{two[0][1]}, {two[1][1]}", "category"
-    return None

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vaeneer.config import SEED, ClusterSettings, MapSettings, require, require_number
 from vaeneer.library.catalog import Floats, Item, Vectors
-from vaeneer.library.clusters import Cluster, cluster_labels, least_size, named_clusters
+from vaeneer.library.cluster_names import Cluster, named_clusters
+from vaeneer.library.clusters import cluster_labels, least_size
 from vaeneer.library.finishing import LAYOUT
 from vaeneer.library.library import Library
 from vaeneer.library.map_layout import Layout, read_layout, updated, write_layout

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.library.catalog import Item
-from vaeneer.library.clusters import ALONE, Cluster
+from vaeneer.library.cluster_names import Cluster
+from vaeneer.library.clusters import ALONE
 from vaeneer.text import printable
 
 _GOLDEN = 0.618033988749895  # of a turn: hues that follow each other are far apart
@@ -29,7 +30,7 @@ class Groups:
     names: list[str]
     """Each once, for lists."""
     words: list[str]
-    """What is written on the map: clusters of wood are all called wood there."""
+    """What is written on the map."""
 
     @property
     def colours(self) -> list[tuple[int, int, int]]:
@@ -40,7 +41,7 @@ class Groups:
 def by_cluster(labels: NDArray[np.int64], clusters: Sequence[Cluster]) -> Groups:
     """The clusters as groups."""
     names = [one.name for one in clusters]
-    return Groups("cluster", labels, names, [printable(one.word) for one in clusters])
+    return Groups("cluster", labels, names, [printable(name) for name in names])
 
 
 def by_category(items: Sequence[Item]) -> Groups:

@@ -55,7 +55,7 @@ class ClusterReport:
     library: str
     items: int
     clusters: list[dict[str, Any]]
-    """id, name, named_by (category, tag or item), size, central (path) and items (id, path)."""
+    """id, name, named_by (category, tag, word, item), size, central (path) and items (id, path)."""
     alone: list[dict[str, Any]]
     """id and path of the items that belong to none."""
     seconds: float
