@@ -127,18 +127,21 @@ def _shown_item(
     difference = None
     if item is not keep and whole is not None and picture is not None:
         difference = difference_picture(whole, picture, item, (keep.width_px, keep.height_px))
-    what = item.change or item.relation or ""
+    redundant = item is keep and item.decision == "redundant"
+    held = [*item.maps, *(["side-car"] if item.sidecar else [])]
+    what = item.change or item.relation or (f"{item.keep_path} is kept" if redundant else "")
+    first = "" if item is not keep else "redundant" if redundant else "keep"
     size = f"{item.width_px:,} x {item.height_px:,} px, {in_words(item.size_bytes)}"
     return ShownItem(
         name=printable(path.name),
-        folder=printable(path.parent.name),
+        folder=printable(item.path.rpartition("/")[0]),
         address=path.absolute().as_uri(),
         picture="" if picture is None else as_webp(picture, side_px=_SIDE_PX, quality=_QUALITY),
         difference=""
         if difference is None
         else as_webp(difference, side_px=_SIDE_PX, quality=_QUALITY),
-        relation=": ".join(part for part in ("keep" if item is keep else "", what) if part),
-        facts=size,
+        relation=": ".join(part for part in (first, printable(what)) if part),
+        facts=f"{size}, with {', '.join(held)}" if held else size,
     )
 
 

@@ -13,6 +13,7 @@ const SIZE = 20;
 const KINDS = {
   exact: "equal files", same_pixels: "equal pixels", near: "near copies", cropped: "parts", recoloured: "recoloured",
 };
+const RELATIONS = { exact: "the same bytes", same_pixels: "the same pixels", near: "near copy", cropped: "part", recoloured: "other colours" };
 const WHOLE = ["exact", "same_pixels", "near"];
 
 /**
@@ -157,7 +158,7 @@ function card(group, marks, decide) {
 
 /** One file of a group. now: {group}, with the decisions as they are. */
 function member(item, now, marks, place, decide) {
-  const proposed = now.group.items[0], name = fileOf(item.path);
+  const proposed = now.group.items[0], name = fileOf(item.path), folder = printable(item.path.slice(0, Math.max(0, item.path.lastIndexOf("/"))));
   const box = make("input", { type: "checkbox" });
   box.addEventListener("change", () => {
     if (marks.keep(now.group, now.group.items.find((one) => one.path === item.path), box.checked)) return decide();
@@ -166,14 +167,16 @@ function member(item, now, marks, place, decide) {
   });
   const swap = button("Keep this instead", () => { marks.swap(now.group, item); decide(); }, { class: "small", "aria-label": `Keep ${name} instead` });
   const picture = make("span", { class: "square" }, placed(thumbnail(item.id), "", item === proposed || !item.box ? item : { ...item, box: null }));
-  const facts = [pixels(item.width_px, item.height_px), bytes(item.size_bytes), item.change || KINDS[item.relation]];
+  const facts = [pixels(item.width_px, item.height_px), bytes(item.size_bytes), item.change || RELATIONS[item.relation]];
   const beside = [...item.maps.map(words), ...(item.sidecar ? ["side-car"] : [])];
   const state = make("span", { class: "chip" });
   const element = make("li", { class: "member" },
     button(picture, () => goOver("item", item.id), { class: "open", "aria-label": `Open ${name}` }),
-    make("b", { title: printable(item.path) }, name), make("span", { class: "dim" }, facts.filter(Boolean).join(" · ")),
+    make("b", { title: printable(item.path) }, name),
+    folder ? make("span", { class: "dim folder" }, folder) : null, make("span", { class: "dim" }, facts.filter(Boolean).join(" · ")),
     beside.length ? make("span", { class: "beside" }, `with ${beside.join(", ")}`) : null, make("span", {}, state),
-    make("div", { class: "row" }, make("label", { class: "check" }, box, "keep"), swap,
+    make("label", { class: "check" }, box, "keep"),
+    make("div", { class: "row" }, swap,
       item === proposed ? null : button("Compare", (event) => compare(event.currentTarget, place, proposed, item), { class: "small", "aria-expanded": "false" })));
   const update = (one) => {
     const { group } = now, keeper = group.keep === one.path, redundant = one.decision === "redundant";
