@@ -154,11 +154,14 @@ def test_the_next_index_updates_a_library_of_before(tmp_path: Path, paint: Paint
     with Library.open(tmp_path / "library") as library:
         library.catalog.execute("UPDATE assets SET category = 'My photos'")
         library.catalog.execute("DELETE FROM metadata")
+        library.catalog.execute("DELETE FROM words")
+        before = library.catalog.generation
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "library").glob("*.faiss")}
     report = index(tmp_path / "raw", library=tmp_path / "library")
     assert (report.unchanged, report.added) == (4, 0)
     assert times == {file: file.stat().st_mtime_ns for file in times}
     with Library.open(tmp_path / "library") as library:
+        assert library.catalog.generation == before + 1  # maps and pages show categories
         items = library.items()
         assert [item.category for item in items] == ["brick", "brick", "wood", "wood"]
         assert items[0].tags == ("2019", "My photos", "brick")

@@ -93,6 +93,9 @@ def test_folders_and_words_that_say_nothing_of_a_material_name_no_cluster() -> N
     items = [an_item(f"2019/IMG_{n}.jpg", tags=tags if n < 4 else ()) for n in range(8)]
     found = names([*items[:3], an_item("x/oak_4K_albedo.png", tags=tags)], [0] * 4)
     assert found == [("IMG", "item")]
+    mixed = [an_item(f"IMG_{n}.jpg", category) for n, category in enumerate("abcdefgh")]
+    others = [an_item(f"{n}.png", "stone") for n in range(8)]
+    assert names([*mixed, *others], [0] * 8 + [1] * 8)[0] == ("a, b", "category")
     garden = [an_item(f"{n}.png", tags=("Garden", "2K") if n < 4 else ()) for n in range(8)]
     assert names(garden, [0] * 4 + [1] * 4)[0] == ("Garden", "tag")
 
@@ -103,8 +106,9 @@ def test_no_name_is_given_twice_whatever_is_known() -> None:
     found = names([*items, *others], [0] * 4 + [1] * 4 + [2] * 16 + [3] * 24)
     called = [name for name, _ in found]
     assert called == ["wood", "wood 2", "Wood 3", "stone"]
-    tiles = [an_item(f"tile_tiles_{n}.png", "tile") for n in range(8)]
-    assert [n for n, _ in names([*tiles, *others], [0] * 4 + [1] * 4 + [2] * 24)][1] == "tile 2"
+    tiles = [an_item(f"tile_{'tiles' if n < 4 else n}.png", "tile") for n in range(8)]
+    found = names([*tiles, *others], [0] * 4 + [1] * 4 + [2] * 24)
+    assert [name for name, _ in found][:2] == ["tile", "tile 2"]  # and not "tile (tiles)"
 
 
 def test_where_nothing_is_known_an_item_gives_its_words() -> None:

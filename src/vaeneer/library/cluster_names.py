@@ -157,11 +157,12 @@ def _named(
     for term, share in ranked:
         if share >= _MIN_SHARE:
             return _Named(term.text, term.kind, frozenset({term.key}))
-    categories = [(term, share) for term, share in ranked if term.kind == "category"][:2]
-    two = [term for term, share in categories if share >= _MIN_SHARE_OF_TWO]
+    categories = [(term, share) for term, share in ranked if term.kind == "category"]
+    two = [term for term, share in categories if share >= _MIN_SHARE_OF_TWO][:2]
     words = _telling_words(title_of(centre))[:_TITLE_WORDS]
-    if two or (categories and not words):
-        two = two or [term for term, _ in categories]
+    if not two and not words:  # names as cameras give them
+        two = [term for term, _ in categories][:2]
+    if two:
         return _Named(", ".join(t.text for t in two), "category", frozenset(t.key for t in two))
     return _Named(" ".join(words) or title_of(centre), "item", frozenset(map(match_key, words)))
 

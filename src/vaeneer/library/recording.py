@@ -91,7 +91,8 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
         connection.execute("DELETE FROM failures WHERE path NOT IN (SELECT path FROM listed)")
         connection.execute("DROP TABLE listed")
         connection.execute("DELETE FROM failures WHERE path IN (SELECT path FROM items)")
-        refresh_words(connection)
+        if refresh_words(connection):  # names, categories and tags are on maps and pages
+            connection.execute(GENERATION)
 
 
 def record_limits(catalog: Catalog, limits: str) -> None:

@@ -87,10 +87,10 @@ def find_words(catalog: Catalog, text: str, where: Condition | None = None) -> l
     return [WordMatch(item, counts[item], scores[item]) for _, item in found]
 
 
-def refresh_words(connection: sqlite3.Connection, paths: Sequence[str] | None = None) -> None:
+def refresh_words(connection: sqlite3.Connection, paths: Sequence[str] | None = None) -> bool:
     """Bring the words up to date with items and assets; only what changed is written.
 
-    paths: of the items that may have changed; None for all.
+    paths: of the items that may have changed; None for all. Returns whether an item changed.
     """
     connection.execute(TABLE)
     if paths is None:
@@ -108,14 +108,17 @@ def refresh_words(connection: sqlite3.Connection, paths: Sequence[str] | None = 
         " VALUES (?, ?, ?, ?, ?, ?)",
         [(item, *_columns(source), source) for item, source in changed],
     )
+    return bool(changed)
 
 
 def _settle(catalog: Catalog) -> None:
     """Rebuild the words where they are missing or not of these items."""
     there = catalog.execute("SELECT 1 FROM sqlite_master WHERE name = 'words'").fetchone()
     if there is not None:
-        counts = "SELECT (SELECT count(*) FROM items WHERE embedded), (SELECT count(*) FROM words)"
-        items, known = catalog.execute(counts).fetchone()
+        items, known = catalog.execute(
+            "SELECT (SELECT count(*) FROM items WHERE embedded),"
+            " (SELECT count(*) FROM words_docsize)"
+        ).fetchone()
         if items == known:
             return
     try:
@@ -133,8 +136,8 @@ def _with_word(catalog: Catalog, word: str) -> dict[int, float]:
     sql = f"SELECT rowid, -bm25(words, {weights}) FROM words WHERE words MATCH ?"
     found: dict[int, float] = dict(catalog.execute(sql, (f'"{word}"*',)).fetchall())
     if len(word) >= _SHORTEST_PART and " " not in word:
-        inside = " OR ".join(f"instr({one}, ?1)" for one in ("name", "category", "tags", "folder"))
-        rows = catalog.execute(f"SELECT rowid FROM words WHERE {inside}", (word,))
+        inside = " OR ".join(f"instr(c{column}, ?1)" for column in range(len(_WEIGHTS)))
+        rows = catalog.execute(f"SELECT id FROM words_content WHERE {inside}", (word,))
         found = dict.fromkeys((row[0] for row in rows), 0.0) | found
     return found
 

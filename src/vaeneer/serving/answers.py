@@ -57,7 +57,7 @@ class LibraryAnswer(BaseModel):
     dimensions: int
     parts: str = Field(description="The smallest parts that are searched: none, halves, quarters.")
     calibrated: bool = Field(description="Whether hits have a probability.")
-    generation: int = Field(description="Counts up whenever vectors come or go.")
+    generation: int = Field(description="Counts up when vectors, names or tags change.")
     left_out: int = Field(description="Files of the folder that are not in it; GET /left-out.")
     root_name: str = Field(description="Name of the folder of the images.")
     categories: dict[str, int]
