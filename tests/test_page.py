@@ -212,6 +212,11 @@ def test_browse_filters_opens_and_tiles(visit: Open, picture: Any) -> None:
     page.locator(f"{CELL} img").first.click()
     page.locator("dialog .facts").wait_for()
     assert page.locator("dialog .facts").text_content().count(name) >= 1
+    shown = page.locator("dialog .maps img")
+    assert "normal map" in {one.get_attribute("alt") for one in shown.all()}
+    for one in shown.all():
+        one.scroll_into_view_if_needed()
+        one.evaluate("image => image.decode()")
     page.keyboard.press("t")
     assert page.locator("dialog .tiles .placed").count() == 4
     picture(page, "item")

@@ -22,7 +22,13 @@ from PIL import Image
 import vaeneer
 from live_server import live
 from vaeneer.cli.app import run
-from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings, SearchSettings
+from vaeneer.config import (
+    ClusterSettings,
+    DuplicatesSettings,
+    IndexSettings,
+    MapSettings,
+    SearchSettings,
+)
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.duplicates import duplicates
 from vaeneer.library.indexing import index
@@ -193,6 +199,43 @@ def test_an_item_says_all_that_is_known(client: httpx.Client, library: Library) 
     kinds = {one["kind"] for one in known["maps"]}
     assert "normal" in kinds
     assert client.get(f"{API}/items/999?library=small").status_code == 404
+
+
+def test_maps_of_an_item_have_pictures(client: httpx.Client, library: Library) -> None:
+    item = library.items()[5]
+    maps = get(client, f"/items/{item.id}")["maps"]
+    for one in maps:
+        answer = client.get(one["picture"])
+        assert answer.headers["content-type"] == "image/jpeg"
+        with Image.open(library.root / one["path"]) as stored:
+            expected = np.asarray(stored.convert("RGB"), int)
+        assert np.abs(np.asarray(Image.open(io.BytesIO(answer.content)), int) - expected).mean() < 8
+        again = client.get(one["picture"], headers={"If-None-Match": answer.headers["etag"]})
+        assert again.status_code == 304
+    small = client.get(f"{maps[0]['picture']}&max_px=16")
+    assert Image.open(io.BytesIO(small.content)).size == (16, 16)
+    beyond = client.get(f"{API}/items/{item.id}/maps/{len(maps)}", params={"library": "small"})
+    assert beyond.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../secret.png", "gone.png", "a folder.png"])
+def test_a_map_outside_of_the_root_or_without_a_file_is_not_served(
+    tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "raw" / "a folder.png").mkdir(parents=True)
+    Image.effect_noise((96, 96), 60).convert("RGB").save(tmp_path / "raw" / "wall.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    index(tmp_path / "raw", library=tmp_path / "lib", settings=IndexSettings(parts="none"))
+    (tmp_path / "lib" / "seal.json").unlink(missing_ok=True)
+    catalog = sqlite3.connect(tmp_path / "lib" / "catalog.sqlite")
+    with catalog:
+        asset = catalog.execute("SELECT asset FROM items WHERE id = 1").fetchone()[0]
+        catalog.execute("INSERT INTO maps VALUES (?, ?, 'normal', 1, 1)", (path, asset))
+    catalog.close()
+    with live([tmp_path / "lib"]) as url:
+        answer = httpx.get(f"{url}{API}/items/1/maps/0")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_an_item_says_whether_it_is_offline_a_link_or_noted(client: httpx.Client) -> None:

@@ -156,14 +156,14 @@ def copies(values: Values) -> RenderableType:
 
 def _what_it_is(item: Values) -> str:
     """What a file is to the one to keep, or what that is beside."""
-    words = [str(item["change"] or item["relation"] or "")]
-    if item["relation"] is None:
-        first = "redundant" if item["decision"] == "redundant" else "keep"
-        words = [first, *([item["change"]] if item["change"] else [])]
-        words += [_set(item)] if _set(item) else []
-        if first == "redundant":
-            words.append(f"keep {item['keep_path']}")
-    return ": ".join(word for word in words if word)
+    redundant = item["decision"] == "redundant"
+    words = ["redundant"] if redundant else []
+    if item["relation"] is not None:
+        return ": ".join([*words, str(item["change"] or item["relation"])])
+    words += [] if redundant else ["keep"]
+    words += [part for part in (item["change"], _set(item)) if part]
+    words += [f"{item['keep_path']} is the file to keep"] if redundant else []
+    return ": ".join(words)
 
 
 def _set(item: Values) -> str:

@@ -127,10 +127,14 @@ def _shown_item(
     difference = None
     if item is not keep and whole is not None and picture is not None:
         difference = difference_picture(whole, picture, item, (keep.width_px, keep.height_px))
-    redundant = item is keep and item.decision == "redundant"
+    redundant = item.decision == "redundant"
     held = [*item.maps, *(["side-car"] if item.sidecar else [])]
-    what = item.change or item.relation or (f"{item.keep_path} is kept" if redundant else "")
-    first = "" if item is not keep else "redundant" if redundant else "keep"
+    what = (
+        item.change
+        or item.relation
+        or (f"{item.keep_path} is the file to keep" if redundant else "")
+    )
+    first = "redundant" if redundant else "keep" if item is keep else ""
     size = f"{item.width_px:,} x {item.height_px:,} px, {in_words(item.size_bytes)}"
     return ShownItem(
         name=printable(path.name),

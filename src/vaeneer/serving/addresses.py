@@ -20,6 +20,12 @@ def image_address(library: str, item: Item) -> str:
     return _address(library, item.id, "image", item.sha256)
 
 
+def map_address(library: str, item: int, number: int, version: str) -> str:
+    """Where a picture of another map of an item's asset is; version: changes with the file."""
+    query = urlencode({"library": library, "v": version})
+    return f"{API}/items/{item}/maps/{number}?{query}"
+
+
 def _address(library: str, item: int, what: str, sha256: str) -> str:
     query = urlencode({"library": library, "v": sha256[:_VERSION_CHARACTERS]})
     return f"{API}/items/{item}/{what}?{query}"

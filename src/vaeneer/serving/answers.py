@@ -113,6 +113,7 @@ class MapFile(BaseModel):
 
     path: str
     kind: str
+    picture: str = Field(description="Address of a JPEG, long side up to 256 px; see max_px.")
 
 
 class ItemDetails(ItemAnswer):

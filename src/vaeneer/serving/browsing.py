@@ -18,7 +18,7 @@ from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.thumbnails import thumbnail_path
 from vaeneer.model.box import box_names
 from vaeneer.serving import answers
-from vaeneer.serving.addresses import API, image_address, thumbnail_address
+from vaeneer.serving.addresses import API, image_address, map_address, thumbnail_address
 from vaeneer.serving.house import TheHouse, TheLibrary
 from vaeneer.serving.item_pages import Page, Sort, counts, items_of, left_out_counts, left_out_files
 from vaeneer.serving.open_library import OpenLibrary
@@ -113,14 +113,20 @@ def item_details(library: TheLibrary, item: ItemId) -> Response:
     found = library.item(item)
     catalog = library.catalog
     asset = (found.asset,)
-    maps = catalog.execute("SELECT path, kind FROM maps WHERE asset = ? ORDER BY path", asset)
     sidecar = catalog.execute("SELECT sidecar FROM assets WHERE asset = ?", asset).fetchone()
     said = catalog.execute("SELECT value FROM metadata WHERE asset = ? AND key = 'category'", asset)
     return Json(
         _item(library.name, found)
         | {
             "absolute_path": str(library.path(found)),
-            "maps": [{"path": path, "kind": kind} for path, kind in maps],
+            "maps": [
+                {
+                    "path": path,
+                    "kind": kind,
+                    "picture": map_address(library.name, found.id, number, version),
+                }
+                for number, (path, kind, version) in enumerate(_maps(library, found))
+            ],
             "crops": len(catalog.crops_of(found.id)),
             "sidecar": sidecar[0] if sidecar else None,
             "categories": [row[0] for row in said],
@@ -206,34 +212,88 @@ async def image(
     kind = shown_as(found)
     if kind is not None and max_px is None:
         return DatedFile(path, headers=headers, media_type=kind, stat_result=facts)
+    made = await house.workroom.do(lambda: _made(house, found.path, path, max_px))
+    return Response(made, headers=headers, media_type="image/jpeg")
+
+
+@router.get(
+    "/items/{item}/maps/{number}",
+    summary="A picture of another map of an item's asset",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "Known already."},
+    },
+)
+async def map_picture(
+    request: Request,
+    house: TheHouse,
+    library: TheLibrary,
+    item: ItemId,
+    number: Annotated[Whole, Path(ge=0, le=10**6, description="Place in `maps`, from 0.")],
+    max_px: Annotated[Whole, Query(ge=16, le=4096, description="Longest side.")] = 256,
+    v: Annotated[str | None, Query(max_length=64, description="Any; for caches.")] = None,
+) -> Response:
+    """A JPEG made of the file: a height of 16 bits as grey, a packed map in its own colours."""
+    found, path, facts = await run_in_threadpool(_found_map, library, item, number)
+    tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-{max_px}"'
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
+    if _is_known(request, tag):
+        return Response(status_code=304, headers=headers)
     made = await house.workroom.do(lambda: _made(house, found, path, max_px))
     return Response(made, headers=headers, media_type="image/jpeg")
 
 
-def _made(house: TheHouse, item: Item, path: FilePath, max_px: int | None) -> bytes:
+def _maps(library: OpenLibrary, item: Item) -> list[tuple[str, str, str]]:
+    """Path, kind and version of each other map of an item's asset, by path."""
+    rows = library.catalog.execute(
+        "SELECT path, kind, mtime_ns, size_bytes FROM maps WHERE asset = ? ORDER BY path",
+        (item.asset,),
+    )
+    return [(path, kind, f"{time_ns:x}-{size:x}") for path, kind, time_ns, size in rows]
+
+
+def _found_map(
+    library: OpenLibrary, item: int, number: int
+) -> tuple[str, FilePath, os.stat_result]:
+    """A map of an item by its number, its file and its facts. Raises Problem 404."""
+    found = library.item(item)
+    maps = _maps(library, found)
+    if number >= len(maps):
+        raise Problem(404, f"Item {item} has {len(maps)} other maps; number counts from 0.")
+    path = library.below_root(maps[number][0])
+    return maps[number][0], path, _facts_of(path, offline=found.offline)
+
+
+def _made(house: TheHouse, name: str, path: FilePath, max_px: int | None) -> bytes:
     settings = house.settings
     try:
         size = min(megapixels_of(path), settings.max_megapixels)
         with house.pixels.taking(size, settings.timeout_seconds):
             return as_jpeg(path, max_px, settings.max_megapixels)
     except ImageFileError as error:
-        raise Problem(422, f"{item.path}: {error.reason}") from None
+        raise Problem(422, f"{name}: {error.reason}") from None
 
 
 def _found(library: OpenLibrary, number: int) -> tuple[Item, FilePath, os.stat_result]:
     """An item, its file, and what the system says of that. Raises Problem 404."""
     item = library.item(number)
     path = library.path(item)
+    return item, path, _facts_of(path, offline=item.offline)
+
+
+def _facts_of(path: FilePath, *, offline: bool) -> os.stat_result:
+    """What the system says of a file that can be read. Raises Problem 404."""
     try:
         facts = path.stat()
     except OSError:
-        what = "offline: its folder is not there now" if item.offline else "gone"
+        what = "offline: its folder is not there now" if offline else "gone"
         raise Problem(404, f"The file is {what}; run vaeneer index again.") from None
     if not stat.S_ISREG(facts.st_mode):  # a named pipe would block for ever
         raise Problem(404, "There is no file any more, but something else of its name.")
     if not os.access(path, os.R_OK):
         raise Problem(404, "The file may not be read by the server; check its permissions.")
-    return item, path, facts
+    return facts
 
 
 def _library(library: OpenLibrary) -> dict[str, Any]:

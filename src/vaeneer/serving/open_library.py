@@ -154,10 +154,13 @@ class OpenLibrary:
 
     def path(self, item: Item) -> Path:
         """Where an item's file lies. Raises Problem 404 for a place outside of the root."""
-        parts = Path(item.path).parts
-        if Path(item.path).is_absolute() or ".." in parts:
+        return self.below_root(item.path)
+
+    def below_root(self, path: str) -> Path:
+        """Where a file of the catalog lies. Raises Problem 404 for a place outside of the root."""
+        if Path(path).is_absolute() or ".." in Path(path).parts:
             raise Problem(404, f"The catalog of {self.name} names a file outside of its root.")
-        return self.catalog.root / item.path
+        return self.catalog.root / path
 
     def has_file(self, item: Item) -> bool:
         """Whether an item's file is there now. Raises Problem 404 as `path` does."""

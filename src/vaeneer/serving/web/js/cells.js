@@ -6,8 +6,8 @@ import { fileOf, percent, printable } from "./words.js";
 export const nameOf = (item) => printable(item.name || item.file || fileOf(item.path));
 
 /** A picture that is asked for when it comes into sight; a broken one says so. */
-export function thumb(address, words, rgb = null) {
-  const image = make("img", { alt: words, decoding: "async", draggable: "false", class: "thumb" });
+export function thumb(address, words, rgb = null, more = {}) {
+  const image = make("img", { alt: words, decoding: "async", draggable: "false", class: "thumb", ...more });
   if (rgb) image.style.backgroundColor = `rgb(${rgb.map((one) => Math.round(one * 255)).join(" ")})`;
   image.addEventListener("error", () => {
     image.classList.add("broken");

@@ -3,11 +3,11 @@
 import { addressOf, read } from "./address.js";
 import { get, picture, url } from "./api.js";
 import { button, choice, icon, make } from "./dom.js";
-import { nameOf } from "./cells.js";
+import { nameOf, thumb } from "./cells.js";
 import { writing } from "./help.js";
 import { copy, shown } from "./notices.js";
 import { Tiles } from "./tiles.js";
-import { bytes, many, pixels, printable, words } from "./words.js";
+import { bytes, fileOf, many, pixels, printable, words } from "./words.js";
 
 /** Show an item. step(±1) goes to the next; closed() is called when the person closes it. */
 export function openItem(id, { step = null, closed = () => {}, box = null }) {
@@ -80,8 +80,10 @@ function facts(item) {
 
 function maps(item) {
   if (!item.maps?.length) return null;
-  return make("section", {}, make("h3", {}, "Maps beside it"),
-    make("ul", { class: "plain" }, item.maps.map((map) => make("li", {}, make("span", { class: "chip" }, words(map.kind)), " ", map.path))));
+  const shown = (map) => make("li", {},
+    make("a", { href: `${map.picture}&max_px=2048`, target: "_blank", rel: "noopener", title: printable(map.path) },
+      thumb(map.picture, `${words(map.kind)} map`, null, { loading: "lazy" }), make("span", {}, words(map.kind)), make("span", { class: "dim" }, fileOf(map.path))));
+  return make("section", {}, make("h3", {}, "Maps beside it"), make("ul", { class: "plain maps" }, item.maps.map(shown)));
 }
 
 function sidecar(item) {
