@@ -46,7 +46,7 @@ TABLES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
     "hits": (
         library_tables.hits,
         {
-            "query": {"images": [HOSTILE], "box": None, "compared": "parts"},
+            "query": {"images": [HOSTILE], "words": None, "box": None, "compared": "parts"},
             "hits": [FOUND],
             "matches": {"similar": 1},
             "gallery_size": 1,

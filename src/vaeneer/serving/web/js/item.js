@@ -32,7 +32,7 @@ export function openItem(id, { step = null, closed = () => {}, box = null }) {
     const item = await get(`items/${id}`);
     tiles = new Tiles(item.missing ? item.thumbnail : picture(item.id, 1024), nameOf(item), { box, size: [item.width_px, item.height_px] });
     dialog.setAttribute("aria-label", nameOf(item));
-    return make("article", {}, head(item, dialog, step), tiles.element, actions(item, tiles, dialog), facts(item));
+    return make("article", {}, head(item, dialog, step), tiles.element, actions(item, tiles, dialog), maps(item), facts(item));
   });
   return dialog;
 }
@@ -75,7 +75,7 @@ function facts(item) {
     ["Notes", (item.notes ?? []).join("; ")],
   ];
   const rows = list.filter(([, value]) => value).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)));
-  return make("div", {}, make("dl", { class: "facts" }, rows), maps(item), sidecar(item));
+  return make("div", {}, make("dl", { class: "facts" }, rows), sidecar(item));
 }
 
 function maps(item) {
