@@ -224,6 +224,23 @@ def test_browse_filters_opens_and_tiles(visit: Open, picture: Any) -> None:
     page.locator("dialog.beside").wait_for(state="detached")
 
 
+def test_find_ranks_by_words_and_says_how_many_have_all(visit: Open) -> None:
+    page = visit()
+    page.locator(f"{CELL} img").nth(5).wait_for()
+    name = page.get_by_label("Category").locator("option").nth(1).get_attribute("value")
+    page.get_by_label("Find", exact=True).fill(f"{name} 000")
+    _wait(page, "document.querySelector('.total').textContent.includes('with all words')")
+    assert re.fullmatch(
+        r"1 with all words, [0-9]+ with some of the words", page.locator(".total").text_content()
+    )
+    assert page.locator("#cell-0").text_content().startswith(f"{name.title()} 000")
+    order = page.get_by_label("Order")
+    assert order.locator("option:checked").text_content() == "best"
+    page.get_by_role("button", name="Clear").click()
+    _wait(page, "document.querySelector('.total').textContent === '24 surfaces'")
+    assert order.locator("option:checked").text_content() == "path"
+
+
 def test_browse_lists_what_was_left_out(visit: Open, site: Site, picture: Any) -> None:
     page = visit("/?library=hostile <i>")
     page.get_by_role("button", name="251 files and folders left out").click()

@@ -99,7 +99,7 @@ def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) 
     where = "" if report.box is None else f", box {','.join(map(str, report.box))}"
     what = f"What looks like {names}{where}"
     if report.words is not None:
-        what = f"What has the words {printable(report.words)}"
+        what = f"Words: {printable(report.words)}"
     title = _fitting(what, fonts.title, width - 2 * _EDGE_PX)
     draw.text((_EDGE_PX, 22), title, _INK, fonts.title)
     found = "1 hit" if len(report.hits) == 1 else f"{len(report.hits)} hits"

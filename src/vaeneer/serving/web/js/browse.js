@@ -12,7 +12,7 @@ import { count, many } from "./words.js";
 
 const FILTERS = ["q", "category", "tag", "folder", "min_side", "where", "sort"];
 const SIDES = { S: 104, M: 168, L: 264 };
-const SORTS = [["", "best match"], ["path", "path"], ["name", "name"], ["size", "largest"], ["newest", "newest"]];
+const SORTS = [["", "best"], ["path", "path"], ["name", "name"], ["size", "largest"], ["newest", "newest"]];
 const LEAST = [["", "any size"], ["512", "from 512 px"], ["1024", "from 1024 px"], ["2048", "from 2048 px"], ["4096", "from 4096 px"]];
 
 function kept() {
@@ -104,7 +104,7 @@ function totals(items, library) {
   const all = many(library.items, "surface");
   if (items.allWords !== null && items.allWords < items.total) {
     const some = `${count(items.total - items.allWords)} with some of the words`;
-    return items.allWords ? `${count(items.allWords)} of ${all}, then ${some}` : `${some}, of ${all}`;
+    return items.allWords ? `${count(items.allWords)} with all words, ${some}` : some;
   }
   return items.total === library.items ? all : `${count(items.total)} of ${all}`;
 }
@@ -154,7 +154,7 @@ function filters(library, total, resize) {
     if (document.activeElement !== folder) folder.value = now.folder ?? "";
     if (document.activeElement !== where) where.value = now.where ?? "";
     const [best, path] = boxes.sort.options;
-    best.textContent = now.q ? "best match" : "path";
+    best.textContent = now.q ? "best" : "path";
     path.hidden = !now.q;
     for (const [name, box] of Object.entries(boxes)) box.value = now[name] ?? "";
     clear.hidden = !FILTERS.some((name) => now[name]);
