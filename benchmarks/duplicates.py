@@ -103,6 +103,7 @@ def _ours(library: Path, images: Path, planted: list[Planted]) -> dict[str, Any]
     for group in report.groups:
         files = [item.path for item in group.items]
         groups[group.kind].append((group, [known[file] for file in files]))
+    groups["recoloured"] = _with_near_copies(groups)
     kinds = {}
     for kind, own in groups.items():
         kinds[kind] = _precision(kind, own) | _recall(kind, own, groups, planted)
@@ -113,6 +114,19 @@ def _ours(library: Path, images: Path, planted: list[Planted]) -> dict[str, Any]
         "places": _places(groups["cropped"], planted, images),
         "skipped": report.skipped,
     }
+
+
+def _with_near_copies(
+    groups: dict[str, list[tuple[DuplicateGroup, list[Planted]]]],
+) -> list[tuple[DuplicateGroup, list[Planted]]]:
+    """Recoloured groups, which list one file of each colour, with the near copies of those."""
+    same: dict[str, list[Planted]] = {}
+    for kind in ("exact", "same_pixels", "near"):
+        same |= {file.path: files for _, files in groups[kind] for file in files}
+    return [
+        (group, list(dict.fromkeys(one for file in files for one in same.get(file.path, [file]))))
+        for group, files in groups["recoloured"]
+    ]
 
 
 def _pairs(
