@@ -30,7 +30,7 @@ surface, or a copy that the library has under another name."""
 MAX_ENLARGED = 2.0
 """A query is assumed to show its surface at most so many times larger than the item does."""
 
-_SEEN_PX = 150  # side of the query in the working picture of an item
+_SEEN_PX = 100  # side of the query in the working picture of an item
 _FINEST_PX = 1200
 _MAX_FEATURES = 4000
 _MARGIN = 0.08  # of its sides, around a place that is located again

@@ -31,12 +31,14 @@ _MORE = 4
 _CANDIDATES = 10  # items that may be examined for the pixels of the query
 _WORTH_BOX = 0.9
 """Min calibrated probability of an item, to be examined for the pixels of a box."""
-_WORTH_SMALL = 0.985
-"""The same for a whole image that is small beside the item."""
-_WORTH_WHOLE = 0.994
+_WORTH_SMALL = 0.2
+"""Min chance (chances.py) for a whole image that is small beside the item."""
+_WORTH_WHOLE = 0.58
 """The same for other whole images: most of them are no crops, and examining takes time."""
-_WORTH_COPY = 0.9998
+_WORTH_COPY = 0.94
 """The same where the library has the file itself: only copies of it are examined."""
+_LARGE_LIBRARY = 311
+"""Items beyond which these limits stay at the same cosine: half of all crops are below 0.85."""
 _MAX_MISSES = 2  # items that were examined in vain, until no more are
 _MAX_MISSES_BOX = 4
 _SPARE = 16  # fetched beyond k, so that equal cosines at the end are put in order by path
@@ -244,20 +246,18 @@ def _places(
         if one.item.sha256 == query.sha256
     }
     size_px = query.size_px if query.box is None else query.box[2:]
+    items = min(len(library), _LARGE_LIBRARY)
 
-    def worth(item: Item) -> float:
+    def worth(one: _Found) -> bool:
+        if calibration is None:
+            return True
         if query.box is not None:
-            return _WORTH_BOX
-        if same:
-            return _WORTH_COPY
-        return _WORTH_SMALL if is_small(size_px, item) else _WORTH_WHOLE
+            return calibration.probability(one.cosine) >= _WORTH_BOX
+        least = _WORTH_SMALL if is_small(size_px, one.item) else _WORTH_WHOLE
+        least = _WORTH_COPY if same else least
+        return chance(calibration, one.cosine, items) >= least
 
-    likely = [
-        one.item
-        for one in candidates
-        if one.item.id not in same
-        and (calibration is None or calibration.probability(one.cosine) >= worth(one.item))
-    ]
+    likely = [one.item for one in candidates if one.item.id not in same and worth(one)]
     picture = cut_out(query)
     if not likely or picture is None:
         return same
