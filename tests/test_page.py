@@ -336,7 +336,9 @@ def test_search_by_a_box_on_a_picture_of_ones_own(visit: Open, site: Site, pictu
     whole = page.url
     assert "by whole images" in page.locator(".found .lead").text_content()
     headings = page.locator(".matches h2").all_text_contents()
-    assert [heading.rsplit(" ", 1)[0] for heading in headings][-1] == "Only similar"
+    kinds = [heading.rsplit(" ", 1)[0] for heading in headings]
+    assert (kinds[0], kinds[-1]) == ("Exact matches", "Only similar")
+    assert page.locator(".hits").first.locator(".hit .chip").all_text_contents() == ["exact"]
     assert "fall as it grows" in page.locator(".found .note").text_content()
     with page.expect_response("**/api/v1/search") as answered:
         _draw_box(page)

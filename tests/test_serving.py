@@ -357,6 +357,27 @@ def test_search_answers_as_the_command_does(client: httpx.Client, library: Libra
             }
 
 
+def test_a_crop_is_sent_and_its_place_comes_back(client: httpx.Client, library: Library) -> None:
+    item = next(item for item in library.items() if item.category == "gravel")
+    crop = io.BytesIO()
+    library.picture(item).crop((30, 24, 150, 144)).save(crop, "PNG")
+    answer = client.post(
+        f"{API}/search", params={"library": "small", "k": 4}, files={"image": crop.getvalue()}
+    ).json()
+    best = answer["hits"][0]
+    assert (best["id"], best["match"], best["placed"]) == (item.id, "exact", "pixels")
+    assert max(abs(a - b) for a, b in zip(best["box"], (30, 24, 120, 120), strict=True)) <= 2
+    assert answer["matches"]["exact"] == 1
+    assert answer["gallery_size"] == len(library)
+    plain = client.post(
+        f"{API}/search",
+        params={"library": "small"},
+        files={"image": crop.getvalue()},
+        data={"exact_places": "false", "likely_threshold": "1"},
+    ).json()
+    assert {hit["match"] for hit in plain["hits"]} == {"similar"}
+
+
 def test_search_takes_its_fields_from_the_query_too(client: httpx.Client) -> None:
     item = get(client, "/items", limit=1)["items"][0]
     picture = client.get(item["original"]).content

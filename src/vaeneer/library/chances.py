@@ -1,4 +1,4 @@
-"""How likely a hit shows the surface that was asked for: the model's word, and the library's size.
+"""Probability that a hit shows the surface of the query, by the model and the size of the library.
 
 A model's probability (model/probability.py) supposes that as many pairs show one surface as show
 two. Of the N items of a library nearly all show another one, and the best of N strangers looks
@@ -23,7 +23,7 @@ from vaeneer.storage import storage_error
 
 
 def chance(calibration: Calibration, cosine: float, items: int) -> float:
-    """How likely the item with this cosine, out of `items`, shows the surface asked for, 0 to 1."""
+    """Probability that one of `items` with this cosine shows the surface of the query, 0 to 1."""
     log_odds = calibration.slope * cosine + calibration.intercept - math.log(max(1, items - 1))
     return float(logistic(np.float64(log_odds)))
 

@@ -142,7 +142,8 @@ def _draw_caption(draw: Drawing, area: _Area, rank: int, hit: Hit, fonts: _Fonts
     draw.text((area.left, top), str(rank), _MARK, fonts.bold)
     score = f"{hit.score:.3f}"
     if hit.probability is not None:
-        score += f"   {100 * hit.probability:.0f} %"
+        percent = f"{100 * hit.probability:.0f}" if hit.probability >= 0.01 else "< 1"
+        score += f"   {percent} %"
     ink = _FAINT if hit.match == "similar" else _INK
     draw.text((right - fonts.plain.getlength(score), top), score, ink, fonts.plain)
     if hit.match is not None:

@@ -1,4 +1,4 @@
-"""Which hits of a search show the very picture that was asked by, or that an earlier hit shows."""
+"""Hits of a search that are copies of the query, or of an earlier hit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Copies:
     """Remembers what a search has shown: files by their bytes, pictures by hash and vector."""
 
     def __init__(self, library: Library, queries: Sequence[Query]) -> None:
-        """queries: the images that were asked by, which count as shown."""
+        """queries: the query images, which count as shown."""
         self._library = library
         self._shown = [self._of_query(query) for query in queries]
 

@@ -28,7 +28,7 @@ PROVEN = 0.99
 surface, or a copy that the library has under another name."""
 
 MAX_ENLARGED = 2.0
-"""A query is assumed to show its surface at most so many times larger than the item does."""
+"""Max enlargement of a query over the item that contains it."""
 
 _SEEN_PX = 100  # side of the query in the working picture of an item
 _FINEST_PX = 1200

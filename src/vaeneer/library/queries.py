@@ -1,4 +1,4 @@
-"""What a search is asked by, as a vector: a file, bytes, pixels or an item, whole or a box."""
+"""Queries of a search as vectors: a file, bytes, pixels or an item, whole or a box."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ Source = Path | str | bytes | int | Image.Image | NDArray[np.uint8]
 """A file, the bytes of one, the id of an item, a picture, or pixels (H, W, 3) uint8."""
 _WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 LEAST_PX = 16
-"""Of each side of a box, and of an image that is asked by."""
+"""Min side of a box and of a query image."""
 _BOX_PX = SOURCE_SIDE_PX // 4  # short side of the smallest parts in the index
 _AGAINST = 0.5  # weight of negative examples beside the positive (Rocchio 1971)
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """One image that a search is asked by."""
+    """One query image of a search."""
 
     vector: Floats
     """(D,) of length 1."""
     name: str
     """What reports call it."""
     item: Item | None
-    """The item, where one was asked by its id."""
+    """The item, for a query by its id."""
     box: PixelBox | None
     size_px: tuple[int, int]
     """Upright width and height in the file."""
@@ -113,7 +113,9 @@ def combined(queries: Sequence[Query], against: Sequence[Query] = ()) -> Floats:
         mean -= _AGAINST * np.mean([query.vector for query in against], axis=0)
     length = float(np.linalg.norm(mean))
     if length < 1e-6:
-        raise SettingsError("The images that are asked by cancel each other out; leave some out.")
+        raise SettingsError(
+            "The query images and the negative examples cancel each other out; remove some."
+        )
     answer: Floats = (mean / length).astype(np.float32)
     return answer
 

@@ -142,12 +142,13 @@ def search(
     without: Sequence[Source] = (),
     settings: SearchSettings | None = None,
 ) -> SearchReport:
-    """Find what in a library looks like an image, or like several, the most alike first.
+    """Find the items of a library that look like an image, or like several, the most similar first.
 
     image: files, bytes, pixels (H, W, 3) uint8, pictures or ids of items; of a list the mean of
     the vectors is the query. box: x, y, width, height on a single image; then parts are compared,
     and each hit has the place of its best part. Hits that contain the pixels of the box come first,
-    with their place to the pixel. without: negative examples. An item given by its id is no hit.
+    with their place to the pixel; so do those that contain a single image given as a file, bytes or
+    pixels, such as a crop. without: negative examples. An item given by its id is no hit.
     Equal scores are sorted by path.
     Raises LibraryError, ImageFileError, DataError or SettingsError (FilterError for `where`), and
     ModelFileError for min_probability with a model that is not calibrated.
@@ -270,7 +271,7 @@ def _best_first(
 ) -> Iterator[_Found]:
     """Each item with its best crop, the most alike first; more are fetched as they are needed."""
     index = library.parts if parts else library.wholes
-    wanted, told = (k + _SPARE) * (_MORE if parts else 1), set[int]()
+    wanted, seen = (k + _SPARE) * (_MORE if parts else 1), set[int]()
     while True:
         cosines, crops = (one[0] for one in index.search(vector[None], wanted, allowed))
         last = int((crops >= 0).sum())
@@ -278,8 +279,8 @@ def _best_first(
         best = _best_crops(library, crops[:last], cosines[:last])
         sure = best if ended else [one for one in best if one.cosine > cosines[last - 1]]
         for found in sure:
-            if found.item.id not in told:
-                told.add(found.item.id)
+            if found.item.id not in seen:
+                seen.add(found.item.id)
                 yield found
         if ended:
             return
