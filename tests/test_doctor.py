@@ -163,6 +163,7 @@ def make_older(library: Path) -> None:
         "UPDATE crops SET checksum = NULL; UPDATE items SET checksum = NULL; DROP TABLE files;"
         "DELETE FROM state WHERE key IN ('library', 'finished_ns');"
         "ALTER TABLE crops DROP COLUMN checksum; ALTER TABLE items DROP COLUMN checksum;"
+        "ALTER TABLE items DROP COLUMN pending;"
         "PRAGMA user_version = 3; VACUUM;"
     )
     connection.close()

@@ -296,5 +296,5 @@ def test_a_box_on_an_offline_item_is_refused_with_a_way_on(copied: Path) -> None
     assert shown.get().count("(offline)") == 3
     assert "offline 4 images: drive not there" in shown.get()
     assert "--forget-missing" in shown.get()
-    assert "indexed 7 (4 offline)" in shown.get()
+    assert "7 images (4 offline) with" in shown.get()
     assert sheet.width > 0

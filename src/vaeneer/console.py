@@ -9,8 +9,10 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from io import TextIOWrapper
 
 from rich.console import Console
@@ -82,15 +84,45 @@ class _RichBar:
         self._bars.update(self._task, advance=count, note=printable(note))
 
 
-class ConsoleProgress:
-    """A `Progress` (vaeneer.progress) drawn with rich; bars vanish when they are full."""
+class _LineBar:
+    """A bar for a pipe or a log file: one line each few seconds, with the time left."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self, say: Callable[[str], None], title: str, total: int, unit: str, every_seconds: float
+    ) -> None:
+        self._say, self._title, self._unit = say, title, unit
+        self._total, self._done = total, 0
+        self._every_seconds = every_seconds
+        self._started = self._said = time.monotonic()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._said < self._every_seconds or self._done >= self._total:
+            return
+        self._said = now
+        speed = self._done / (now - self._started)
+        left = timedelta(seconds=round((self._total - self._done) / speed)) if speed else "?"
+        self._say(
+            f"{self._title} {self._done:,}/{self._total:,} {self._unit},"
+            f" {speed:,.1f} {self._unit}/s, {left} left"
+        )
+
+
+class ConsoleProgress:
+    """A `Progress` (vaeneer.progress): bars by rich, which vanish when full; in a pipe, lines."""
+
+    def __init__(self, console: Console | None = None, *, every_seconds: float = 10.0) -> None:
+        """every_seconds: between two lines of a bar where the console is no terminal."""
         self._console = console or plain_console(errors=True)
+        self._every_seconds = every_seconds
 
     @contextmanager
     def bar(self, title: str, *, total: int, unit: str) -> Iterator[Bar]:
-        """Show a bar with the count, the speed, the time left and the latest note."""
+        """Show the count, the speed and the time left; on a terminal the latest note, too."""
+        if not self._console.is_terminal:
+            yield _LineBar(self.say, title, total, unit, self._every_seconds)
+            return
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -100,10 +132,7 @@ class ConsoleProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        shown = self._console.is_terminal  # into a log file go only the lines that are said
-        with RichProgress(
-            *columns, console=self._console, transient=True, disable=not shown
-        ) as bars:
+        with RichProgress(*columns, console=self._console, transient=True) as bars:
             yield _RichBar(bars, bars.add_task(printable(title), total=total, unit=unit, note=""))
 
     def say(self, line: str) -> None:

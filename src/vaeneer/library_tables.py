@@ -10,6 +10,7 @@ from vaeneer.storage import in_words
 from vaeneer.tables import Values, by_reason, grid, page, plain
 from vaeneer.text import gallery_in_words, matches_in_words
 
+_WORTH_SAYING_SECONDS = 1.0
 _SHOWN = 10  # names of a list
 _MOST_GROUPS = 100
 _MOST_REASONS = 12
@@ -34,15 +35,31 @@ def indexing(values: Values) -> RenderableType:
             " drive and index again; where they are deleted for good, add --forget-missing"
         )
     offline = f" ({values['offline']:,} offline)" if values["offline"] else ""
-    speed = values["images_per_second"]
-    rate = f", {speed:,.1f} images/s" if speed else ""
+    if values["parts_pending"]:
+        lines.append(
+            f"the small parts of {values['parts_pending']:,} images are missing, so that a search"
+            " by a box finds less; the same command adds them"
+        )
     return page(
         plain(f"index: {values['library']}", {"model": values["model"], **counts}),
         *lines,
-        f"indexed {values['images']:,}{offline}{_not_indexed(len(skipped), left_out)}:"
-        f" {values['vectors']:,} vectors of"
-        f" {values['dimensions']} numbers in {values['seconds']:,.1f} s{rate}",
+        _work_done(values),
+        f"{values['images']:,} images{offline} with {values['vectors']:,} vectors of"
+        f" {values['dimensions']} numbers{_not_indexed(len(skipped), left_out)}",
     )
+
+
+def _work_done(values: Values) -> str:
+    """What a run did in which time, from what was there: 11 added in 40.0 s; 110 unchanged."""
+    done = [f"{values[name]:,} {name}" for name in ("added", "changed") if values[name]]
+    rest = [
+        f"{values[name]:,} {name}" for name in ("moved", "removed", "unchanged") if values[name]
+    ]
+    first, whole = values["searchable_seconds"], values["seconds"]
+    time = f"in {whole:,.1f} s"
+    if done and whole - first > _WORTH_SAYING_SECONDS:
+        time += f" (could be searched after {first:,.1f} s)"
+    return "; ".join([f"{' and '.join(done) or 'nothing to embed'} {time}", *rest])
 
 
 def _left_out(counts: Values, listed: str) -> list[str]:

@@ -7,6 +7,7 @@ added at the end.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from vaeneer.errors import LibraryUnavailableError
@@ -99,7 +100,10 @@ CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
 );
 """
 
-STEPS = (_FIRST, _WHOLE_CONTENT, _BESIDE, _CHECKSUMS, _WORDS)
+# Whether the smallest parts of an item are still to be embedded, in a second pass.
+_PENDING = "ALTER TABLE items ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;"
+
+STEPS = (_FIRST, _WHOLE_CONTENT, _BESIDE, _CHECKSUMS, _WORDS, _PENDING)
 VERSION = len(STEPS)
 
 
@@ -114,13 +118,27 @@ def migrate(connection: sqlite3.Connection, file: Path) -> None:
             f"{file} has version {found}, and this vaeneer reads up to {VERSION}; update vaeneer."
         )
     for number, step in enumerate(STEPS[found:], start=found + 1):
-        script = f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;"
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executescript(script)
+            if version(connection) < number:  # else another process was first
+                for statement in _statements(step):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+            connection.commit()
         except sqlite3.Error:
             connection.rollback()
-            if version(connection) < number:  # else another process was first
-                raise
+            raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; sqlite3's executescript would commit before it."""
+    statement = ""
+    for piece in script.split(";")[:-1]:
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    assert not statement, statement
 
 
 def version(connection: sqlite3.Connection) -> int:

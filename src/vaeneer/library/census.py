@@ -43,6 +43,8 @@ class StatsReport:
     """Of whole images and of their parts."""
     dimensions: int
     smallest_parts: str
+    parts_pending: int
+    """Images whose smallest parts are still to be embedded; `vaeneer index` goes on with them."""
     generation: int
     """Counts up whenever vectors come or go."""
 
@@ -81,6 +83,7 @@ def stats(library: Path | str) -> StatsReport:
             vectors=_number(catalog, "count(*) FROM crops"),
             dimensions=catalog.dimensions,
             smallest_parts=catalog.needed("parts"),
+            parts_pending=_number(catalog, "count(*) FROM items WHERE embedded AND pending"),
             generation=catalog.generation,
         )
     finally:

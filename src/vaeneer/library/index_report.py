@@ -36,11 +36,17 @@ class IndexReport:
     vectors: int
     """Of whole images and of their parts."""
     dimensions: int
+    parts_pending: int
+    """Images whose smallest parts are still to be embedded: a run was stopped, or a file cannot be
+    read now."""
     index: str
     """How parts are searched: exact or ivf."""
     images_per_second: float | None
-    """Decoded and embedded in this run; None where nothing was."""
+    """Of images decoded and embedded in this run, small parts excluded; None without any."""
+    searchable_seconds: float
+    """Until all images could be searched."""
     seconds: float
+    """The whole run, with the smallest parts."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""

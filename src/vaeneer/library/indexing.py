@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaeneer.config import IndexSettings, require
 from vaeneer.data.exclusion import Exclusion, remedy
@@ -30,11 +31,14 @@ from vaeneer.library.mending import (
 )
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.own_model import settle_model
-from vaeneer.library.recording import record_changes, record_limits
+from vaeneer.library.recording import pending_count, record_changes, record_limits
 from vaeneer.library.sealing import read_seal
 from vaeneer.library.thumbnails import missing_thumbnails, remove_library_leftovers
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import CACHE_TAG
+
+if TYPE_CHECKING:  # PyTorch is imported only where something is embedded
+    from vaeneer.model.embedder import Embedder
 
 _MOST_QUARTERED = 2_000  # images: some ten minutes on two cores
 _OF_A_ROOT = ("items", "failures", "maps")  # tables of the catalog
@@ -108,12 +112,16 @@ def _indexed(
     _refuse_missing_drive(catalog, library, root, listing)
     record_changes(catalog, listing, changes)
     begun = time.monotonic()
-    _embed(catalog, library, listing, changes, settings, progress)
+    embedder = _embed(catalog, library, listing, changes, settings, progress)
     spent = time.monotonic() - begun
     failures = dict(catalog.execute("SELECT path, reason FROM failures ORDER BY path").fetchall())
     add_checksums(catalog)
     facts = finish(catalog, library, progress)
     _refuse_nothing_indexed(root, listing, facts["items"], failures)
+    searchable = time.monotonic() - started
+    if waiting := _waiting_for_parts(catalog, listing):
+        _embed_quarters(catalog, library, waiting, embedder, settings, progress)
+        facts = finish(catalog, library, progress)
     done = [path for path in changes.fresh if path not in failures]
     return IndexReport(
         library=str(library),
@@ -134,7 +142,9 @@ def _indexed(
         vectors=facts["wholes"]["vectors"] + facts["parts"]["vectors"],
         dimensions=facts["dimensions"],
         index=facts["parts"]["kind"],
+        parts_pending=pending_count(catalog),
         images_per_second=len(changes.fresh) / spent if changes.fresh else None,
+        searchable_seconds=searchable,
         seconds=time.monotonic() - started,
     )
 
@@ -146,20 +156,17 @@ def _embed(
     changes: Changes,
     settings: IndexSettings,
     progress: Progress,
-) -> None:
-    """Decode and embed what is fresh; PyTorch is not imported where nothing is."""
+) -> Embedder | None:
+    """Decode and embed what is fresh; PyTorch is not imported where nothing is.
+
+    Returns the network, where it was loaded.
+    """
     lost = _without_thumbnail(catalog, library, listing, changes)
     if not changes.fresh and not lost and catalog.state("dimensions"):
-        return
+        return None
     from vaeneer.library.embedding_items import embed_items, restore_thumbnails
-    from vaeneer.model.embedder import Embedder
 
-    embedder = Embedder.load(
-        library / MODEL,
-        device=settings.device,
-        precision=settings.precision,
-        batch_size=settings.batch_size,
-    )
+    embedder = _load(library, settings)
     catalog.keep_state("dimensions", str(embedder.dimensions))
     if catalog.state("parts") is None:
         catalog.keep_state("parts", _parts(settings, len(listing.files)))
@@ -170,6 +177,52 @@ def _embed(
         progress.say(f"Stopped. What is indexed stays in {library}; the same command goes on.")
         raise
     restore_thumbnails(library, lost, settings, progress)
+    return embedder
+
+
+def _embed_quarters(
+    catalog: Catalog,
+    library: Path,
+    files: list[FoundFile],
+    embedder: Embedder | None,
+    settings: IndexSettings,
+    progress: Progress,
+) -> None:
+    """Embed the smallest parts of images, which can be searched already."""
+    from vaeneer.library.embedding_items import embed_quarters
+
+    progress.say(
+        f"All images of {library} can be searched now; the small parts of {len(files):,} images"
+        " follow, for search by a box. Ctrl-C stops that; the same command goes on later."
+    )
+    try:
+        embed_quarters(catalog, files, embedder or _load(library, settings), settings, progress)
+    except KeyboardInterrupt:
+        progress.say(
+            f"Stopped. All images can be searched; the small parts of"
+            f" {pending_count(catalog):,} images are missing. The same command adds them."
+        )
+        raise
+
+
+def _load(library: Path, settings: IndexSettings) -> Embedder:
+    from vaeneer.model.embedder import Embedder
+
+    return Embedder.load(
+        library / MODEL,
+        device=settings.device,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+    )
+
+
+def _waiting_for_parts(catalog: Catalog, listing: Listing) -> list[FoundFile]:
+    """Files whose items wait for their smallest parts, one for each content."""
+    rows = catalog.execute(
+        "SELECT path, sha256 FROM items WHERE embedded AND pending ORDER BY path DESC"
+    )
+    files = {sha256: listing.files[path] for path, sha256 in rows if path in listing.files}
+    return sorted(files.values(), key=lambda found: found.path)
 
 
 def _parts(settings: IndexSettings, images: int) -> str:

@@ -105,8 +105,12 @@ class Salvage:
     def __init__(self, library: Path) -> None:
         self._connection: sqlite3.Connection | None = None
         file = library / DAMAGED
+        self._pending = "0"  # the column came later than checksums
         if file.is_file():
             self._connection = connect(file, "mode=ro", check_same_thread=False)
+            with suppress(sqlite3.Error):
+                self._connection.execute("SELECT pending FROM items LIMIT 1")
+                self._pending = "pending"
 
     def vectors_of(self, catalog: Catalog, sha256s: Mapping[str, bytes]) -> dict[str, ImageVectors]:
         """The vectors that the content of paths had; sha256s: of each path, its hash."""
@@ -115,12 +119,16 @@ class Salvage:
         found: dict[str, ImageVectors] = {}
         with catalog.connection() as connection:
             for path, sha256 in sha256s.items():
-                sql = "SELECT id, checksum FROM items WHERE sha256 = ? AND embedded"
+                sql = (
+                    f"SELECT id, checksum, {self._pending} FROM items WHERE sha256 = ? AND embedded"
+                )
                 with suppress(sqlite3.Error, TypeError, ValueError):  # where it is damaged
-                    for old, checksum in self._connection.execute(sql, (sha256,)).fetchall():
+                    for old, checksum, pending in self._connection.execute(
+                        sql, (sha256,)
+                    ).fetchall():
                         crops = crops_of(self._connection, old)
                         if crops and item_checksum(connection, sha256, crops) == checksum:
-                            found[path] = ImageVectors(crops)
+                            found[path] = ImageVectors(crops, pending=bool(pending))
                             break
         return found
 

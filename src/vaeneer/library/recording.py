@@ -47,6 +47,8 @@ class ImageVectors:
     """Of the whole, scale 0, and of the parts; vectors of D float16."""
     digests: tuple[bytes | None, bytes | None, bytes | None] = (None, None, None)
     """Of pixels, alpha and frames, where they were computed for an equal file."""
+    pending: bool = False
+    """Whether the smallest parts are still to come (record_parts)."""
 
     @classmethod
     def of(
@@ -55,15 +57,20 @@ class ImageVectors:
         whole: NDArray[np.float32],
         boxes: Sequence[tuple[int, PixelBox]],
         parts: NDArray[np.float32],
+        *,
+        pending: bool = False,
     ) -> ImageVectors:
         """Vectors (D,) of an image of `size_px` (width, height), and (n, D) of its parts.
 
-        boxes: scale and place of each part.
+        boxes: scale and place of each part. pending: whether smaller parts are to come.
         """
-        crops = [(WHOLE, 0, 0, *size_px, _half(whole))]
-        for (scale, box), vector in zip(boxes, parts, strict=True):
-            crops.append((scale, *box, _half(vector)))
-        return cls(crops)
+        crops = [(WHOLE, 0, 0, *size_px, _half(whole)), *crop_rows(boxes, parts)]
+        return cls(crops, pending=pending)
+
+
+def crop_rows(boxes: Sequence[tuple[int, PixelBox]], vectors: NDArray[np.float32]) -> list[CropRow]:
+    """Rows of parts: scale and place of each, and vectors (n, D)."""
+    return [(s, *box, _half(one)) for (s, box), one in zip(boxes, vectors, strict=True)]
 
 
 def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None:
@@ -129,6 +136,23 @@ def record_images(
             connection.execute(GENERATION)
 
 
+def pending_count(catalog: Catalog) -> int:
+    """Number of items whose smallest parts are still to be embedded."""
+    sql = "SELECT count(*) FROM items WHERE embedded AND pending"
+    return int(catalog.execute(sql).fetchone()[0])
+
+
+def record_parts(catalog: Catalog, parts: Mapping[bytes, Sequence[CropRow]]) -> None:
+    """Give items that wait for them their smallest parts, by the SHA-256 of their files."""
+    with catalog.writing() as connection:
+        for sha256, crops in parts.items():
+            waiting = "SELECT id FROM items WHERE sha256 = ? AND embedded AND pending"
+            for (item,) in connection.execute(waiting, (sha256,)).fetchall():
+                write_crops(connection, item, crops)
+                connection.execute("UPDATE items SET pending = 0 WHERE id = ?", (item,))
+        connection.execute(GENERATION)
+
+
 def vectors_of_equal_files(
     catalog: Catalog, sha256s: Mapping[str, bytes]
 ) -> dict[str, ImageVectors]:
@@ -137,12 +161,13 @@ def vectors_of_equal_files(
     with catalog.connection() as connection:
         for path, sha256 in sha256s.items():
             item = connection.execute(
-                "SELECT id, pixels, alpha, frames FROM items WHERE sha256 = ? AND embedded"
+                "SELECT id, pending, pixels, alpha, frames FROM items WHERE sha256 = ? AND embedded"
                 " ORDER BY id LIMIT 1",
                 (sha256,),
             ).fetchone()
             if item is not None:
-                equal[path] = ImageVectors(crops_of(connection, item[0]), digests=item[1:])
+                crops = crops_of(connection, item[0])
+                equal[path] = ImageVectors(crops, digests=item[2:], pending=bool(item[1]))
     return equal
 
 
@@ -153,14 +178,14 @@ def crops_of(connection: sqlite3.Connection, item: int) -> list[CropRow]:
 
 
 def write_crops(connection: sqlite3.Connection, item: int, crops: Sequence[CropRow]) -> None:
-    """Give an item its crops, with a checksum of each vector and of them all; it is embedded."""
+    """Add crops to an item, with a checksum of each vector and of all it has; it is embedded."""
     connection.executemany(
         "INSERT INTO crops (item, scale, x, y, width, height, vector, checksum)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [(item, *crop, zlib.crc32(crop[-1])) for crop in crops],
     )
     (sha256,) = connection.execute("SELECT sha256 FROM items WHERE id = ?", (item,)).fetchone()
-    checksum = item_checksum(connection, sha256, crops)
+    checksum = item_checksum(connection, sha256, crops_of(connection, item))
     sql = "UPDATE items SET embedded = 1, checksum = ? WHERE id = ?"
     connection.execute(sql, (checksum, item))
 
@@ -195,8 +220,8 @@ def _record_vectors(connection: sqlite3.Connection, path: str, vectors: ImageVec
     (item,) = connection.execute("SELECT id FROM items WHERE path = ?", (path,)).fetchone()
     connection.execute("DELETE FROM crops WHERE item = ?", (item,))
     write_crops(connection, item, vectors.crops)
-    sql = "UPDATE items SET pixels = ?, alpha = ?, frames = ? WHERE id = ?"
-    connection.execute(sql, (*vectors.digests, item))
+    sql = "UPDATE items SET pixels = ?, alpha = ?, frames = ?, pending = ? WHERE id = ?"
+    connection.execute(sql, (*vectors.digests, vectors.pending, item))
 
 
 def _record_failure(connection: sqlite3.Connection, found: FoundFile, reason: str) -> bool:
