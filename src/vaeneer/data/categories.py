@@ -69,7 +69,7 @@ def folder_levels(path: str) -> tuple[str, ...]:
     return tuple(path.split("/")[:-1])
 
 
-@lru_cache(maxsize=2**14)
+@lru_cache(maxsize=2**16)
 def meaning(name: str) -> Meaning:
     """Whether a folder name may name a material: brick, of brick, 2K, red."""
     tokens = _TOKENS.findall(_CAMEL.sub(" ", name))
@@ -125,21 +125,28 @@ class _Tree:
         return known
 
     def _judged(self, folder: str, parent: str, name: str, place: AssetPlace) -> bool:
-        siblings = self._children[parent] - {folder}
         uncounted = _uncounted(name)
         if uncounted is not None and self._series[parent, match_key(uncounted)] > 1:
             return True
         if not self._holds_one(folder):
             return False
-        alone = sum(self._holds_one(one) for one in siblings)
+        siblings, alone = len(self._children[parent]) - 1, self._with_one[parent] - 1
         if not siblings:
             return _same(name, place.stem) and (place.has_maps or uncounted is not None)
-        return alone == len(siblings) or (_same(name, place.stem) and 2 * alone > len(siblings))
+        return alone == siblings or (_same(name, place.stem) and 2 * alone > siblings)
 
     def _holds_one(self, folder: str) -> bool:
         """Whether one asset lies in a folder, and none in folders of its name elsewhere."""
         name = folder.rpartition("/")[2]
         return self._below[folder] == 1 and self._with_label[match_key(name)] == 1
+
+    @cached_property
+    def _with_one(self) -> dict[str, int]:
+        """Of each folder, how many of its children hold one asset."""
+        return {
+            parent: sum(map(self._holds_one, children))
+            for parent, children in self._children.items()
+        }
 
     @cached_property
     def _series(self) -> Counter[tuple[str, str]]:
@@ -169,6 +176,7 @@ def _levels(folder: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(zip(paths, ["", *paths], parts, strict=False))
 
 
+@lru_cache(maxsize=2**16)
 def _uncounted(name: str) -> str | None:
     """A name without its counting number and what follows it: Bricks of Bricks001_2K-JPG."""
     tokens = list(_TOKENS.finditer(name))
@@ -192,6 +200,7 @@ def _letters(name: str) -> str:
     return "".join(character for character in match_key(name) if character.isalnum())
 
 
+@lru_cache(maxsize=2**14)
 def _meaning_of(token: str) -> Meaning:
     """What one word of a folder name says."""
     if (token.isascii() and len(token) == 1) or _VERSION.fullmatch(token):
