@@ -1,52 +1,115 @@
-"""The demo: everything once, and one page that holds it all."""
+"""The demo: what vaeneer is for, and one page that shows it."""
 
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import vaeneer
 from vaeneer import demonstration
+from vaeneer.cli.app import run
+from vaeneer.demonstration_page import verdict
 from vaeneer.errors import OutputExistsError, SettingsError
 from vaeneer.measuring.report import Headline, Picture, Section, Table, write_report
+from vaeneer.training import finished_models, texture_start
+
+
+@pytest.fixture(scope="module")
+def few_crops() -> Iterator[None]:
+    """A start and a read-out of four crops of each image: quicker, and all else alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texture_start, "DRAWS", 1)
+        patch.setattr(finished_models, "DRAWS", {"best": 1, "last": 1})
+        patch.setattr(demonstration, "DEMO_SURFACES", 21)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(few_crops: None, tmp_path_factory: pytest.TempPathFactory) -> demonstration.DemoReport:
+    return vaeneer.demo(out=tmp_path_factory.mktemp("demo") / "demo", epochs=1)
 
 
 @pytest.mark.slow
-def test_the_demo_runs_whole_on_procedural_surfaces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(demonstration, "DEMO_SURFACES", 21)
-    report = vaeneer.demo(out=tmp_path / "demo", epochs=1)
-    assert report.train_images + report.valid_images == 21
-    assert report.epochs == 1
-    assert report.rgb_histogram_auc > 0.9
-    for path in report.pictures:
+def test_the_demo_searches_finds_copies_and_trains(made: demonstration.DemoReport) -> None:
+    root = Path(made.report).parent
+    assert made.images == 21 + 6  # six planted copies
+    assert Path(made.photo_match).parent.parent.name == "bark"
+    assert Path(made.board_match).is_file()
+    assert made.duplicate_groups >= 5
+    assert made.redundant_files >= 3
+    assert (made.train_images + made.valid_images, made.epochs) == (21, 1)  # without the copies
+    assert made.surface_base_recall_at_1 > made.rgb_histogram_recall_at_1
+    for path in (*made.pictures, *(root / name for name in ("duplicates.csv", "map.html"))):
         assert Path(path).is_file()
-    page = Path(report.report).read_text(encoding="utf-8")
-    assert "vaeneer prepare" in page
-    assert "vaeneer train" in page
-    assert page.count("data:image/") >= 8
-    assert not re.search(r"(src|href)=[\"'](?!data:)", page)  # nothing is loaded from elsewhere
     with pytest.raises(OutputExistsError):
-        vaeneer.demo(out=tmp_path / "demo")
+        vaeneer.demo(out=root)
 
 
 @pytest.mark.slow
-def test_the_demo_runs_on_ones_own_folder(tmp_path: Path, data_set: Path) -> None:
+def test_the_report_shows_pictures_before_figures(made: demonstration.DemoReport) -> None:
+    page = Path(made.report).read_text(encoding="utf-8")
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    assert headings == [
+        "The library", "Search with a photo", "Search with a part of a picture", "Duplicates",
+        "The map", "A model of your own", "The figures", "Open it",
+    ]  # fmt: skip
+    assert page.index("<table") > page.index("<h2>The figures")
+    assert page.count("data:image/") >= 30
+    assert page.count('class="mark"') >= 3  # the box, its match, the part of a copy
+    assert not re.search(r"(src|href)=[\"'](?!data:)", page)  # nothing is loaded from elsewhere
+    for name in ("RGB histogram", "surface-base", "this training", "21 thumbnails"):
+        assert name in page
+    commands = re.findall(r"<pre>(.*?)</pre>", page)
+    root = Path(made.report).parent
+    assert commands[-1] == f"vaeneer serve {root / 'library'} {root / 'run'} --open"
+
+
+@pytest.mark.slow
+def test_demo_open_serves_what_was_made(
+    made: demonstration.DemoReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[object] = []
+    monkeypatch.setattr(vaeneer, "serve", lambda folders, **_: served.append(folders))
+    root = Path(made.report).parent
+    before = Path(made.report).stat().st_mtime_ns
+    assert run(shlex.split(made.open)[1:]) == 0
+    assert served == [[root / "library", root / "run"]]
+    assert Path(made.report).stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_the_demo_runs_on_ones_own_folder(few_crops: None, tmp_path: Path, data_set: Path) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in data_set.rglob("*"))
     report = vaeneer.demo(out=tmp_path / "demo", data=data_set / "train", epochs=1)
-    assert report.train_images + report.valid_images == 10
+    assert report.images == report.train_images + report.valid_images == 10
     assert Path(report.report).is_file()
     assert before == sorted((path, path.stat().st_mtime_ns) for path in data_set.rglob("*"))
+
+
+def test_a_short_training_that_loses_is_said_beside_surface_base() -> None:
+    rows = {"embedding": 0.8, "mean": 0.99, "rgb_histogram": 0.9}
+    said = verdict(figures(rows), figures({"embedding": 0.97}))
+    assert "too short: rgb_histogram has AUC 0.9000, this model 0.8000" in said
+    assert "surface-base, which comes with vaeneer, has 0.9700" in said
+    ahead = verdict(figures({**rows, "embedding": 0.95}), figures({"embedding": 0.97}))
+    assert ahead.startswith("This short training is ahead of every baseline")
+
+
+def figures(aucs: dict[str, float]) -> Any:
+    return {name: SimpleNamespace(auc=auc, title=name) for name, auc in aucs.items()}
 
 
 def test_epochs_fit_the_time(data_set: Path) -> None:
     from vaeneer.data.folder import open_data_set
 
     epochs = demonstration._fitting_epochs(open_data_set(data_set))
-    assert epochs == demonstration.IMAGES_IN_TIME // 10
+    assert epochs == demonstration.CROPS_IN_TIME // 20
     with pytest.raises(SettingsError, match="epochs"):
         vaeneer.demo(epochs=-1)
 

@@ -1,49 +1,80 @@
-"""demo(): the whole way once, from a raw folder to a report that a person wants to look at."""
+"""demo(): what vaeneer is for on one page: index, search, duplicates, map, a short training."""
 
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from vaeneer.config import SEED, PrepareSettings, TrainSettings
+from vaeneer.config import (
+    SEED,
+    MapSettings,
+    PrepareSettings,
+    SearchSettings,
+    SimilaritySettings,
+    TrainSettings,
+)
 from vaeneer.data.folder import DataSet, open_data_set
 from vaeneer.data.preparation import prepare
-from vaeneer.data.synthetic import synthesize
-from vaeneer.demonstration_page import Results, write_page
+from vaeneer.demonstration_library import COPIES, board_of, photo_of, raw_library
+from vaeneer.demonstration_page import Found, Learnt, write_page
 from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder
-from vaeneer.generating.drawing import reconstruct, sample
+from vaeneer.generating.drawing import reconstruct
+from vaeneer.library.contact_sheet import write_sheet
+from vaeneer.library.duplicates import duplicates
+from vaeneer.library.indexing import index
+from vaeneer.library.library import Library
+from vaeneer.library.mapping import map as draw_map
+from vaeneer.library.searching import search
 from vaeneer.measuring.evaluation import evaluate
 from vaeneer.measuring.similarity import similarity
 from vaeneer.progress import Progress, Silent
+from vaeneer.provenance import kind_on_disk
 from vaeneer.training.loop import train
 
-DEMO_SURFACES = 210
-RECIPE: Literal["improved"] = "improved"
-IMAGES_IN_TIME = 2700  # what two cores train on in 30 to 100 seconds
+DEMO_SURFACES = 105
+HITS = 8
+CROPS_IN_TIME = 540  # what two cores train on in some 20 seconds
+MODEL = "surface-base"
 
 
 @dataclass(frozen=True)
 class DemoReport:
     """The short table at the end of a demo, and where everything lies."""
 
+    images: int
+    """Items of the library."""
+    photo_match: str
+    """Path of the first hit for a photo of one surface in another light."""
+    photo_probability: float | None
+    board_match: str
+    """Path of the first hit for a box on a board of four surfaces."""
+    board_probability: float | None
+    duplicate_groups: int
+    redundant_files: int
+    clusters: int
     train_images: int
     valid_images: int
     epochs: int
     valid_excess_nats: float
     own_mean_colour_excess_nats: float | None
     psnr_db: float | None
-    active_units: int
-    latent_mean_auc: float
-    latent_mean_recall_at_1: float
+    auc: float
+    """Of the trained model, strict protocol, as the figures below."""
+    recall_at_1: float
+    surface_base_auc: float
+    surface_base_recall_at_1: float
     rgb_histogram_auc: float
     rgb_histogram_recall_at_1: float
     seconds: float
     pictures: list[str]
     report: str
+    open: str
+    """The command that opens the page on what was made."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""
@@ -59,10 +90,11 @@ def demo(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> DemoReport:
-    """Prepare, train, evaluate, compare and sample, on procedural surfaces or on a folder `data`.
+    """Index, search, find duplicates, draw the map, then train and measure a model.
 
-    Everything lands below `out`; report.html in it shows the whole in one file. `epochs` 0 chooses
-    as many as take 30 to 100 seconds on two cores. Raises what those functions raise.
+    On procedural surfaces, or on a folder `data`, which is not changed. Everything is written below
+    `out`; report.html in it shows the whole in one file. `epochs` 0 chooses as many as two cores
+    train in about half a minute. Raises what those functions raise.
     """
     if epochs < 0:
         raise SettingsError(f"epochs is {epochs}; use 1 or more, or 0 for as many as fit the time.")
@@ -72,54 +104,100 @@ def demo(
     root = claim_folder(Path(out), kind="demonstration", overwrite=overwrite, inputs=inputs)
     raw = root / "raw" if data is None else Path(data)
     if data is None:
-        synthesize(raw, count=DEMO_SURFACES, seed=seed, progress=progress)
-    prepare(raw, out=root / "data", settings=PrepareSettings(seed=seed), progress=progress)
+        raw_library(raw, count=DEMO_SURFACES, seed=seed, progress=progress)
+    indexed = index(raw, library=root / "library", model=MODEL, progress=progress)
+    with Library.open(root / "library") as library:
+        progress.say("searching")
+        photo = photo_of(library, root / "photo.jpg", seed)
+        board = board_of(library, root / "board.jpg", seed)
+        like = search(library, photo.path, settings=SearchSettings(k=HITS))
+        part = search(library, board.path, box=board.box, settings=SearchSettings(k=HITS))
+        write_sheet(root / "search.png", library, like)
+        write_sheet(root / "search-box.png", library, part)
+        copies = duplicates(
+            library,
+            out_csv=root / "duplicates.csv",
+            out_html=root / "duplicates.html",
+            progress=progress,
+        )
+        drawn = draw_map(library, out=root / "map.html", progress=progress)
+        draw_map(library, out=root / "map.png", settings=MapSettings(), progress=progress)
+        found = Found(raw, root, indexed, photo, like, board, part, copies, drawn)
+        learnt = _learn(raw, root, seed, epochs, progress)
+        page = root / "report.html"
+        write_page(page, library, found, learnt, time.monotonic() - started)
+    return _report(found, learnt, page, time.monotonic() - started)
+
+
+def folders_to_serve(out: Path) -> list[Path]:
+    """The library and the run of a demo in `out`; empty where there is no finished one."""
+    made = kind_on_disk(out) == "demonstration" and (out / "report.html").is_file()
+    return [out / "library", out / "run"] if made else []
+
+
+def _learn(raw: Path, root: Path, seed: int, epochs: int, progress: Progress) -> Learnt:
+    """Train on one side of the surfaces, measure on the other."""
+    copies = (f"{COPIES}/",) if raw == root / "raw" else None  # else a test would know its answers
+    settings = PrepareSettings(seed=seed, exclude=copies)
+    prepare(raw, out=root / "data", settings=settings, progress=progress)
     sides = open_data_set(root / "data")
-    settings = TrainSettings(recipe=RECIPE, seed=seed, epochs=epochs or _fitting_epochs(sides))
-    trained = train(root / "data", out=root / "run", settings=settings, progress=progress)
+    chosen = TrainSettings(seed=seed, epochs=epochs or _fitting_epochs(sides))
+    trained = train(root / "data", out=root / "run", settings=chosen, progress=progress)
     valid = root / "data" / "valid"
-    results = Results(
-        raw=raw,
-        root=root,
+    strict = SimilaritySettings(protocol="strict", seed=seed)
+    compared = similarity(
+        root / "run", valid, out=root / "similarity", settings=strict, progress=progress
+    )
+    alone = SimilaritySettings(protocol="strict", seed=seed, baselines="off")
+    return Learnt(
         sides=sides,
-        recipe=RECIPE,
         trained=trained,
         evaluated=evaluate(root / "run", valid, out=root / "evaluation", progress=progress),
-        compared=similarity(root / "run", valid, out=root / "similarity", progress=progress),
+        compared=compared,
+        base=similarity(MODEL, valid, settings=alone, progress=progress),
         reconstructions=Path(
             reconstruct(root / "run", [valid], out=root / "reconstructions.png").picture
         ),
-        samples=Path(sample(root / "run", out=root / "samples.png").picture),
     )
-    page = write_page(root / "report.html", results, time.monotonic() - started)
-    return _report(results, page, time.monotonic() - started)
 
 
 def _fitting_epochs(sides: DataSet) -> int:
-    return max(1, math.floor(IMAGES_IN_TIME / len(sides.train)))
+    return max(1, math.floor(CROPS_IN_TIME / (2 * len(sides.train))))
 
 
-def _report(results: Results, page: Path, seconds: float) -> DemoReport:
-    evaluated, rows = results.evaluated, results.compared.representations
+def _report(found: Found, learnt: Learnt, page: Path, seconds: float) -> DemoReport:
+    evaluated, rows = learnt.evaluated, learnt.compared.representations
+    like, part, base = found.like.hits, found.part.hits, learnt.base.representations["embedding"]
+    drawn = [found.root / name for name in ("search.png", "search-box.png", "map.png")]
     return DemoReport(
-        train_images=len(results.sides.train),
-        valid_images=len(results.sides.valid),
-        epochs=results.trained.epochs,
+        images=found.indexed.images,
+        photo_match=like[0].path if like else "",
+        photo_probability=like[0].probability if like else None,
+        board_match=part[0].path if part else "",
+        board_probability=part[0].probability if part else None,
+        duplicate_groups=found.copies.total_groups,
+        redundant_files=found.copies.redundant_files,
+        clusters=found.drawn.clusters,
+        train_images=len(learnt.sides.train),
+        valid_images=len(learnt.sides.valid),
+        epochs=learnt.trained.epochs,
         valid_excess_nats=evaluated.excess_nats,
         own_mean_colour_excess_nats=evaluated.trivial_excess_nats["own_mean"],
         psnr_db=evaluated.psnr_db,
-        active_units=evaluated.active_units,
-        latent_mean_auc=rows["mean"].auc,
-        latent_mean_recall_at_1=rows["mean"].recall_at_1,
+        auc=rows["embedding"].auc,
+        recall_at_1=rows["embedding"].recall_at_1,
+        surface_base_auc=base.auc,
+        surface_base_recall_at_1=base.recall_at_1,
         rgb_histogram_auc=rows["rgb_histogram"].auc,
         rgb_histogram_recall_at_1=rows["rgb_histogram"].recall_at_1,
         seconds=seconds,
         pictures=[
-            str(results.reconstructions),
-            str(results.samples),
-            *results.trained.pictures,
-            *results.evaluated.pictures,
-            *results.compared.pictures,
+            *map(str, drawn),
+            str(learnt.reconstructions),
+            *learnt.trained.pictures,
+            *evaluated.pictures,
+            *learnt.compared.pictures,
         ],
         report=str(page),
+        open=f"vaeneer demo --open --out {shlex.quote(str(found.root))}",
     )

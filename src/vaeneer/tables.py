@@ -221,11 +221,12 @@ def calibration(values: Values) -> RenderableType:
 
 def demonstration(values: Values) -> RenderableType:
     """The short table of a demo, and where to look."""
-    shown = {name: value for name, value in values.items() if name not in ("pictures", "report")}
+    paths = ("pictures", "report", "open")
+    shown = {name: value for name, value in values.items() if name not in paths}
     return page(
         plain("demo", shown),
-        *_paths(values),
         f"the report, one file with everything: {values['report']}",
+        f"to open the page on it: {values['open']}",
     )
 
 

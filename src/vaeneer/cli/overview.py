@@ -20,10 +20,11 @@ def demo(
     data: Path | None = None,
     epochs: int = 0,
     seed: int = SEED,
+    open: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Run everything once, in one to three minutes: prepare, train, evaluate, similarity, sample.
+    """Show what vaeneer is for, in about three minutes: index, search, duplicates, map, training.
 
     Parameters
     ----------
@@ -35,16 +36,25 @@ def demo(
         Passes over the training images; 0 chooses as many as fit the time.
     seed
         Seed of the surfaces, the split and the training.
+    open
+        Open the page in the browser on what was made; a finished demo in --out is not made again.
     """
-    report = vaeneer.demo(
-        out=out,
-        data=data,
-        epochs=epochs,
-        seed=seed,
-        overwrite=overwrite,
-        progress=ConsoleProgress(),
-    )
-    show(report.to_dict(), tables.demonstration, json)
+    from vaeneer.demonstration import folders_to_serve
+
+    existing = folders_to_serve(out) if open and not overwrite else []
+    if not existing:
+        report = vaeneer.demo(
+            out=out,
+            data=data,
+            epochs=epochs,
+            seed=seed,
+            overwrite=overwrite,
+            progress=ConsoleProgress(),
+        )
+        show(report.to_dict(), tables.demonstration, json)
+    if open:
+        folders = existing or [out / "library", out / "run"]
+        vaeneer.serve(folders, open_page=True, progress=ConsoleProgress())
 
 
 def info(path: Path, *, json: Json = False) -> None:

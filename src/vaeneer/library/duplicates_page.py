@@ -25,13 +25,14 @@ MOST_SHOWN = 12
 MOST_GROUPS = 500
 """Groups on the page: some 30 MB."""
 
-_TITLES = {
+TITLES = {
     "exact": "Equal files",
     "same_pixels": "The same pixels in another file",
     "near": "Near copies",
     "cropped": "Parts of a picture",
     "recoloured": "The same structure in other colours",
 }
+"""Kind of a group -> its title."""
 _SIDE_PX = 200
 _AMPLIFIED = 6  # so that what a strong JPEG does can be seen
 _QUALITY = 80
@@ -87,7 +88,7 @@ def write_page(
     environment = Environment(
         loader=PackageLoader("vaeneer.library", "."), autoescape=select_autoescape()
     )
-    kinds = [(kind, _TITLES[kind], count) for kind, count in report.groups_by_kind.items() if count]
+    kinds = [(kind, TITLES[kind], count) for kind, count in report.groups_by_kind.items() if count]
     page = environment.get_template("duplicates.html").render(
         report=report,
         groups=groups,
@@ -111,7 +112,7 @@ def _shown(library: Library, group: DuplicateGroup) -> ShownGroup:
     return ShownGroup(
         number=group.id,
         kind=group.kind,
-        title=_TITLES[group.kind],
+        title=TITLES[group.kind],
         percent=round(100 * group.confidence),
         keep=replace(_shown_item(library, keep, keep, whole), boxes=boxes),
         others=pictures,
