@@ -59,7 +59,7 @@ RECIPES = {
 
 
 LIMITS = {
-    "reference-base": """The seed's network under the seed's recipe, to compare with; not made
+    "reference-base": """The reference network under the reference recipe, to compare with; not made
 to search with. It saw the validation images of the split.""",
     "surface-base": """Trained on 256 images: a library of your own surfaces is better served by
 `vaeneer calibrate` or `vaeneer train --init surface-base`. Steady under a global change of light
@@ -92,7 +92,7 @@ Its last line: {last}
 
 ## Figures
 
-Of a twin of surface-base, trained in the same way without the validation images of the split, on
+Of a second model, trained like surface-base but without the validation images of the split, on
 those 44 images, which neither it nor the matrix of `whitened` has seen.
 
 | protocol | representation | AUC | EER | TPR@1e-2 | recall@1 | ARR | mAP |
@@ -148,7 +148,7 @@ def main(surfaces: Path, surfaces_csv: Path, split: Path, work: Path) -> None:
 
 
 def link(surfaces: Path, target: Path, train: list[str], valid: list[str]) -> None:
-    """A data set in the seed's layout, of links to the images."""
+    """A data set in the reference layout, of links to the images."""
     shutil.rmtree(target, ignore_errors=True)
     for side, files in (("train", train), ("valid", valid)):
         for file in files:
@@ -181,7 +181,7 @@ def without_valid(folder: Path, file: Path) -> Path:
 def measured(model: Path, folder: Path, out: Path, whitened: Path) -> dict[str, Any]:
     """Figures of both protocols, by protocol and variant; "inside" is inside a category."""
     found: dict[str, Any] = {}
-    protocols: tuple[Literal["strict", "seed"], ...] = ("strict", "seed")
+    protocols: tuple[Literal["strict", "reference"], ...] = ("strict", "reference")
     for protocol in protocols:
         settings = SimilaritySettings(protocol=protocol, whitened=whitened)
         report = vaeneer.similarity(
@@ -242,7 +242,7 @@ def table(figures: dict[str, Any]) -> str:
     lines = []
     for variant, label in (("photometric", "strict, photometric"), ("plain", "strict, plain")):
         lines += table_rows(label, figures["strict"][variant])
-    return "\n".join(lines + table_rows("seed", figures["seed"][""]))
+    return "\n".join(lines + table_rows("reference", figures["reference"][""]))
 
 
 def table_rows(label: str, rows: dict[str, dict[str, float]]) -> list[str]:

@@ -44,7 +44,7 @@ REWORKED = (
     ("grass/grass_castle_walls_vines_center_002.jpg", "grass/grass_shrubs1_007.jpg"),
     ("grass/grass_grassfull_005.jpg", "grass/grass_marsh_006.jpg"),
 )
-"""Surfaces made of one photograph, judged by eye: graded anew, or one tiled into the other."""
+"""Surfaces made of one photograph, judged by eye: regraded, or one tiled into the other."""
 
 REPEATED = ("gravel/gravel_buldrockroof_001.jpg", "paving/paving_marekfootway0006_007.jpg")
 """Surfaces that are one tile several times, so that their halves are copies in truth."""

@@ -1,8 +1,8 @@
-"""What vaeneer makes of a CUDA machine: images/s against the seed's recipe, share of the roofline.
+"""vaeneer on a CUDA machine: images/s against the reference recipe, share of the roofline.
 
     PYTHONPATH=src python benchmarks/gpu.py DATA [--batches 16 64 256 1024] [--seconds 3]
 
-DATA is a data set (train/ and valid/), small copies of the surfaces suffice. The seed's recipe
+DATA is a data set (train/ and valid/), small copies of the surfaces suffice. The reference recipe
 (seed_recipe.py) trains on the same files on the same machine, batch 16, with the quickest number of
 loading workers. vaeneer takes its own training steps (`take_step`, captured as a graph, bfloat16
 where the card has it): once over crops cut on the device from the pack that lies there, which is
@@ -107,7 +107,7 @@ def main(
 
 
 def best_of(seed: list[dict[str, Any]]) -> float:
-    """Images/s of the seed's recipe with the best number of workers."""
+    """Images/s of the reference recipe with the best number of workers."""
     return float(max(row["images_per_second"] for row in seed))
 
 
@@ -135,7 +135,7 @@ def result_of(
 
 
 def seed_rates(folder: Path, epochs: int) -> list[dict[str, Any]]:
-    """The seed's recipe on this machine with several numbers of workers; the first is a warm-up."""
+    """The reference recipe with several numbers of workers; the first is a warm-up."""
     cores = os.cpu_count() or 1
     train_as_the_seed(folder, device="cuda", workers=0)
     return [
@@ -303,7 +303,7 @@ def show(result: dict[str, Any]) -> None:
         )
     console.print(table)
     console.print(
-        f"the seed's recipe, batch {BATCH_SIZE}: {result['seed']['images_per_second']:.0f}"
+        f"the reference recipe, batch {BATCH_SIZE}: {result['seed']['images_per_second']:.0f}"
     )
     for name, bar in result["bars"].items():
         console.print(f"{name}: {bar['value']:.2f}, bar {bar['bar']:g}, passes: {bar['passes']}")

@@ -4,7 +4,7 @@
 
 Every step runs in a process of its own with a time limit, so that none stops the next; one that no
 longer fits into --seconds is left out, and --only takes some, with commas between. OUT/session.json
-has the figures (written anew after each step), OUT/session.log what the steps said, OUT/NAME.json
+has the figures (rewritten after each step), OUT/session.log what the steps said, OUT/NAME.json
 what gpu.py and serving.py wrote. --small goes through all of it in a minute or two on a CPU, to see
 that nothing is broken; its figures mean nothing. VAENEER_COMMIT names the commit where the files
 are no git repository.

@@ -383,7 +383,7 @@ def _timed() -> Iterator[dict[str, float]]:
 
 
 def measure_steps(session: Session) -> Figures:
-    """gpu.py: training images a second against the seed's recipe, and the roofline."""
+    """gpu.py: training images a second against the reference recipe, and the roofline."""
     data = session.data()
     command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), str(data)]
     command += ["--seconds", "1", "--seed-epochs", "2"]

@@ -1,4 +1,4 @@
-"""pythae's side of benchmarks/training.py: the seed's network and crops under its BaseTrainer.
+"""pythae's side of benchmarks/training.py: the reference network and crops under its BaseTrainer.
 
 Runs in the environment that pythae_environment.sh makes; nothing of vaeneer is imported but the
 file of the network, by its path.
@@ -25,7 +25,7 @@ from torch import Tensor
 
 
 class Encoder(BaseEncoder):
-    """The seed's encoder in pythae's words."""
+    """The reference's encoder in pythae's words."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Encoder(BaseEncoder):
 
 
 class Decoder(BaseDecoder):
-    """The seed's decoder with its sigmoid in pythae's words."""
+    """The reference's decoder with its sigmoid in pythae's words."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -69,7 +69,7 @@ def main(surfaces: Path, split: Path, work: Path, *, seeds: int = 3) -> None:
 
 
 def run_folder(work: Path, name: str, seed: int) -> Path:
-    """Where a run lies; the seed's recipe is that of reference_parity.py."""
+    """Where a run lies; the reference recipe is that of reference_parity.py."""
     return work / "runs" / f"bce-{seed}" if name == "seed" else work / "recipes" / f"{name}-{seed}"
 
 

@@ -1,4 +1,4 @@
-"""The seed's recipe on the 311 surfaces: BCE against MSE, the same images, steps and seeds.
+"""The reference recipe on the 311 surfaces: BCE against MSE, the same images, steps and seeds.
 
     python benchmarks/reference_parity.py SURFACES SPLIT_CSV WORK [--seeds 3] [--epochs 16]
 

@@ -1,4 +1,4 @@
-"""How often the traces in files tell an original from a copy that was graded anew.
+"""How often the traces in files tell an original from a copy that was regraded.
 
     python benchmarks/regrades.py SURFACES [--count N]
 

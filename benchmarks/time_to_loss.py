@@ -1,8 +1,8 @@
-"""Validation excess against wall-clock: the seed's script, and vaeneer's recipes and networks.
+"""Validation excess against wall-clock: the reference script, and vaeneer's recipes and networks.
 
     python benchmarks/time_to_loss.py SURFACES SPLIT_CSV WORK [--seed 0]
 
-Everything runs in turn on one machine, at the same images: (1) the seed's script, 16 epochs, its
+Everything runs in turn on one machine, at the same images: (1) the reference script, 16 epochs, its
 time is the measure; (2) vaeneer with --recipe seed; (3) --recipe improved; (4) --architecture
 surface with as many epochs as fit the same time, and (5) with its default budget. Seconds are those
 of training, loading included; validation, plots and saving stand beside them as `other_seconds`
@@ -40,7 +40,7 @@ from vaeneer.training.run_folder import read_metrics
 SEED_EPOCHS = 16
 LAB_REFERENCE, LAB_OWN_MEAN = 8180.0, 5878.0  # LAB.md, on other images of the same surfaces
 TITLES = {
-    "script": "the seed's script",
+    "script": "the reference script",
     "seed": "vaeneer, recipe seed",
     "improved": "vaeneer, recipe improved",
     "surface": "vaeneer, surface, the same time",
@@ -80,7 +80,7 @@ def main(surfaces: Path, split: Path, work: Path, *, seed: int = 0) -> None:
 
 
 def script_curve(data: Path, seed: int, progress: ConsoleProgress) -> Curve:
-    """The seed's script (seed_recipe.py), its clock stopped while vaeneer measures its weights."""
+    """The reference script (seed_recipe.py), its clock stopped while vaeneer measures it."""
     torch.manual_seed(seed)
     network = SeedVAE()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
@@ -200,7 +200,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("seconds of training, loading included")
     axes.set_ylabel("validation excess, nats per image")
-    axes.set_title("What a model costs above the least possible, over time", loc="left")
+    axes.set_title("Loss above the minimum, over time", loc="left")
     axes.legend(frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

@@ -1,10 +1,10 @@
-"""Training, evaluating and embedding against the seed's recipe and pythae, side by side.
+"""Training, evaluating and embedding against the reference recipe and pythae, side by side.
 
     python benchmarks/training.py SURFACES SPLIT_CSV WORK [--sizes 1024 2048 4096]
         [--repetitions 5] [--images 96] [--epochs 1] [--read-images 0] [--skip-pythae]
 
 For sources of each size (copies of the surfaces, scaled up, kept below WORK) the sides work in
-turn, each in a process of its own that is warm and has the machine to itself: the seed's recipe
+turn, each in a process of its own that is warm and has the machine to itself: the reference recipe
 (seed_recipe.py, with 0 or 2 loading workers, whichever is quicker), vaeneer with its defaults, and
 pythae where pythae_environment.sh can install it. An image counts once for each epoch; the rate is
 images by the wall-clock of the passes over the training images, loading included, validation and
@@ -38,9 +38,9 @@ from surface_copies import Sides, copy_surfaces, link_surfaces, read_split
 BARS = {1024: 2.2, 2048: 3.5, 4096: 10.0}
 READING_BAR = 5.0
 READING = {"evaluate": False, "evaluate, PSNR and SSIM": True, "embed": False}
-"""What reads all images, and whether with PSNR and SSIM, which the seed's loop does not compute."""
+"""What reads all images, and whether with PSNR and SSIM, which the reference does not compute."""
 VALID_IMAGES = 8  # validated after each epoch, outside the figures
-TITLES = {"seed": "the seed's recipe", "vaeneer": "vaeneer", "pythae": "pythae"}
+TITLES = {"seed": "the reference recipe", "vaeneer": "vaeneer", "pythae": "pythae"}
 Answers = list[dict[str, Any]]
 console = Console()
 
@@ -151,7 +151,7 @@ def train_vaeneer(side: Side, root: Path, subset: Sides, work: Path, epochs: int
 def read_in_turn(
     sides: dict[str, Side], root: Path, read: Sides, work: Path, repetitions: int
 ) -> dict[str, dict[str, Answers]]:
-    """Evaluate and embed all images: the seed's loop, vaeneer's first call, and its second."""
+    """Evaluate and embed all images: the reference's loop, vaeneer's first call, and its second."""
     model = work / "model"
     shutil.rmtree(model, ignore_errors=True)
     sides["vaeneer"].ask("new_model", out=str(model))
@@ -217,7 +217,7 @@ def reading_summary(answers: dict[str, Answers]) -> dict[str, Any]:
 
 
 def against(ours: float, seeds: float, bar: float | None) -> dict[str, Any]:
-    """How many times the seed's rate, and whether that passes the bar where there is one."""
+    """How many times the reference's rate, and whether that passes the bar where there is one."""
     return {
         "ratio": ours / seeds,
         "bar": bar,

@@ -74,7 +74,7 @@ def evaluate(model: str, folder: str, quality: bool) -> dict[str, Any]:
 
 
 def embed(model: str, folder: str, out: str) -> dict[str, Any]:
-    """`embed` of latents, as the seed has them, with the model's loading and the Parquet file."""
+    """`embed` of latents, as the reference has them, with loading and the Parquet file."""
     try:
         from vaeneer.config import EmbedSettings
         from vaeneer.library.embedding import embed as embed_folder

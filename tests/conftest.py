@@ -35,7 +35,7 @@ def paint() -> Painter:
 
 @pytest.fixture(scope="session")
 def data_set(tmp_path_factory: pytest.TempPathFactory, paint: Painter) -> Path:
-    """A data set in the seed's own layout: 10 images to train on, 4 to validate."""
+    """A data set in the reference layout: 10 images to train on, 4 to validate."""
     root = tmp_path_factory.mktemp("train-data")
     for number in range(10):
         paint(root / "train" / "wall" / f"wall_{chr(97 + number)}.png", number)

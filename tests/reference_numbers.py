@@ -2,9 +2,9 @@
 
     python tests/reference_numbers.py
 
-The network is written down a second time, as functions in float64, with the seed's sigmoid and its
-plain binary cross entropy; weights and images come from a formula, not from random numbers, so
-that the stored numbers hold on every machine and release.
+The network is written down a second time, as functions in float64, with the sigmoid and the
+plain binary cross entropy of the reference; weights and images come from a formula, not from
+random numbers, so that the stored numbers hold on every machine and release.
 """
 
 from __future__ import annotations

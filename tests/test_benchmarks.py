@@ -1,4 +1,4 @@
-"""The plain recipe that benchmarks/ measures against is the seed's, and as fair as it can be."""
+"""The plain recipe that benchmarks/ measures against is the reference's, and a fair one."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def test_importing_with_the_training_images_learns_their_means(
 
 
 class Evil(nn.Module):
-    """A whole network, saved as the seed's author might: it needs code to load."""
+    """A whole network, saved as the reference's author might: it needs code to load."""
 
 
 def test_a_pickled_network_is_refused(tmp_path: Path) -> None:

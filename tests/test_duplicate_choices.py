@@ -128,7 +128,7 @@ def brighter(image: Image.Image) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Originals and what was graded anew of them, in containers that are as good or better."""
+    """Originals and what was regraded of them, in containers that are as good or better."""
     raw = tmp_path_factory.mktemp("graded") / "raw"
     first = save(photo(80), raw / "z original.jpg", quality=50)
     shutil.copyfile(first, raw / "z original (1).jpg")
@@ -157,16 +157,16 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_regraded_copy_never_wins_by_its_container(graded: Path) -> None:
     groups = told(duplicates(graded.parent / "library"))
-    gaps = "graded anew: its histogram has gaps"
+    gaps = "regraded: its histogram has gaps"
     assert groups["z original.jpg"] == {
         "z original (1).jpg": "exact",
         "a brighter.png": f"near brighter by 1.25; {gaps}",
         "a deep.png": f"near 16 bits instead of 8, darker by 0.75; {gaps}",
     }
     (vivid,) = groups["vivid/z.jpg"].values()
-    assert vivid.endswith("graded anew: it was made of a JPEG")
+    assert vivid.endswith("regraded: it was made of a JPEG")
     (pure,) = groups["pure/z.png"].values()
-    assert "graded anew" in pure
+    assert "regraded" in pure
 
 
 def test_what_came_first_is_left_open_where_no_file_shows_it(graded: Path) -> None:
@@ -190,4 +190,4 @@ def test_the_member_of_a_set_is_kept_in_whatever_colours(graded: Path) -> None:
     assert original is not None
     assert original.keep == "graded set/sand_albedo.png"
     assert not original.items[1].redundant
-    assert "the file to keep was graded anew" in original.items[1].change
+    assert "the file to keep was regraded" in original.items[1].change

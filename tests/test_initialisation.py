@@ -51,7 +51,7 @@ def test_latents_that_say_nothing_are_the_mean_colour() -> None:
 
 
 def test_the_signal_keeps_its_size_through_the_layers() -> None:
-    """PyTorch's own start shrinks it to almost nothing, which is the seed's plateau."""
+    """PyTorch's own start shrinks it to almost nothing, which is the reference plateau."""
     sizes = []
     for vae in (VAE(), started()):
         with eval_mode(vae):

@@ -141,7 +141,7 @@ def test_turned_thumbnails_follow_turned_pictures() -> None:
 
 @pytest.mark.skipif(not SURFACES.is_dir(), reason="the real surfaces are not here")
 def test_real_surfaces() -> None:
-    """Of a sample, only the two groups that an eye confirms: one scan graded anew, turned."""
+    """Of a sample, only the two groups that an eye confirms: one scan regraded, turned."""
     names = ["plaster_grecuglystuco1_004", "plaster_roman_column_beams1_005"]
     names += ["plaster_uglystucco1_007", "plaster_stuccoroof_006", "roof_wataroof_006"]
     files = [next(SURFACES.glob(f"*/{name}.jpg")) for name in names]

@@ -1,4 +1,4 @@
-"""The reference network is the seed's: names, shapes, printed layers, outputs and gradients."""
+"""The reference network is that of seed.md: names, shapes, layers, outputs and gradients."""
 
 from __future__ import annotations
 

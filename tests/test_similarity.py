@@ -23,7 +23,7 @@ from vaeneer.data.folder import open_folder
 from vaeneer.data.preparation import prepare
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
 from vaeneer.measuring import representations as representations_module
-from vaeneer.measuring.crop_vectors import CropVectors, describe_seed_crops
+from vaeneer.measuring.crop_vectors import CropVectors, describe_reference_crops
 from vaeneer.measuring.pairing import different_pairs, different_pairs_inside
 from vaeneer.measuring.representations import Representations
 from vaeneer.measuring.similarity import SimilarityReport, similarity
@@ -94,7 +94,7 @@ def report(model: Path, surfaces: Path) -> SimilarityReport:
 def described(
     model: Path, folder: Path, settings: SimilaritySettings = QUICK, *, baselines: bool = False
 ) -> CropVectors:
-    """The vectors of the seed's crops of a folder."""
+    """The vectors of the reference crops of a folder."""
     embedder = Embedder.load(
         model, device="cpu", precision="float32", batch_size=settings.batch_size
     )
@@ -102,7 +102,7 @@ def described(
     if baselines:
         representations.add_baselines(model)
     items = open_folder(folder).items
-    return describe_seed_crops(representations, items, settings, Silent())
+    return describe_reference_crops(representations, items, settings, Silent())
 
 
 def figures(report: SimilarityReport) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def test_report_says_what_was_compared(report: SimilarityReport) -> None:
     assert report.chance_recall_at_1 == pytest.approx(1 / 6)
     assert tuple(report.representations) == ("embedding", *LATENTS, *BASELINES)
     assert report.pictures == []
-    assert (report.protocol, report.crops, report.photometric) == ("seed", 24, None)
+    assert (report.protocol, report.crops, report.photometric) == ("reference", 24, None)
     for row in report.representations.values():
         assert row.same_min <= row.same_mean <= row.same_max <= 1 + 1e-9
         assert row.different_min <= row.different_mean <= row.different_max <= 1 + 1e-9
@@ -256,9 +256,9 @@ def test_two_files_of_one_asset_are_neither_same_nor_different(model: Path, tmp_
     assert report.chance_recall_at_1 == pytest.approx((1 / 2 + 1 / 2 + 1 / 3) / 3)
 
 
-@pytest.mark.parametrize("protocol", ["seed", "strict"])
+@pytest.mark.parametrize("protocol", ["reference", "strict"])
 def test_a_broken_file_is_left_out_and_listed(
-    model: Path, surfaces: Path, tmp_path: Path, protocol: Literal["seed", "strict"]
+    model: Path, surfaces: Path, tmp_path: Path, protocol: Literal["reference", "strict"]
 ) -> None:
     for file in surfaces.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -389,7 +389,7 @@ def all_finite(value: Any) -> bool:
 
 def test_one_page_holds_the_table_and_the_pictures(written: Path) -> None:
     page = (written / "similarity.html").read_text(encoding="utf-8")
-    assert page.count("data:image/") == 10  # four and the seed's six
+    assert page.count("data:image/") == 10  # four and the reference's six
     assert "grey-world RGB histogram" in page
     assert "<b>1.0000</b>" in page
 

@@ -1,4 +1,4 @@
-"""The strict protocol's crops: disjoint, turned, scaled, and lit anew without moving."""
+"""The strict protocol's crops: disjoint, turned, scaled, and relit without moving."""
 
 from __future__ import annotations
 

@@ -324,7 +324,7 @@ def test_progress_names_epochs_and_figures(data_set: Path, tmp_path: Path) -> No
     train(data_set, out=tmp_path / "run", settings=replace(TINY, epochs=1), progress=progress)
     assert "epoch 1/1" in progress.titles
     assert progress.steps == 3
-    assert "own mean colour" in progress.lines[-1]
+    assert "one flat colour per image" in progress.lines[-1]
 
 
 @pytest.mark.parametrize("missing", ["train", "valid"])

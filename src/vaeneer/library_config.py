@@ -103,7 +103,7 @@ class MapSettings:
     """What the frames of the pictures show."""
 
     fresh: bool = False
-    """Lay everything out anew, instead of placing only what is new."""
+    """Compute a new layout, instead of placing only what is new."""
 
     seed: int | None = None
     """Seed of the layout; by default that of the layout which the library keeps, of a new one 0."""

@@ -42,9 +42,9 @@ class EvaluateSettings:
 class SimilaritySettings:
     """How crops of one image are told from crops of two."""
 
-    protocol: Literal["seed", "strict"] = "seed"
-    """Which crops: overlapping ones as the seed draws them, or four disjoint ones of each image,
-    turned, rescaled and relit."""
+    protocol: Literal["reference", "strict", "seed"] = "reference"
+    """Which crops: overlapping ones as the reference draws them (seed is another name of it), or
+    four disjoint ones of each image, rotated, rescaled and relit."""
 
     baselines: Literal["on", "off"] = "on"
     """Whether descriptors that nobody had to train stand beside the model."""
@@ -53,7 +53,7 @@ class SimilaritySettings:
     """Another matrix for the whitened baseline, as benchmarks/whitened_baseline.py writes it."""
 
     rounds: int = 5
-    """Pairs of random crops drawn from each image (protocol seed)."""
+    """Pairs of random crops drawn from each image (protocol reference)."""
 
     scale_gap: float = 0.5
     """Scale of the crops that ask over that of the crops that are asked, in the strict protocol's
@@ -63,7 +63,7 @@ class SimilaritySettings:
     """Images that take part; of a larger folder, a seeded sample."""
 
     different_pairs: int | None = None
-    """Most pairs of crops from two assets that are compared, a seeded sample (seed: 20000; strict:
+    """Max number of pairs of crops from two assets, a seeded sample (reference: 20000; strict:
     500000, which are all of them up to 250 images)."""
 
     bootstrap: int = 1000
@@ -83,6 +83,10 @@ class SimilaritySettings:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+    def __post_init__(self) -> None:
+        if self.protocol == "seed":  # its name in older scripts
+            object.__setattr__(self, "protocol", "reference")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
 def _keep_freed_memory() -> None:
     """Let glibc keep freed blocks of up to 32 MiB, where it would give them back to the system.
 
-    Each step frees and asks again for the same few dozen; getting them anew, page by page, takes
+    Each step frees and asks again for the same few dozen; getting them again, page by page, takes
     a fifth of a training step on two cores.
     """
     if platform.libc_ver()[0] == "glibc":

@@ -19,7 +19,7 @@ Values = Mapping[str, Any]
 _COLOURS = {
     "grey": "constant grey",
     "training_mean": "mean training colour",
-    "own_mean": "each image's mean colour",
+    "own_mean": "one flat colour per image",
 }
 _MANY = 10
 _FEW = 5
@@ -121,7 +121,7 @@ def training(values: Values) -> RenderableType:
     return page(
         _figures(f"train: {values['out']}", ("last epoch", *numbers), rows),
         "nats per image; excess: above the entropy of the pixels. Summed over 16"
-        f" images, as the seed quotes it, the training loss is {train['seed_loss']:,.0f}.",
+        f" images, as the reference quotes it, the training loss is {train['seed_loss']:,.0f}.",
         f"best epoch {values['best_epoch']} of {values['epochs']} (validation loss {best:,.0f});"
         f" {values['steps']:,} steps in {values['seconds']:,.0f} s,"
         f" {line['images_per_second']:.1f} images/s",
@@ -138,7 +138,7 @@ def evaluation(values: Values) -> RenderableType:
         bound = values["iwae_nats"] - entropy
         rows.append((f"  bound of {values['iwae_samples']} weighted samples", bound))
     rows += [(_COLOURS[k], v) for k, v in values["trivial_excess_nats"].items() if v is not None]
-    rows.append(("the least possible (entropy)", 0.0))
+    rows.append(("the minimum (entropy)", 0.0))
     cells = [
         (name, f"{entropy + excess:,.0f}", f"{(entropy + excess) / dims:.4f}", f"{excess:,.0f}")
         for name, excess in rows

@@ -1,4 +1,4 @@
-"""How many images a second each part of vaeneer does: the very code that trains and measures."""
+"""How many images a second each part of vaeneer does: the code that trains and measures."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def sample(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Draw random samples of the prior as one picture.
+    """Draw random samples, decoded from latents of the prior, as one picture.
 
     Parameters
     ----------

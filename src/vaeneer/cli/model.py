@@ -19,7 +19,7 @@ def import_weights(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Make a model folder of a .pth state dict that the seed's own code saved.
+    """Make a model folder of a .pth state dict that the reference's code saved.
 
     Read as data only: a file that would have to run code is refused.
 

@@ -93,7 +93,7 @@ def draw_crops(
     """One random crop of each of n images, from n rows of `COLUMNS` uniform numbers.
 
     The boxes have the distribution of torchvision's RandomResizedCrop (ten tries, then the
-    centre), which the seed uses: area uniform in `scale`, ratio uniform in its logarithm.
+    centre), which the reference uses: area uniform in `scale`, ratio uniform in its logarithm.
     """
     image_width, image_height = np.asarray(widths_px)[:, None], np.asarray(heights_px)[:, None]
     low, high = np.log(recipe.ratio)

@@ -49,7 +49,7 @@ class ImageFolder:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The two sides of a data set, prepared or in the seed's own layout."""
+    """The two sides of a data set, prepared or in the reference layout."""
 
     train: ImageFolder
     valid: ImageFolder

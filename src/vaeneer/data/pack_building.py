@@ -152,7 +152,7 @@ def _without_old_rows(
 ) -> PackIndex:
     """The rows that still hold; those of files touched, renamed or copied under their new names.
 
-    The very same index where all rows hold. Rows of files that are there but not wanted stay.
+    The same index where all rows hold. Rows of files that are there but not wanted stay.
     """
     import pyarrow.compute as compute
 

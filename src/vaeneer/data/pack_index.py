@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INDEX_NAME = "index.parquet"
 CHECKED_NAME = "checked.json"
 FORMAT = 2
-"""Raised when a column, or the pixels that are made of an image, change; packs are made anew."""
+"""Raised when a column, or the pixels that are made of an image, change; packs are rebuilt."""
 _WITHOUT_CRC = 1  # the format before it had crc32; its pixels are as good
 
 
@@ -36,7 +36,7 @@ class PackLayout:
     """How images are kept.
 
     `side_px` is the short side (aspect kept, never enlarged) or, with `square`, the whole image
-    resized to side x side as `resize_rgb` does (the very pixels that evaluate measures).
+    resized to side x side as `resize_rgb` does (the pixels that evaluate measures).
     """
 
     side_px: int

@@ -1,1 +1,1 @@
-"""Pictures out of a model: samples of the prior, reconstructions."""
+"""Pictures out of a model: random samples, reconstructions."""

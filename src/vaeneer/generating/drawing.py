@@ -46,7 +46,7 @@ def sample(
     device: str = "auto",
     overwrite: bool = False,
 ) -> PictureReport:
-    """Draw `count` random samples of the prior as one PNG grid; one seed, one picture.
+    """Draw `count` random samples as one PNG grid; one seed, one picture.
 
     Raises ModelFileError, SettingsError or OutputExistsError.
     """

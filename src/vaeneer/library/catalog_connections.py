@@ -44,7 +44,7 @@ class ConnectionPool:
         self._check = check
         self._refused: tuple[tuple[int, ...], str] | None = None
         self.attached = 0
-        """Counts up whenever the file is there anew: first opened, replaced, or back again."""
+        """Counts up whenever the file is new there: first opened, replaced, or back again."""
         self._may_be_new = may_be_new
         self._seen: tuple[int, ...] | None = None
         self._frozen = False  # read as a file that does not change

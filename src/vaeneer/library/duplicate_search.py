@@ -297,7 +297,7 @@ def _complete_depths(copies: Copies, library: Library) -> None:
 def _tell_grades_apart(
     copies: Copies, sketches: Sketches, library: Library, progress: Progress
 ) -> None:
-    """Number the looks of copies that differ in brightness or colour; find which were made anew."""
+    """Number the looks of copies that differ in brightness or colour; find which were rebuilt."""
     found = []
     for own in copies.structures().members():
         seen = [one for one in own if copies.items[one].sha256 in sketches]

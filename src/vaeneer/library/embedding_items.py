@@ -104,7 +104,7 @@ def embed_quarters(
 def restore_thumbnails(
     library: Path, files: Sequence[FoundFile], settings: IndexSettings, progress: Progress
 ) -> None:
-    """Make the thumbnails of files anew, where someone deleted them."""
+    """Make the thumbnails of files again, where someone deleted them."""
     with progress.bar("thumbnails", total=len(files), unit="images") as bar:
         for group in _seen(files, settings):
             for _, seen in group:

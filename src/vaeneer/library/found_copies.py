@@ -106,7 +106,7 @@ class Copies:
     """Of copies that differ in brightness or colour, those of one look by one number, which orders
     them where nothing else does."""
     regraded: dict[int, str] = field(default_factory=dict)
-    """Copies that were graded anew, with the trace that says so."""
+    """Copies that were regraded, with the trace that says so."""
     recoloured: list[Recoloured] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     skipped: list[ImageFileError] = field(default_factory=list)
@@ -124,7 +124,7 @@ class Copies:
 
     def best(self, items: Iterable[int]) -> int:
         """The item to keep: no link, not offline, with other maps, with a side-car, most pixels,
-        not graded anew, then depth, floating point, no loss, most bytes, most names, no name of a
+        not regraded, then depth, floating point, no loss, most bytes, most names, no name of a
         copy, a printable name, the first path.
 
         Of copies in several looks, what is said of the container counts within one look only.
@@ -142,9 +142,9 @@ class Copies:
         if self.grades.get(one) == self.grades.get(keep):
             return "", True
         if one in self.regraded and keep not in self.regraded:
-            return f"graded anew: {self.regraded[one]}", True
+            return f"regraded: {self.regraded[one]}", True
         if keep in self.regraded and one not in self.regraded:
-            return f"the file to keep was graded anew: {self.regraded[keep]}", False
+            return f"the file to keep was regraded: {self.regraded[keep]}", False
         if self.set_of(keep).rank < self.set_of(one).rank:
             return "", True
         return "graded differently, and which came first is not known", False
@@ -214,7 +214,7 @@ def is_lossless(item: Item) -> bool:
 def _worth(
     item: Item, file: FileState, own_set: MapSet, look: tuple[bool, int]
 ) -> tuple[int | str, ...]:
-    """What sorts the best first. look: whether it was graded anew, and the number of its grade."""
+    """What sorts the best first. look: whether it was regraded, and the number of its grade."""
     copy_name = _COPY_NAME.search(PurePosixPath(item.path).stem) is not None
     return (
         file.link is not None,

@@ -1,6 +1,6 @@
 """Which of several copies in different colours or brightness is the original, where files show it.
 
-The container says nothing of that: a JPEG that was graded anew may be saved as PNG or as 16-bit
+The container says nothing of that: a JPEG that was regraded may be saved as PNG or as 16-bit
 TIFF. Two traces do. A curve laid over 8-bit values leaves gaps and peaks in their histogram. And a
 picture without loss that shows the 8 x 8 blocks of JPEG was made of one. Both were measured on 81
 colour maps (docs/library.md). Without a trace it stays open which came first.
@@ -101,7 +101,7 @@ def grades_of(items: Sequence[int], thumb: Callable[[int], Floats]) -> list[list
 
 
 def regraded(grades: Sequence[Grade]) -> dict[int, str]:
-    """Items that were graded anew, with the trace that says so; empty where none does."""
+    """Items that were regraded, with the trace that says so; empty where none does."""
     reasons = [_reason(grade, [one for one in grades if one is not grade]) for grade in grades]
     if all(reasons):  # each says that the other came first
         return {}

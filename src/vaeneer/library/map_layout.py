@@ -60,7 +60,7 @@ def updated(
 ) -> Layout:
     """The layout of `wholes`: what lies in `before` stays there, what is new is placed.
 
-    Computed anew where there is none before, where it was made with other numbers, or where more
+    Computed again where there is none before, where it was made with other numbers, or where more
     items would have been placed later than were laid out together.
     """
     if before is None or (before.perplexity, before.seed) != (perplexity, seed):

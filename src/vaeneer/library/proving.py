@@ -33,7 +33,7 @@ MAX_HUE_SHARE = 0.95
 """So are those of another hue, however pale, if their colours differ by `LEAST_COLOUR_LEVELS`."""
 
 MAX_TONE_LEVELS = 8.0
-"""Copies whose light and dark differ by more, but for a gain, were graded anew: recoloured."""
+"""Copies whose light and dark differ by more, but for a gain, were regraded: recoloured."""
 
 LEAST_COLOUR_LEVELS = 2.0
 """What compression may do to the colours; JPEG of quality 40 stays below 1.3."""

@@ -44,8 +44,8 @@ _ROW = np.dtype(
         ("crc32", np.uint32),  # of all bytes before it
     ]
 )
-_VERSION = 3  # of how a sketch is made; rows of another are made anew
-_WASTE = 2  # rows on file for each one in use, beyond which it is made anew
+_VERSION = 3  # of how a sketch is made; rows of another are rebuilt
+_WASTE = 2  # rows on file for each one in use, beyond which it is rebuilt
 
 
 @dataclass(frozen=True)

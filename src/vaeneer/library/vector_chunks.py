@@ -48,7 +48,7 @@ class Partial:
         if before == wanted:
             return
         if before is not None:
-            self.progress.say(f"{self.folder} is of another job; its vectors are computed anew")
+            self.progress.say(f"{self.folder} is of another job; its vectors are computed again")
         for file in self.folder.glob("*.npy"):
             file.unlink()
         write_json(self.folder / _JOB, wanted)

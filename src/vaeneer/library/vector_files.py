@@ -102,7 +102,7 @@ def _known(catalog: Catalog, path: Path, wanted: Ids) -> VectorIndex | None:
         return None
     ids = index.ids
     common = np.intersect1d(ids, wanted, assume_unique=True)
-    if 2 * len(common) < len(ids):  # quicker made anew than emptied
+    if 2 * len(common) < len(ids):  # quicker rebuilt than emptied
         return None
     places = np.linspace(0, len(common) - 1, min(_COMPARED, len(common))).astype(np.int64)
     kept = catalog.vectors(common[places])

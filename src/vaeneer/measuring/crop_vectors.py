@@ -70,7 +70,7 @@ class CropVectors:
     """Cuts the crops of image 0 .. n - 1 once more, for pictures."""
 
 
-def seed_comparison(rounds: int) -> Comparison:
+def reference_comparison(rounds: int) -> Comparison:
     """In each round the first crop of an image asks, and the second ones of all images answer."""
     pairs = tuple(Round((2 * place,), (2 * place + 1,)) for place in range(rounds))
     return Comparison(2 * rounds, pairs)
@@ -83,13 +83,13 @@ def strict_comparison(variant: str) -> Comparison:
     return Comparison(CROPS, (Round(_STRICT, _STRICT),))
 
 
-def describe_seed_crops(
+def describe_reference_crops(
     representations: Representations,
     items: Sequence[ImageItem],
     settings: SimilaritySettings,
     progress: Progress,
 ) -> CropVectors:
-    """The seed's crops of at most `max_images` of the images, a seeded sample of them.
+    """The reference crops of at most `max_images` of the images, a seeded sample of them.
 
     Crops 2 r and 2 r + 1 of an image are the pair of round r, drawn by the recipe of the training
     defaults, whatever the model was trained with, so that models can be compared. Unreadable files
@@ -98,7 +98,7 @@ def describe_seed_crops(
     side_px = representations.embedder.vae.image_side_px
 
     def cut(index: int) -> Crops:
-        return seed_image(np.asarray(read_rgb(items[index].path)), settings, side_px, index)
+        return reference_image(np.asarray(read_rgb(items[index].path)), settings, side_px, index)
 
     def places(index: int) -> list[tuple[int, ...]]:
         return [(round_, index, which) for round_ in range(settings.rounds) for which in (0, 1)]
@@ -130,10 +130,10 @@ def describe_strict_crops(
     return CropVectors(found, vectors, pack.skipped, lambda place: cut(kept[place]))
 
 
-def seed_image(
+def reference_image(
     image: NDArray[np.uint8], settings: SimilaritySettings, side_px: int, index: int
 ) -> Crops:
-    """The seed's crops of one image (H, W, 3) uint8: (2 * rounds, 3, side, side) in [0, 1]."""
+    """The reference crops of one image (H, W, 3) uint8: (2 * rounds, 3, side, side) in [0, 1]."""
     recipe = replace(CropRecipe.of(TrainSettings(recipe="reference")), side_px=side_px)
     rows = [
         NumberTable("compared crop", settings.seed, round_, which, columns=COLUMNS).rows([index])

@@ -1,4 +1,4 @@
-"""A model measured on a folder (the seed's AEtest): exact averages beside trivial predictors."""
+"""A model measured on a folder (AEtest.py): exact averages beside trivial predictors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def evaluate(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Measure a model on every image of a folder, resized to 254 x 254 as the seed does.
+    """Measure a model on every image of a folder, resized to 254 x 254 as the reference does.
 
     model: a model folder, a run (its best model) or a name in the box. With `out`,
     evaluation.json, per-image.csv and the pictures go there.

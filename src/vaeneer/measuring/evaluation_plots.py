@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: the loss of each image (the seed's plot), and the worst images."""
+"""Pictures of an evaluation: the loss of each image (as AEtest.py), and the worst images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vaeneer.model.vae import VAE, eval_mode
 
 
 def draw_loss_per_image(found: Measurements, path: Path) -> Path:
-    """The loss of each image in the folder's order, above its entropy, the least possible."""
+    """The loss of each image in the folder's order, above its entropy, the minimum."""
     figure, axes = new_chart(
         f"Loss of each image, n = {len(found.items)}, mean {found.total_nats.mean():,.0f} nats",
         "image, in the order of the file names",

@@ -102,7 +102,7 @@ def measure(
     title: str = "measuring",
     progress: Progress | None = None,
 ) -> Measurements:
-    """Measure each image of a pack of squares, whole and resized as the seed does, in eval mode.
+    """Measure each image of a pack of squares, resized as the reference does, in eval mode.
 
     `quality` adds PSNR and SSIM; `iwae` adds the importance-weighted bound with that many samples.
     """

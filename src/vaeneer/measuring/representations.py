@@ -24,21 +24,21 @@ Place = tuple[int, ...]
 Rows = dict[str, Tensor]  # by name, (B, D) float32 on the CPU
 
 REFERENCE = "reference-base"
-"""The model in the box that was trained as the seed trains."""
+"""The model in the box that was trained as the reference trains."""
 OWN = ("embedding", "sampled", "mean", "centred")
 TITLES = {
     "embedding": "embedding",
-    "sampled": "sampled latent (seed)",
+    "sampled": "sampled latent",
     "mean": "posterior mean",
     "centred": "posterior mean, centred",
     **{name: title for name, (title, _) in BASELINES.items()},
     "whitened": "LBP + grey world, whitened",
-    "reference_sampled": "seed's VAE, sampled latent",
-    "reference_mean": "seed's VAE, posterior mean",
+    "reference_sampled": "reference VAE, sampled latent",
+    "reference_mean": "reference VAE, posterior mean",
 }
 COLOUR_BASELINES = ("rgb_histogram", "grey_world_histogram")
 NO_REFERENCE = (
-    f"The model {REFERENCE} is not in the box of this vaeneer, so the seed's VAE is left out of the"
+    f"The model {REFERENCE} is not in this vaeneer, so the reference VAE is left out of the"
     " baselines."
 )
 NO_CENTRE = (
@@ -65,7 +65,7 @@ class Representations:
     def add_baselines(self, model: Path | str, whitened: Path | None = None) -> None:
         """Also describe crops by every baseline.
 
-        model: the one under test; the seed's VAE is left out where it is that itself. whitened:
+        model: the one under test; the reference VAE is left out where it is that itself. whitened:
         another matrix than the package's. Raises ModelFileError for a damaged file.
         """
         self._baselines = {name: function for name, (_, function) in BASELINES.items()}

@@ -1,8 +1,8 @@
 """Whether crops of one image lie closer together than crops of two, and find each other.
 
-Two protocols. `seed`: pairs of overlapping random-resized crops, as the seed's feature_similarity
+Two protocols. `reference`: pairs of overlapping random-resized crops, as feature_similarity.py
 draws them. `strict`: four disjoint crops of each image, turned, rescaled, relit or not, with or
-without a scale gap. On the very same crops stand the embedding, the latents, and baselines that
+without a scale gap. On the same crops stand the embedding, the latents, and baselines that
 nobody had to train. docs/measuring.md explains both, and the figures.
 """
 
@@ -26,9 +26,9 @@ from vaeneer.measuring.crop_vectors import (
     STRICT_COLUMNS_OF,
     CropVectors,
     Vectors,
-    describe_seed_crops,
+    describe_reference_crops,
     describe_strict_crops,
-    seed_comparison,
+    reference_comparison,
     strict_comparison,
 )
 from vaeneer.measuring.pairing import Comparison, category_numbers
@@ -49,7 +49,7 @@ from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Bar, Progress, Silent
 from vaeneer.runtime import describe_device
 
-_MOST_PAIRS = {"seed": 20_000, "strict": 500_000}
+_MOST_PAIRS = {"reference": 20_000, "strict": 500_000}
 STRICT_VARIANTS = tuple(STRICT_COLUMNS_OF)
 
 
@@ -82,7 +82,7 @@ class SimilarityReport:
     inside_category: SimilarityVariant | None
     verdict: str
     photometric: SimilarityVariant | None
-    """The strict protocol's variants; None in the seed's."""
+    """The strict protocol's variants; None in the other protocol."""
     plain: SimilarityVariant | None
     photometric_scale_gap: SimilarityVariant | None
     plain_scale_gap: SimilarityVariant | None
@@ -171,8 +171,8 @@ def _describe(
     settings: SimilaritySettings,
     progress: Progress,
 ) -> CropVectors:
-    if settings.protocol == "seed":
-        return describe_seed_crops(representations, files.items, settings, progress)
+    if settings.protocol == "reference":
+        return describe_reference_crops(representations, files.items, settings, progress)
     layout = PackLayout(SQUARE_SIDE_PX)
     pack = open_pack(files, layout, cache=settings.cache, progress=progress)
     return describe_strict_crops(representations, pack, settings, progress)
@@ -188,7 +188,7 @@ def _of_the_whole(
         "images": first.images,
         "assets": first.assets,
         "crops": first.crops,
-        "rounds": settings.rounds if settings.protocol == "seed" else None,
+        "rounds": settings.rounds if settings.protocol == "reference" else None,
         "seed": settings.seed,
         "same_pairs": first.same_pairs,
         "different_pairs": first.different_pairs,
@@ -206,7 +206,7 @@ def _check(settings: SimilaritySettings) -> None:
     require(settings, rounds=1, max_images=2, bootstrap=0, batch_size=1, seed=0)
     if settings.different_pairs is not None:
         require(settings, different_pairs=1)
-    for name, known in (("protocol", ("seed", "strict")), ("baselines", ("on", "off"))):
+    for name, known in (("protocol", ("reference", "strict")), ("baselines", ("on", "off"))):
         if getattr(settings, name) not in known:
             raise SettingsError(f"{name} is {getattr(settings, name)!r}; use {' or '.join(known)}.")
     StrictRecipe(scale_gap=settings.scale_gap)
@@ -225,8 +225,10 @@ def _compare(
     found: CropVectors, settings: SimilaritySettings, progress: Progress
 ) -> dict[str, Shown]:
     """Every variant with its figures, and what its pictures are drawn from."""
-    if settings.protocol == "seed":
-        plan = {"seed": (seed_comparison(settings.rounds), tuple(range(2 * settings.rounds)))}
+    if settings.protocol == "reference":
+        plan = {
+            "reference": (reference_comparison(settings.rounds), tuple(range(2 * settings.rounds)))
+        }
     else:
         plan = {
             name: (strict_comparison(name), columns) for name, columns in STRICT_COLUMNS_OF.items()

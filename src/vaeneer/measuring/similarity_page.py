@@ -11,14 +11,14 @@ from vaeneer.measuring.crop_vectors import CropVectors
 from vaeneer.measuring.pair_pictures import draw_pairs, hardest
 from vaeneer.measuring.report import Headline, Picture, Section, Table, write_report
 from vaeneer.measuring.similarity_figures import Answer, Question, SimilarityVariant
-from vaeneer.measuring.similarity_plots import Panel, draw_seed_histograms, draw_similarity
+from vaeneer.measuring.similarity_plots import Panel, draw_reference_histograms, draw_similarity
 from vaeneer.measuring.verdict import COLUMNS, best_in_each_column, shown
 from vaeneer.progress import Progress
 
 PAGE = "similarity.html"
-_WITH_PICTURES = ("seed", "photometric", "plain")
+_WITH_PICTURES = ("reference", "photometric", "plain")
 _HEADINGS = {
-    "seed": "Overlapping crops of the seed's recipe",
+    "reference": "Overlapping crops, as the reference draws them",
     "photometric": "Other place, turn, size and light",
     "plain": "Other place, turn and size, the same light",
     "photometric_scale_gap": "Asked at a smaller scale, in other light",
@@ -72,7 +72,7 @@ def write_similarity_page(
 
 
 def _draw(folder: Path, name: str, part: Shown, found: CropVectors) -> list[Picture]:
-    suffix = "" if name == "seed" else f"-{name}"
+    suffix = "" if name == "reference" else f"-{name}"
     panels = [
         Panel(key, answer.figures.title, answer.pairs, answer.separation)
         for key, answer in part.answers.items()
@@ -97,8 +97,8 @@ def _draw(folder: Path, name: str, part: Shown, found: CropVectors) -> list[Pict
         pictures.append(
             Picture(path, f"{caption}, under the embedding: cosine and file.", half=True)
         )
-    if name == "seed":
-        paths = draw_seed_histograms(panels, folder)
+    if name == "reference":
+        paths = draw_reference_histograms(panels, folder)
         pictures += [Picture(path, path.stem.replace("-", " "), half=True) for path in paths]
     return pictures
 

@@ -45,8 +45,8 @@ def draw_similarity(
     ]
 
 
-def draw_seed_histograms(panels: Sequence[Panel], folder: Path) -> list[Path]:
-    """Write the seed's own two pictures of each latent: same-image-NAME, different-image-NAME."""
+def draw_reference_histograms(panels: Sequence[Panel], folder: Path) -> list[Path]:
+    """Write the reference's two pictures of each latent: same-image-NAME, different-image-NAME."""
     return [
         save_chart(
             counts(panel.title, kind, scores, colour), folder / f"{kind}-image-{panel.name}.png"
@@ -124,7 +124,7 @@ def roc_curves(panels: Sequence[Panel], images: int) -> Figure:
 
 
 def counts(title: str, kind: str, scores: Floats, colour: str) -> Figure:
-    """The seed's histogram: how many pairs of a kind, same or different, have which cosine."""
+    """The reference's histogram: how many pairs of a kind, same or different, have which cosine."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.hist(scores, bins=_edges(scores), color=colour, alpha=0.85)

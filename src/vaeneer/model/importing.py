@@ -1,4 +1,4 @@
-"""import_weights(): the seed's own checkpoints, and others with its layers, as a model folder."""
+"""import_weights(): checkpoints with the layers of the reference network as a model folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def import_weights(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Make a model folder of a `.pth` (or `.safetensors`) state dict with the seed's layers.
+    """Make a model folder of a `.pth` (or `.safetensors`) state dict with the reference layers.
 
     The file is read as data only; one that would have to run code is refused. `data`, the folder of
     its training images, adds their mean colour and mean latent, which `evaluate` and `similarity`

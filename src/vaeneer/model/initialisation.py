@@ -23,7 +23,7 @@ class StartsAtColour(Protocol):
 
 @torch.no_grad()
 def scaled_start(vae: VAE, mean_rgb: tuple[float, float, float], generator: Generator) -> None:
-    """Draw the weights of a new network anew, from `generator` (on the CPU) alone.
+    """Draw the weights of a new network, from `generator` (on the CPU) alone.
 
     He et al. 2015 (eq. 10) before a ReLU, 1 / fan-in for linear layers. Transposed convolutions of
     stride 2 start as bilinear enlargement with random mixing of the channels, convolutions of

@@ -24,4 +24,4 @@ class PhasedConvTranspose2d(nn.ConvTranspose2d):
         return pixel_shuffle(phases, 2)  # (B, out, 2 H + 2, 2 W + 2)
 
     def _get_name(self) -> str:
-        return "ConvTranspose2d"  # as the seed prints it
+        return "ConvTranspose2d"  # as the reference prints it

@@ -1,7 +1,7 @@
-"""The seed's network, frozen and literal (seed.md, "Model"): 44 tensors, 3,297,571 parameters.
+"""The reference network, frozen and literal (seed.md, "Model"): 44 tensors, 3,297,571 parameters.
 
 The order of construction is the order in which random numbers are drawn: keep it. The printed
-layers are the seed's, letter by letter.
+layers are the reference's, letter by letter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LATENT_SIZE = 512
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """PyTorch's own, printed as the seed prints it (newer releases add a word)."""
+    """PyTorch's own, printed as the reference prints it (newer releases add a word)."""
 
     def extra_repr(self) -> str:
         """The layer's settings as in seed.md."""
@@ -55,11 +55,11 @@ class Encoder(nn.Module):
         return self.mu(x), self.log_var(x)  # (B, 512) each
 
     def _get_name(self) -> str:
-        return "encoder"  # as the seed prints it
+        return "encoder"  # as the reference prints it
 
 
 class Decoder(nn.Module):
-    """Latents (B, 512) to logits of pixels (B, 3, 254, 254); the seed's sigmoid is left out.
+    """Latents (B, 512) to logits of pixels (B, 3, 254, 254); the reference's sigmoid is left out.
 
     last: the class of t_conv6; another one must do the same, only faster.
     """

@@ -77,7 +77,7 @@ def in_channels_last(network: nn.Module) -> None:
 
 
 class VAE(nn.Module):
-    """A variational autoencoder of an encoder and a decoder; by default the seed's (reference.py).
+    """A variational autoencoder of an encoder and a decoder; by default those of reference.py.
 
     In training mode `forward` samples the posterior; in eval mode it takes the mean, so that the
     same image always gives the same answer, whatever batch it is in.
@@ -175,7 +175,7 @@ class VAE(nn.Module):
     ) -> Tensor:
         """The latent that stands for each image, (B, 512) float32.
 
-        `latent="mean"` is the posterior's mean; "sample" is the seed's behaviour, another answer
+        `latent="mean"` is the posterior's mean; "sample" is as in the reference, another answer
         at each call. images as for `encode`. Raises SettingsError for any other word.
         """
         if latent not in ("mean", "sample"):

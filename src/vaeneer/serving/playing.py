@@ -43,7 +43,7 @@ Epoch = Annotated[
 ]
 
 
-@router.post("/sample", summary="Samples of the prior", response_model=answers.PicturesAnswer)
+@router.post("/sample", summary="Random samples", response_model=answers.PicturesAnswer)
 async def sample(house: TheHouse, asked: answers.SampleRequest) -> Response:
     """Pictures drawn from the prior; one seed, the same pictures as `vaeneer sample`."""
 

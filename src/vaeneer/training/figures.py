@@ -10,7 +10,7 @@ from vaeneer.measuring.measurement import Measurements, trivial_excess_nats
 from vaeneer.model.losses import ReconstructionLoss
 from vaeneer.training.state import TrainState
 
-SEED_BATCH = 16  # the seed quotes losses summed over batches of 16
+SEED_BATCH = 16  # the reference quotes losses summed over batches of 16
 
 
 def epoch_line(
@@ -100,8 +100,8 @@ def spoken(line: dict[str, Any], epochs: int) -> str:
         f"  train {train['nats_per_image']:>9,.0f}{unit}"
         f"  valid {valid['nats_per_image']:>9,.0f} nats/image"
         f" (KL {valid['kl_nats']:,.0f}, {valid['active_units']} active)"
-        f"  excess {valid['excess_nats']:,.0f}"
-        f" (own mean colour {valid['trivial_excess_nats']['own_mean']:,.0f})"
+        f"  {valid['excess_nats']:,.0f} above the minimum"
+        f" (one flat colour per image: {valid['trivial_excess_nats']['own_mean']:,.0f})"
         f"{_spoken_consistency(train, valid)}"
         f"  {line['images_per_second']:.0f} images/s"
     )

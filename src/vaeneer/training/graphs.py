@@ -1,6 +1,6 @@
 """A training step as one CUDA graph: a single launch instead of some hundred.
 
-Small batches are bound by launches. The graph is captured once from the very function that takes
+Small batches are bound by launches. The graph is captured once from the function that takes
 steps elsewhere, after a few real steps, and replayed for every batch of the same shape.
 """
 

@@ -62,7 +62,7 @@ def train(
 ) -> TrainReport:
     """Train a network on a data set; everything lands in the run folder `out`.
 
-    data: a folder with train/ and valid/, made by `prepare` or in the seed's own layout. With
+    data: a folder with train/ and valid/, made by `prepare` or in the reference layout. With
     `resume`, a run that is there goes on exactly where it stopped, with its own settings.
     Raises DataError, SettingsError, OutputExistsError, NonFiniteLossError or TrainingInterrupted.
     """

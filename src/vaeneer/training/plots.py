@@ -35,7 +35,7 @@ def draw_epoch(folder: RunFolder, vae: VAE, valid: Pack, found: Measurements, se
 
 
 def draw_training_loss(lines: Lines, path: Path) -> Path:
-    """The seed's curve: the training loss, summed over 16 images, after each epoch."""
+    """The reference's curve: the training loss, summed over 16 images, after each epoch."""
     losses = [line["train"]["seed_loss"] for line in lines]
     figure, axes = new_chart(
         f"Training loss: {losses[-1]:,.0f} after epoch {len(lines)}",
@@ -49,9 +49,9 @@ def draw_training_loss(lines: Lines, path: Path) -> Path:
 
 
 def draw_validation(lines: Lines, path: Path) -> Path:
-    """Validation loss above the entropy, beside each image's own mean colour; KL below."""
+    """Validation loss above the entropy, beside one flat colour per image; KL below."""
     figure, axes = new_chart(
-        "Validation: what the model costs above the least possible",
+        "Validation loss above the minimum",
         "epoch",
         "excess nats / image",
     )
@@ -59,8 +59,8 @@ def draw_validation(lines: Lines, path: Path) -> Path:
     kl = [line["valid"]["kl_nats"] for line in lines]
     own_mean = lines[-1]["valid"]["trivial_excess_nats"]["own_mean"]
     axes.plot(_epochs(lines), excess, marker=".", color=VALID, label="model")
-    axes.plot(_epochs(lines), kl, marker=".", color=TRAIN, label="of it, KL")
-    axes.axhline(own_mean, color=QUIET, linestyle="--", label="own mean colour")
+    axes.plot(_epochs(lines), kl, marker=".", color=TRAIN, label="KL part")
+    axes.axhline(own_mean, color=QUIET, linestyle="--", label="one flat colour per image")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
@@ -124,7 +124,7 @@ def draw_reconstructions(vae: VAE, pack: Pack, path: Path) -> Path:
 
 
 def draw_samples(vae: VAE, path: Path, seed: int, *, count: int = 2 * SHOWN) -> Path:
-    """Random samples of the prior, the same latents at each call with one seed."""
+    """Random samples, the same latents at each call with one seed."""
     with eval_mode(vae):
         samples = vae.sample(count, torch.Generator().manual_seed(seed))
     return save_grid(to_pixels(samples), path, columns=min(count, SHOWN))

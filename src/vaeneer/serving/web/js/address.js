@@ -54,7 +54,7 @@ export function leave(name) {
   else go(changed({ [name]: null }), { replace: true });
 }
 
-/** Note a state in the address without showing anything anew. */
+/** Note a state in the address without showing anything again. */
 export function note(changes) {
   history.replaceState(history.state, "", addressOf(changed(changes)));
 }

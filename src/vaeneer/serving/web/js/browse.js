@@ -119,7 +119,7 @@ function nothing(library) {
   return empty("No surface meets these filters", "Take one away, or all.", button("Show all", () => go({ library: read().library }), { class: "strong" }));
 }
 
-/** The bar of filters; each change goes into the address, which shows the list anew. */
+/** The bar of filters; each change goes into the address, which updates the list. */
 function filters(library, total, resize) {
   const put = (name) => (value) => go(changed({ [name]: value || null, item: null }), { replace: name === "q" });
   const text = make("input", { type: "search", placeholder: "name, path, tag, category", spellcheck: "false", autocomplete: "off" });

@@ -16,7 +16,7 @@ export function ticks(least, most, wanted = 5) {
   return found;
 }
 
-/** One chart. lines: [{name, points: [[x, y], ...]}]; update(lines) draws anew. */
+/** One chart. lines: [{name, points: [[x, y], ...]}]; update(lines) draws again. */
 export class Chart {
   constructor(title, unit, across = "epoch") {
     Object.assign(this, { title, unit, across, lines: [], at: null });

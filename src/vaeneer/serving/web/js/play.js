@@ -1,4 +1,4 @@
-// Play: samples of the prior, a surface and its reconstruction, the way from one surface to another.
+// Play: random samples, a surface and its reconstruction, the way from one surface to another.
 
 import { changed, go, note, read } from "./address.js";
 import { get, post, picture } from "./api.js";
@@ -63,7 +63,7 @@ function samples(signal) {
   heat.addEventListener("input", () => { says.textContent = heat.value; put(); });
   const controls = [make("label", { class: "field heat" }, make("span", {}, "Temperature ", says), heat),
     button(`Another ${COUNT}`, () => go(changed({ seed: seed() + 1 })), { class: "strong" })];
-  return section("Samples of the prior", ["seed", "temperature"], controls, async (now, tiles) => {
+  return section("Random samples", ["seed", "temperature"], controls, async (now, tiles) => {
     const { images } = await post("sample", { count: COUNT, seed: seed(), temperature: Number(now.temperature ?? 1) }, signal);
     return make("div", { class: "samples" }, images.map((one, n) => tiles(new Tiles(one, `Sample ${n + 1} of seed ${seed()}`))));
   });

@@ -37,7 +37,7 @@ export function byEpoch(run, library, signal) {
       const { samples, pairs } = await known.get(epoch);
       if (wanted !== number) return;
       const row = (title, images) => (images.length ? [make("h3", {}, title), make("div", { class: "epoch-row" }, images)] : []);
-      place.replaceChildren(...row("Samples of the prior, the same noise at each epoch", samples.map((one, n) => thumb(one, `Sample ${n + 1} after epoch ${epoch}`))),
+      place.replaceChildren(...row("Random samples, from the same latents at each epoch", samples.map((one, n) => thumb(one, `Sample ${n + 1} after epoch ${epoch}`))),
         ...row("Surfaces, and what the network makes of them", pairs.flatMap((pair) => [thumb(pair.original, "Original"), thumb(pair.reconstruction, `Reconstruction after epoch ${epoch}`)])));
     } catch (error) {
       known.delete(epoch);

@@ -13,7 +13,7 @@ const CURVES = [
   ["Loss", "nats per image (negative ELBO)", { training: "train.nats_per_image", validation: "valid.nats_per_image" }],
   ["Reconstruction", "nats per image", { training: "train.reconstruction_nats", validation: "valid.reconstruction_nats" }],
   ["KL", "nats per image", { training: "train.kl_nats", validation: "valid.kl_nats" }],
-  ["Above the least possible", "nats per image", { training: "train.excess_nats", validation: "valid.excess_nats" }],
+  ["Above the minimum", "nats per image", { training: "train.excess_nats", validation: "valid.excess_nats" }],
   ["Active latents", "of the network's", { "active units": "valid.active_units" }],
   ["Alike under another crop", "consistency terms", { training: "train.consistency", validation: "valid.consistency" }],
   ["Learning rate", "", { rate: "train.learning_rate" }],
