@@ -144,6 +144,10 @@ def test_colour_alone_tells_coloured_surfaces_apart(report: SimilarityReport) ->
     assert "behind in" in report.verdict
 
 
+def test_seed_is_another_name_of_the_reference_protocol() -> None:
+    assert SimilaritySettings(protocol="seed") == SimilaritySettings(protocol="reference")
+
+
 def test_the_seed_decides(model: Path, surfaces: Path, report: SimilarityReport) -> None:
     once = figures(report)
     assert once == figures(similarity(model, surfaces, settings=QUICK))
