@@ -654,6 +654,13 @@ def test_names_are_data(visit: Open, site: Site) -> None:
         assert page.locator("#view b b, #view i img, #view script, [onerror]").count() == 0
 
 
+def test_the_first_hit_is_in_sight_on_a_phone(visit: Open) -> None:
+    page = visit("/?view=search&library=surfaces&item=3", size=PHONE)
+    page.locator(".hit").first.wait_for()
+    bar = page.locator("nav").first.bounding_box()
+    assert page.locator(".hit").first.bounding_box()["y"] < bar["y"] - 80
+
+
 def test_a_box_by_touch_on_a_phone(visit: Open, picture: Any) -> None:
     page = visit("/?view=search&library=surfaces&item=7", size=PHONE)
     page.locator(".hit").first.wait_for()
