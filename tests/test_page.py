@@ -23,6 +23,7 @@ from vaeneer.config import IndexSettings
 from vaeneer.library.decisions import csv_text
 from vaeneer.library.indexing import index
 from vaeneer.text import printable
+from vaeneer.training.run_folder import RunFolder
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 live_server = pytest.importorskip("live_server", reason="the server is not installed")
@@ -593,6 +594,9 @@ def test_what_is_to_be_kept_is_remembered(visit: Open, site: Site, tmp_path: Pat
 
 def test_runs_grow_while_one_looks(visit: Open, site: Site, picture: Any) -> None:
     page = visit("/?view=runs&library=surfaces")
+    page.get_by_text("Stopped after 2 epochs of 3").wait_for()
+    trained = RunFolder(site.run).training()
+    trained.__enter__()
     page.get_by_text("2 epochs so far").wait_for()
     page.locator(".epoch-row img").nth(8).wait_for()
     page.get_by_label("By epoch").press("Home")
@@ -600,12 +604,45 @@ def test_runs_grow_while_one_looks(visit: Open, site: Site, picture: Any) -> Non
     page.get_by_role("img", name="Sample 1 after epoch 1").wait_for()
     with (site.run / "metrics.jsonl").open("a") as stream:
         stream.write(_line(3))
+    trained.__exit__(None, None, None)
     page.get_by_text("3 epochs, finished").wait_for()
     chart = page.get_by_role("img", name=re.compile("^Loss"))
     chart.focus()
     chart.press("ArrowLeft")
     assert "epoch 3: training 30,000" in page.locator(".told").first.text_content()
     picture(page, "runs")
+
+
+def test_runs_are_overlaid_in_the_charts(
+    visit: Open, small_library: Path, model: Path, tmp_path: Path, picture: Any
+) -> None:
+    names = ("first", "second", "short")
+    runs = [_run(tmp_path / "runs" / name, model) for name in names]
+    (runs[1] / "metrics.jsonl").write_text("".join(_line(epoch) for epoch in (1, 2, 3)))
+    (runs[2] / "metrics.jsonl").write_text(_line(1))
+    with live_server.live([small_library, *runs]) as url:
+        page = visit("/?view=runs&run=short", url=url)
+        loss = page.locator(".chart").first
+        loss.locator("circle").first.wait_for()
+        assert [words for words in loss.locator("svg text").all_text_contents() if words == "1"]
+        for name in names[:2]:
+            page.get_by_label(f"Show {name} in the charts").check()
+        labels = [f"{name}, validation" for name in ("short", *names[:2])]
+        loss.get_by_text("second, validation").wait_for()
+        assert loss.locator(".legend li").all_inner_texts() == labels
+        assert "finished" in page.get_by_role("row", name=re.compile("second")).inner_text()
+        page.reload()
+        loss.get_by_text("second, validation").wait_for()
+        assert page.get_by_label("Show first in the charts").is_checked()
+        colours = [
+            one.evaluate("(line) => getComputedStyle(line).stroke")
+            for one in loss.locator("svg [class^=line-]").all()
+        ]
+        assert len(set(colours)) == 3
+        picture(page, "runs-overlaid")
+        page.get_by_label("Show first in the charts").uncheck()
+        loss.get_by_text("first, validation").wait_for(state="detached")
+        page.close()  # which looks for news of runs that are not finished
 
 
 def test_play_draws_and_tiles(visit: Open, picture: Any) -> None:

@@ -581,7 +581,7 @@ def test_between_two_items_lie_pictures(client: httpx.Client) -> None:
 
 def test_a_run_is_told_while_it_grows(client: httpx.Client, folders: dict[str, Path]) -> None:
     run = client.get(f"{API}/runs").json()["runs"][0]
-    assert (run["name"], run["epochs"], run["finished"]) == ("first", 3, False)
+    assert (run["name"], run["epochs"], run["state"]) == ("first", 3, "stopped")
     told = client.get(f"{API}/runs/first").json()
     assert told["config"]["train"]["epochs"] == 4
     assert told["card"]["architecture"] == "reference"
@@ -594,7 +594,7 @@ def test_a_run_is_told_while_it_grows(client: httpx.Client, folders: dict[str, P
         file.write('{"epoch": 4, "valid": {"nats_per_image": 90}}\n{"epoch": 5, "va')
     metrics = client.get(f"{API}/runs/first/metrics", params={"after_epoch": 3}).json()
     assert [line["epoch"] for line in metrics["lines"]] == [4]
-    assert metrics["finished"] is True
+    assert metrics["state"] == "finished"
 
 
 def test_a_run_shows_only_the_pictures_that_it_lists(client: httpx.Client) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from vaeneer.data.folder import open_data_set, open_folder
-from vaeneer.errors import DataError
+from vaeneer.errors import DataError, VaeneerError
 from vaeneer.files import read_json
 from vaeneer.library.catalog import NAME as CATALOG
 from vaeneer.library.census import stats
@@ -17,7 +18,7 @@ from vaeneer.model.box import box_model, box_names
 from vaeneer.model.checkpoint import read_card
 from vaeneer.model.readout_files import readout_facts
 from vaeneer.toml_settings import read_sections
-from vaeneer.training.run_folder import RunFolder, read_metrics
+from vaeneer.training.run_folder import RunFolder, RunState, planned_epochs, read_metrics
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,28 @@ class InfoReport:
 
     path: str
     kind: str
-    """model, run, library, data set or images."""
+    """model, run, runs, library, data set or images."""
     facts: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run of a folder of runs."""
+
+    name: str
+    recipe: str | None
+    state: RunState
+    epochs: int
+    planned_epochs: int | None
+    best_epoch: int | None
+    best_valid_nats: float | None
+    """Validation loss of the best epoch, nats per image."""
+    updated: str | None
+    """When its last epoch ended, ISO 8601 in UTC."""
 
 
 def info(path: Path | str) -> InfoReport:
@@ -54,6 +71,8 @@ def info(path: Path | str) -> InfoReport:
         return InfoReport(str(folder), "model", _model_facts(folder))
     if (folder / "train").is_dir() and (folder / "valid").is_dir():
         return InfoReport(str(folder), "data set", _data_set_facts(folder))
+    if runs := runs_in(folder):
+        return InfoReport(str(folder), "runs", {"runs": [asdict(one) for one in runs]})
     images = open_folder(folder)
     assets = len({item.asset for item in images.items})
     return InfoReport(str(folder), "images", {"images": len(images), "assets": assets})
@@ -69,6 +88,8 @@ def _run_facts(run: RunFolder) -> dict[str, Any]:
         "valid_images": began.get("valid_images"),
         "device": began.get("device"),
         "epochs": len(lines),
+        "planned_epochs": planned_epochs(run.root),
+        "state": run.state_of(len(lines)),
     }
     if lines and all(isinstance(line.get("valid"), dict) for line in lines):
         best = min(lines, key=lambda line: _trained_loss(line["valid"]))
@@ -81,6 +102,35 @@ def _run_facts(run: RunFolder) -> dict[str, Any]:
             "seconds": lines[-1]["seconds"],
         }
     return facts
+
+
+def runs_in(folder: Path) -> list[RunLine]:
+    """The runs directly below a folder, by name."""
+    runs = [RunFolder(config.parent) for config in sorted(folder.glob("*/config.toml"))]
+    return [_run_line(run) for run in runs]
+
+
+def _run_line(run: RunFolder) -> RunLine:
+    lines = read_metrics(run.root)
+    measured = [line for line in lines if isinstance(line.get("valid"), dict)]
+    best = min(measured, key=lambda line: _trained_loss(line["valid"]), default=None)
+    written = run.metrics.stat().st_mtime if run.metrics.is_file() else None
+    try:
+        recipe = _trained_with(run).get("recipe")
+    except VaeneerError:  # a damaged config.toml: `vaeneer doctor` says more
+        recipe = None
+    return RunLine(
+        name=run.root.name,
+        recipe=recipe,
+        state=run.state_of(len(lines)),
+        epochs=len(lines),
+        planned_epochs=planned_epochs(run.root),
+        best_epoch=None if best is None else best["epoch"],
+        best_valid_nats=None if best is None else _trained_loss(best["valid"]),
+        updated=None
+        if written is None
+        else datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds"),
+    )
 
 
 def _read_facts(run: RunFolder) -> dict[str, Any]:

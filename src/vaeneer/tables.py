@@ -143,7 +143,7 @@ def evaluation(values: Values) -> RenderableType:
         (name, f"{entropy + excess:,.0f}", f"{(entropy + excess) / dims:.4f}", f"{excess:,.0f}")
         for name, excess in rows
     ]
-    heads = ("predictor", "nats/image", "nats/dim", "above entropy")
+    heads = ("predictor", "nats per image", "nats/dim", "above entropy")
     return page(
         _figures(f"evaluate: {values['folder']}", heads, cells),
         f"{values['images']:,} images: reconstruction {values['reconstruction_nats']:,.1f} + KL"
@@ -263,8 +263,27 @@ def speed(values: Values) -> RenderableType:
 
 
 def inspection(values: Values) -> RenderableType:
-    """What a folder is, and its facts."""
+    """What a folder is, and its facts; of a folder of runs, a line each."""
+    if values["kind"] == "runs":
+        return _runs(values)
     return plain(f"{values['kind']}: {values['path']}", values["facts"])
+
+
+def _runs(values: Values) -> RenderableType:
+    heads = ("run", "recipe", "state", "epochs", "best epoch", "nats per image", "last epoch ended")
+    rows = [
+        (
+            run["name"],
+            run["recipe"] or "-",
+            run["state"],
+            f"{run['epochs']} of {run['planned_epochs'] or '?'}",
+            str(run["best_epoch"] or "-"),
+            "-" if run["best_valid_nats"] is None else f"{run['best_valid_nats']:,.0f}",
+            run["updated"] or "-",
+        )
+        for run in values["facts"]["runs"]
+    ]
+    return grid(f"runs: {values['path']}", heads, rows, right=("best epoch", "nats per image"))
 
 
 def health(values: Values) -> RenderableType:

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from vaeneer.files import replacing
 from vaeneer.provenance import software
 
+PER_IMAGE = "nats per image"
+"""The unit of every loss in charts, plots and tables."""
 TRAIN, VALID, QUIET = "#0072B2", "#D55E00", "#8a8a8a"  # Okabe & Ito: told apart by every eye
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loading import to_tensor
-from vaeneer.measuring.charts import QUIET, TRAIN, new_chart, save_chart
+from vaeneer.measuring.charts import PER_IMAGE, QUIET, TRAIN, new_chart, save_chart
 from vaeneer.measuring.measurement import Measurements
 from vaeneer.measuring.pictures import save_grid, to_pixels
 from vaeneer.model.vae import VAE, eval_mode
@@ -19,7 +19,7 @@ def draw_loss_per_image(found: Measurements, path: Path) -> Path:
     figure, axes = new_chart(
         f"Loss of each image, n = {len(found.items)}, mean {found.total_nats.mean():,.0f} nats",
         "image, in the order of the file names",
-        "nats / image",
+        PER_IMAGE,
         width=9,
     )
     places = np.arange(len(found.items))

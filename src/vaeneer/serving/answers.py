@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vaeneer.library.proving import Kind
 from vaeneer.serving.parameters import Number, Text, Whole
+from vaeneer.training.run_folder import RunState
 
 _LONGEST_PATH = 4096
 
@@ -315,8 +316,11 @@ class RunSummary(BaseModel):
 
     name: str
     epochs: int = Field(description="Epochs done.")
-    asked_epochs: int | None
-    finished: bool
+    planned_epochs: int | None
+    state: RunState = Field(
+        description="training while a process trains it, stopped when none does before the last"
+        " epoch, else finished."
+    )
     started: str | None
     updated: float | None = Field(description="When the last epoch was written, seconds of Unix.")
     architecture: str | None
@@ -345,7 +349,7 @@ class MetricsAnswer(BaseModel):
 
     lines: list[dict[str, Any]]
     epochs: int
-    finished: bool
+    state: RunState
 
 
 class LoginRequest(BaseModel):

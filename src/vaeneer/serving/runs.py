@@ -20,7 +20,7 @@ from vaeneer.serving.parameters import Whole
 from vaeneer.serving.pictures import DatedFile
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.toml_settings import read_sections
-from vaeneer.training.run_folder import RunFolder, read_metrics
+from vaeneer.training.run_folder import RunFolder, planned_epochs, read_metrics
 
 router = APIRouter(prefix=API)
 _MOST_JSON_BYTES = 4 * 2**20
@@ -61,8 +61,8 @@ def metrics(
     folder = _run(house, name)
     lines = read_metrics(folder)
     new = [line for line in lines if line.get("epoch", 0) > after_epoch]
-    finished = _summary(name, folder)["finished"]
-    return Json({"lines": _finite(new), "epochs": len(lines), "finished": finished})
+    state = RunFolder(folder).state_of(len(lines))
+    return Json({"lines": _finite(new), "epochs": len(lines), "state": state})
 
 
 @router.get(
@@ -99,15 +99,14 @@ def _run(house: House, name: str) -> FilePath:
 def _summary(name: str, folder: FilePath) -> dict[str, Any]:
     lines = read_metrics(folder)
     train = _config(folder).get("train", {})
-    asked = train.get("epochs")
     facts = _json_in(RunFolder(folder).facts) or {}
     nats = lines[-1].get("valid", {}).get("nats_per_image") if lines else None
     with_file = RunFolder(folder).metrics
     return {
         "name": name,
         "epochs": len(lines),
-        "asked_epochs": asked,
-        "finished": asked is not None and len(lines) >= asked,
+        "planned_epochs": planned_epochs(folder),
+        "state": RunFolder(folder).state_of(len(lines)),
         "started": facts.get("started"),
         "updated": with_file.stat().st_mtime if with_file.is_file() else None,
         "architecture": train.get("architecture"),

@@ -98,7 +98,7 @@ def spoken(line: dict[str, Any], epochs: int) -> str:
     return (
         f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
         f"  train {train['nats_per_image']:>9,.0f}{unit}"
-        f"  valid {valid['nats_per_image']:>9,.0f} nats/image"
+        f"  valid {valid['nats_per_image']:>9,.0f} nats per image"
         f" (KL {valid['kl_nats']:,.0f}, {valid['active_units']} active)"
         f"  {valid['excess_nats']:,.0f} above the minimum"
         f" (one flat colour per image: {valid['trivial_excess_nats']['own_mean']:,.0f})"

@@ -76,7 +76,7 @@ def train(
         progress=progress,
     )
     step = graphed(lambda *inputs: take_step(run, *inputs), run.device)
-    with stop_requests() as stop:
+    with run.folder.training(), stop_requests() as stop:
         while run.state.epoch < run.recipe.epochs:
             train_epoch(run, step, stop, progress)
             finish_epoch(run, progress)

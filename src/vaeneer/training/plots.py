@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from vaeneer.data.loading import to_tensor
 from vaeneer.data.packs import Pack
-from vaeneer.measuring.charts import QUIET, TRAIN, VALID, new_chart, save_chart
+from vaeneer.measuring.charts import PER_IMAGE, QUIET, TRAIN, VALID, new_chart, save_chart
 from vaeneer.measuring.measurement import Measurements
 from vaeneer.measuring.pictures import save_grid, to_pixels
 from vaeneer.model.vae import VAE, eval_mode
@@ -35,16 +36,16 @@ def draw_epoch(folder: RunFolder, vae: VAE, valid: Pack, found: Measurements, se
 
 
 def draw_training_loss(lines: Lines, path: Path) -> Path:
-    """The reference's curve: the training loss, summed over 16 images, after each epoch."""
-    losses = [line["train"]["seed_loss"] for line in lines]
+    """The training loss after each epoch; the title has the sum over 16 images, as in seed.md."""
+    losses = [line["train"]["nats_per_image"] for line in lines]
     figure, axes = new_chart(
-        f"Training loss: {losses[-1]:,.0f} after epoch {len(lines)}",
+        f"Training loss: {losses[-1]:,.0f} nats per image after epoch {len(lines)}"
+        f" ({lines[-1]['train']['seed_loss']:,.0f} over 16 images)",
         "epoch",
-        "loss / 16 images",
+        PER_IMAGE,
     )
     axes.plot(_epochs(lines), losses, marker=".", color=TRAIN)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(EngFormatter(places=2))
+    _epoch_axis(axes, lines)
     return save_chart(figure, path)
 
 
@@ -53,7 +54,7 @@ def draw_validation(lines: Lines, path: Path) -> Path:
     figure, axes = new_chart(
         "Validation loss above the minimum",
         "epoch",
-        "excess nats / image",
+        PER_IMAGE,
     )
     excess = [line["valid"]["excess_nats"] for line in lines]
     kl = [line["valid"]["kl_nats"] for line in lines]
@@ -62,7 +63,7 @@ def draw_validation(lines: Lines, path: Path) -> Path:
     axes.plot(_epochs(lines), kl, marker=".", color=TRAIN, label="KL part")
     axes.axhline(own_mean, color=QUIET, linestyle="--", label="one flat colour per image")
     axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _epoch_axis(axes, lines)
     axes.legend(frameon=False)
     return save_chart(figure, path)
 
@@ -73,7 +74,7 @@ def draw_kl_per_latent(found: Measurements, path: Path) -> Path:
     figure, axes = new_chart(
         f"KL per latent: {kl.sum():,.0f} nats, {found.active_units} of {len(kl)} active",
         "latent, the largest first",
-        "nats / image",
+        PER_IMAGE,
     )
     axes.plot(np.arange(1, len(kl) + 1), np.maximum(kl, 1e-6), color=TRAIN)
     axes.set_xscale("log")
@@ -93,7 +94,7 @@ def draw_active_units(lines: Lines, path: Path) -> Path:
         if counts[-1] is not None:
             axes.plot(_epochs(lines), counts, marker=".", color=color, label=label)
     axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _epoch_axis(axes, lines)
     axes.legend(frameon=False)
     return save_chart(figure, path)
 
@@ -108,7 +109,7 @@ def draw_consistency(lines: Lines, path: Path) -> Path:
     for side, color in (("train", TRAIN), ("valid", VALID)):
         terms = [line[side]["consistency"] for line in lines]
         axes.plot(_epochs(lines), terms, marker=".", color=color, label=side)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _epoch_axis(axes, lines)
     axes.legend(frameon=False)
     return save_chart(figure, path)
 
@@ -132,3 +133,12 @@ def draw_samples(vae: VAE, path: Path, seed: int, *, count: int = 2 * SHOWN) -> 
 
 def _epochs(lines: Lines) -> list[int]:
     return [line["epoch"] for line in lines]
+
+
+def _epoch_axis(axes: Axes, lines: Lines) -> None:
+    """Whole epochs below, the only one in the middle; thousands with commas at the side."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    if len(lines) == 1:
+        (only,) = _epochs(lines)
+        axes.set_xlim(only - 0.9, only + 0.9)

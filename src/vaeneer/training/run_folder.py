@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
+from filelock import FileLock, Timeout
 
 from vaeneer.checksums import SUMS, damaged_file, write_sums
 from vaeneer.config import TrainSettings
-from vaeneer.errors import SettingsError, TrainingError
+from vaeneer.errors import SettingsError, TrainingError, VaeneerError
 from vaeneer.files import read_json, remove_leftovers, write_json, write_text
 from vaeneer.provenance import MARKER
 from vaeneer.recipes import Recipe
 from vaeneer.storage import storage_error, writing
 from vaeneer.text import encodable
-from vaeneer.toml_settings import read_settings
+from vaeneer.toml_settings import read_sections, read_settings
 
+LOCK = ".training.lock"
+RunState = Literal["training", "stopped", "finished"]
 _SUMMED = ("config.toml", "run.json")
 _FIGURES = {"epoch", "step", "seconds", "images_per_second", "train", "valid"}
 """The fields of a line of metrics.jsonl beside its crc32."""
@@ -80,6 +85,50 @@ class RunFolder:
         """The model kept after `epoch` (counted from 1)."""
         return self.root / "checkpoints" / f"epoch-{epoch:04d}"
 
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Hold the run's lock for the block; it goes with the process, however that ends.
+
+        Raises TrainingError where another process holds it.
+        """
+        lock = FileLock(self.root / LOCK)
+        try:
+            lock.acquire(timeout=1)  # as long as another one may look whether it is held
+        except Timeout as error:
+            raise self.being_trained() from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_training(self) -> bool:
+        """Whether a process trains this run now; False where the folder cannot tell."""
+        lock = FileLock(self.root / LOCK)
+        if not (self.root / LOCK).is_file():
+            return False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:  # a folder that is read only: nobody trains in it
+            return False
+        lock.release()
+        return False
+
+    def being_trained(self) -> TrainingError:
+        """The error of a run that another process trains."""
+        return TrainingError(
+            f"{self.root} is being trained by another process; wait until it ends, or name another"
+            " --out."
+        )
+
+    def state_of(self, epochs: int) -> RunState:
+        """Whether a run with so many epochs done is being trained, was stopped, or is finished."""
+        if self.is_training():
+            return "training"
+        wanted = planned_epochs(self.root)
+        return "finished" if wanted is not None and epochs >= wanted else "stopped"
+
     def write_config(self, data: Path, settings: TrainSettings) -> None:
         """Write config.toml, in the sections and names that `--config` reads; all of the recipe."""
         asked = {**asdict(settings), **asdict(Recipe.of(settings))}
@@ -123,7 +172,7 @@ class RunFolder:
             return
         remove_leftovers(self.root)
         names = {entry.name for entry in self.root.iterdir()}
-        if MARKER in names and names <= {MARKER, SUMS, *_SUMMED}:
+        if MARKER in names and names <= {MARKER, LOCK, SUMS, *_SUMMED}:
             for name in names - {MARKER}:
                 (self.root / name).unlink()
 
@@ -136,6 +185,15 @@ class RunFolder:
                 f" {SUMS}; put it back from a copy, start a new run with another --out, or delete"
                 f" {SUMS} there if you changed the file."
             )
+
+
+def planned_epochs(root: Path) -> int | None:
+    """The number of epochs that a run is to have; None where its config.toml cannot be read now."""
+    try:
+        epochs = read_sections(RunFolder(root).config).get("train", {}).get("epochs")
+    except VaeneerError:
+        return None
+    return epochs if isinstance(epochs, int) else None
 
 
 def read_metrics(root: Path) -> list[dict[str, Any]]:

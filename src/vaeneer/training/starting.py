@@ -44,6 +44,8 @@ def start_run(
     progress: Progress,
 ) -> Run:
     """Begin a run, or go on with the one in `folder` where `resume` is set and there is one."""
+    if folder.is_training():
+        raise folder.being_trained()
     goes_on = resume and folder.state.is_file()
     settings = with_place_of_init(settings)
     settings = settings_to_resume(folder, settings) if goes_on else with_init(settings)

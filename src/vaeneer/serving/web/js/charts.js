@@ -37,8 +37,9 @@ export class Chart {
     const all = this.lines.flatMap((line) => line.points), ys = all.map(([, y]) => y);
     const low = Math.min(...ys), high = Math.max(...ys), spare = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
     this.xs = [...new Set(all.map(([x]) => x))].sort((a, b) => a - b);
-    this.from = [this.xs[0], low - spare];
-    this.to = [Math.max(this.xs.at(-1), this.xs[0] + 1), high + spare];
+    const beside = this.xs.length === 1 ? 0.9 : 0;  // the only one stands in the middle
+    this.from = [this.xs[0] - beside, low - spare];
+    this.to = [this.xs.at(-1) + beside, high + spare];
     const last = this.lines.map((line) => `${line.name} ${exact.format(line.points.at(-1)[1])}`).join(", ");
     this.svg.setAttribute("aria-label", `${this.title}, ${this.unit}, ${this.xs.length} epochs. Last: ${last}. Arrow keys tell each.`);
     this.svg.replaceChildren(...this.#axes(), ...this.lines.map((line, n) => this.#line(line, n)));

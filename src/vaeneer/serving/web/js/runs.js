@@ -1,6 +1,6 @@
 // Runs: the curves of a training run, live while it trains; its pictures; what it makes by epoch.
 
-import { addressOf, read } from "./address.js";
+import { addressOf, changed, go, read } from "./address.js";
 import { get, pause, url } from "./api.js";
 import { Chart } from "./charts.js";
 import { make } from "./dom.js";
@@ -24,8 +24,9 @@ export function show(place, state, library) {
   let stop = new AbortController(), open = null;
 
   function update(now) {
-    if (open !== null && (now.run ?? "") === open) return;
-    open = now.run ?? "";
+    const shownNow = [now.run ?? "", ...now.all("with")].join("/");
+    if (open === shownNow) return;
+    open = shownNow;
     stop.abort();
     const mine = stop = new AbortController();
     shown(place, "Reading the runs …", async () => {
@@ -33,9 +34,10 @@ export function show(place, state, library) {
       if (!runs.length) return empty("No run is served", "Train with `vaeneer train DATA`, then start `vaeneer serve LIBRARY runs/001`, or give the folder of all runs.");
       const newest = [...runs].sort((a, b) => (b.updated ?? 0) - (a.updated ?? 0))[0];
       const chosen = runs.find((run) => run.name === now.run) ?? newest;
-      const list = make("div", {}, table(runs, chosen));
-      const told = (news) => list.replaceChildren(table(runs, Object.assign(chosen, news)));
-      return make("div", { class: "page runs" }, make("header", {}, make("h1", {}, "Runs")), list, await one(chosen.name, library, told, mine.signal));
+      const others = now.all("with").filter((name) => name !== chosen.name && runs.some((run) => run.name === name));
+      const list = make("div", {}, table(runs, chosen, others));
+      const told = (news) => list.replaceChildren(table(runs, Object.assign(chosen, news), others));
+      return make("div", { class: "page runs" }, make("header", {}, make("h1", {}, "Runs")), list, await one(chosen.name, others, library, told, mine.signal));
     });
   }
 
@@ -43,54 +45,78 @@ export function show(place, state, library) {
   return { update, close: () => stop.abort() };
 }
 
-const stateOf = (run) => (run.finished ? "finished" : run.updated && Date.now() / 1000 - run.updated < 900 ? "training" : "not finished");
+const ended = (run) => (run.updated ? `, last epoch ${new Date(run.updated * 1000).toLocaleString()}` : "");
 
-function table(runs, chosen) {
-  const head = ["Run", "Epochs", "State", "Validation, nats per image", "Network", "Started"];
+/** Overlay a run in the charts, or take it away; it stands in the address. */
+const overlay = (name, others, on) => go(changed({ with: on ? [...others, name] : others.filter((one) => one !== name) }));
+
+function table(runs, chosen, others) {
+  const head = ["Run", ...(runs.length > 1 ? ["Compare"] : []), "Epochs", "State", "Validation, nats per image", "Network", "Started"];
+  const compare = (run) => make("td", {}, make("label", { class: "compare" }, make("input", {
+    type: "checkbox", "aria-label": `Show ${run.name} in the charts`, disabled: run === chosen,
+    set: { checked: run === chosen || others.includes(run.name) }, on: { change: (event) => overlay(run.name, others, event.target.checked) } })));
   const rows = runs.map((run) => make("tr", { "aria-current": run === chosen ? "true" : null },
-    make("th", { scope: "row" }, make("a", { href: addressOf({ view: "runs", library: read().library, run: run.name }), "data-go": true }, run.name)),
-    make("td", {}, run.asked_epochs ? `${run.epochs} of ${run.asked_epochs}` : String(run.epochs)), make("td", {}, stateOf(run)),
+    make("th", { scope: "row" }, make("a", { href: addressOf({ view: "runs", library: read().library, run: run.name }), "data-go": true }, run.name)), runs.length > 1 ? compare(run) : null,
+    make("td", {}, run.planned_epochs ? `${run.epochs} of ${run.planned_epochs}` : String(run.epochs)), make("td", { title: `${run.state}${ended(run)}` }, run.state),
     make("td", {}, run.valid_nats_per_image ? count(Math.round(run.valid_nats_per_image)) : "–"), make("td", {}, run.architecture ?? "–"),
     make("td", {}, run.started ? new Date(run.started).toLocaleString() : "–")));
   return make("div", { class: "wide-table", tabindex: 0, role: "region", "aria-label": "All runs" },
     make("table", {}, make("thead", {}, make("tr", {}, head.map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, rows)));
 }
 
-async function one(name, library, told, signal) {
+/** What the charts show: both sides of one run, or one line for each of several runs. */
+function curves(where, name, lines, beside) {
+  const points = (of, place) => of.map((line) => [line.epoch, at(line, place)]);
+  const sides = Object.entries(where);
+  if (!beside.length) return sides.map(([label, place]) => ({ name: label, points: points(lines, place) }));
+  const [side, place] = sides.find(([label]) => label === "validation") ?? sides[0];
+  return [{ name, lines }, ...beside].map((run) => ({ name: sides.length > 1 ? `${run.name}, ${side}` : run.name, points: points(run.lines, place) }));
+}
+
+function statusOf(state, run, epochs) {
+  const done = many(epochs, "epoch");
+  if (state === "finished") return `${done}, finished.`;
+  if (state === "training") return epochs ? `${done} so far; new ones appear here by themselves.` : "No epoch is done yet; the curves begin with the first.";
+  return `Stopped after ${done}${run.planned_epochs ? ` of ${run.planned_epochs}` : ""}. The same vaeneer train command with --resume continues it.`;
+}
+
+async function one(name, others, library, told, signal) {
   const path = `runs/${encodeURIComponent(name)}`;
-  const [run, first] = await Promise.all([get(path, {}, signal), get(`${path}/metrics`, {}, signal)]);
+  const linesOf = async (other) => ({ name: other, lines: (await get(`runs/${encodeURIComponent(other)}/metrics`, {}, signal)).lines });
+  const [run, first, ...beside] = await Promise.all([get(path, {}, signal), get(`${path}/metrics`, {}, signal), ...others.map(linesOf)]);
   const lines = [...first.lines], charts = CURVES.map(([title, unit]) => new Chart(title, unit));
   const status = make("p", { class: "lead", role: "status" });
   const pictures = make("div", { class: "run-pictures" });
-  const draw = (finished) => {
-    charts.forEach((chart, n) => chart.update(Object.entries(CURVES[n][2]).map(([label, where]) => ({ name: label, points: lines.map((line) => [line.epoch, at(line, where)]) }))));
-    status.textContent = finished ? `${many(lines.length, "epoch")}, finished.` : lines.length ? `${many(lines.length, "epoch")} so far; new ones appear here by themselves.` : "No epoch is done yet; the curves begin with the first.";
-    status.classList.toggle("live", !finished);
+  const draw = (state) => {
+    charts.forEach((chart, n) => chart.update(curves(CURVES[n][2], name, lines, beside)));
+    status.textContent = statusOf(state, run, lines.length);
+    status.classList.toggle("live", state === "training");
     pictures.replaceChildren(...plots(run, path, lines.at(-1)?.epoch ?? 0));
   };
-  draw(first.finished);
-  const live = !first.finished;
+  draw(first.state);
   const result = make("article", { class: "run" }, make("header", { class: "row" }, make("h2", {}, name), status),
     make("div", { class: "charts" }, charts.map((chart) => chart.element)), byEpoch(run, library, signal), similarity(run, path), pictures, settings(run));
-  if (live) watch(path, lines, run, (finished) => { draw(finished); told(run); }, signal);
+  if (first.state !== "finished") watch(path, lines, run, first.state, (state) => { draw(state); told(run); }, signal);
   return result;
 }
 
 const at = (line, where) => where.split(".").reduce((value, name) => value?.[name], line);
 
-async function watch(path, lines, run, draw, signal) {
+/** New epochs of a run, and whether it is trained now: one that was stopped may go on. */
+async function watch(path, lines, run, state, draw, signal) {
   try {
     for (;;) {
       await pause(document.hidden ? 5 * EVERY_MS : EVERY_MS, signal);
       const news = await get(`${path}/metrics`, { after_epoch: lines.at(-1)?.epoch ?? 0 }, signal).catch((error) => {
         if (error.name === "AbortError") throw error;
-        return { lines: [], finished: false };  // the server may come back
+        return { lines: [], state };  // the server may come back
       });
-      if (!news.lines.length && !news.finished) continue;
+      if (!news.lines.length && news.state === state) continue;
       lines.push(...news.lines);
+      state = news.state;
       Object.assign(run, await get(path, {}, signal));
-      draw(news.finished);
-      if (news.finished) return;
+      draw(state);
+      if (state === "finished") return;
     }
   } catch (error) {
     if (error.name !== "AbortError") throw error;
