@@ -25,7 +25,7 @@ from vaeneer.data.levels import to_image
 from vaeneer.data.pixel_digest import pixel_digest
 from vaeneer.data.scanning import scan_folder
 from vaeneer.data.tiff_decoding import seek_picture
-from vaeneer.errors import ImageFileError
+from vaeneer.errors import FORMATS_HINT, ImageFileError
 
 Array = NDArray[Any]
 HEIGHT, WIDTH = 18, 26
@@ -39,7 +39,7 @@ PREDICTED = importlib.util.find_spec("imagecodecs") is not None
 
 def needs(module: str) -> pytest.MarkDecorator:
     absent = importlib.util.find_spec(module) is None
-    return pytest.mark.skipif(absent, reason=f"needs {module} of vaeneer[formats]")
+    return pytest.mark.skipif(absent, reason=f"needs {module}")
 
 
 def scaled(channels: int, kind: str) -> Array:
@@ -131,7 +131,7 @@ def test_a_compression_that_only_the_extra_reads_names_it(tmp_path: Path) -> Non
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert "not supported: compression of this TIFF; install vaeneer[formats]" in done.stderr
+    assert f"not supported: compression of this TIFF; {FORMATS_HINT}" in done.stderr
 
 
 def test_the_picture_of_a_tiff_is_its_largest_page_that_is_no_preview(tmp_path: Path) -> None:
@@ -565,8 +565,8 @@ def test_what_is_not_installed_is_named_with_the_remedy(
         path = tmp_path / "a.exr"
         path.write_bytes(b"v/1\x01" + bytes(40))
         for suffix in (".exr", ".EXR", ".heic", ".heif", ".jxl"):
-            assert missing_extra(suffix) == "format not supported; install vaeneer[formats]"
-        assert reason(path) == "format not supported; install vaeneer[formats]"
+            assert missing_extra(suffix) == f"format not supported; {FORMATS_HINT}"
+        assert reason(path) == f"format not supported; {FORMATS_HINT}"
     finally:
         missing_extra.cache_clear()
 

@@ -23,6 +23,7 @@ from PIL import Image
 from vaeneer.config import IndexSettings
 from vaeneer.data.folder import scan_folder
 from vaeneer.errors import (
+    FORMATS_HINT,
     DataError,
     LibraryError,
     OutputExistsError,
@@ -599,7 +600,7 @@ def test_a_file_that_a_limit_refused_is_read_again_once_the_limit_changes(
 
 
 def test_a_file_that_an_extra_would_read_is_tried_in_each_run() -> None:
-    assert is_transient("not supported: compression of this TIFF; install vaeneer[formats]")
+    assert is_transient(f"not supported: compression of this TIFF; {FORMATS_HINT}")
     assert is_transient("cannot be read: Permission denied")
     assert not is_transient("truncated: the file ends too early")
     assert is_limit("too small: 20 x 30 px, under 32 px")

@@ -188,7 +188,7 @@ class TrainSettings:
     """What the network computes in; auto is bfloat16 where the hardware has it."""
 
     tensorboard: bool = False
-    """Also write TensorBoard events (needs the extra: pip install 'vaeneer[tensorboard]')."""
+    """Also write TensorBoard events (they need: pip install tensorboard)."""
 
     def __post_init__(self) -> None:
         if self.recipe == "seed":  # its name in older runs and scripts

@@ -55,9 +55,13 @@ _TRANSIENT = ("cannot be read", "no such file", "not a file", "too large for the
 _LIMITS = ("too large", "too many", "too long", "too small")
 
 
+FORMATS_HINT = "run: pip install openimageio pillow-heif imagecodecs"
+"""What makes the other formats readable, from a clone or not (the extra `formats`)."""
+
+
 def is_transient(reason: str) -> bool:
     """Whether a file that was refused may be readable in the next run though it did not change."""
-    return reason.startswith(_TRANSIENT) or "install vaeneer[" in reason
+    return reason.startswith(_TRANSIENT) or "install" in reason
 
 
 def is_limit(reason: str) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 from vaeneer.data import oiio_decoding, psd_decoding, tiff_decoding
 from vaeneer.data.image_files import check_pixels
 from vaeneer.data.levels import Array, CheckSize, Decoded, name_mode
-from vaeneer.errors import ImageFileError
+from vaeneer.errors import FORMATS_HINT, ImageFileError
 
 # fmt: off
 _LIBRARIES = {
@@ -32,7 +32,7 @@ _NEVER_READ = frozenset((
     ".iiq", ".3fr", ".svg", ".svgz", ".eps", ".xcf", ".kra", ".afphoto",
 ))
 # fmt: on
-_EXTRA = "format not supported; install vaeneer[formats]"
+_EXTRA = f"format not supported; {FORMATS_HINT}"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG (ITU-T H.273)
 _START_BYTES = 64

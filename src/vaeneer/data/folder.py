@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -83,11 +84,17 @@ def open_data_set(path: Path | str) -> DataSet:
     Raises DataError when either is missing or holds no image.
     """
     root = Path(path)
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is not a folder; make a data set there with:"
+            f" vaeneer prepare RAW --out {shlex.quote(str(root))}"
+        )
     for side in ("train", "valid"):
         if not (root / side).is_dir():
+            beside = root.absolute().with_name(f"{root.absolute().name}-data")  # never in it
             raise DataError(
-                f"{root} has no folder {side!r}; make a data set with:"
-                f" vaeneer prepare RAW --out {root}"
+                f"{root} has no folder {side!r}, so it is no data set; make one of its images with:"
+                f" vaeneer prepare {shlex.quote(str(root))} --out {shlex.quote(str(beside))}"
             )
     return DataSet(open_folder(root / "train"), open_folder(root / "valid"))
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from vaeneer.data.levels import Array, CheckSize, Decoded, name_mode
-from vaeneer.errors import ImageFileError
+from vaeneer.errors import FORMATS_HINT, ImageFileError
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -277,7 +277,7 @@ def _pixels(path: Path, page: TiffPage) -> Array:
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:120]
     if "imagecodecs" in text:
-        return "not supported: compression of this TIFF; install vaeneer[formats]"
+        return f"not supported: compression of this TIFF; {FORMATS_HINT}"
     if isinstance(error, MemoryError):
         return "too large for the memory of this machine"
     if isinstance(error, struct.error) or "IFD" in text:

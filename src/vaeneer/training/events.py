@@ -30,6 +30,4 @@ def require_tensorboard() -> None:
     try:
         import tensorboard  # noqa: F401
     except ImportError as error:
-        raise TrainingError(
-            "TensorBoard is not installed; run: pip install 'vaeneer[tensorboard]'"
-        ) from error
+        raise TrainingError("TensorBoard is not installed; run: pip install tensorboard") from error

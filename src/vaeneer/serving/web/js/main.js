@@ -59,7 +59,7 @@ async function show() {
 }
 
 function noLibrary() {
-  return empty("No library is open", "Make one with `vaeneer index FOLDER --out LIBRARY`, then start `vaeneer serve LIBRARY`.");
+  return empty("No library is open", "Make one with `vaeneer index FOLDER --library LIBRARY`, then start `vaeneer serve LIBRARY`.");
 }
 
 async function wait(own, mine) {

@@ -31,7 +31,7 @@ export function show(place, state, library) {
     const mine = stop = new AbortController();
     shown(place, "Reading the runs …", async () => {
       const { runs } = await get("runs", {}, mine.signal);
-      if (!runs.length) return empty("No run is served", "Train with `vaeneer train DATA`, then start `vaeneer serve LIBRARY runs/001`, or give the folder of all runs.");
+      if (!runs.length) return empty("No run is served", "Train with `vaeneer train DATA --out runs/001`, then start `vaeneer serve LIBRARY runs/001`, or give the folder of all runs.");
       const newest = [...runs].sort((a, b) => (b.updated ?? 0) - (a.updated ?? 0))[0];
       const chosen = runs.find((run) => run.name === now.run) ?? newest;
       const others = now.all("with").filter((name) => name !== chosen.name && runs.some((run) => run.name === name));
