@@ -165,7 +165,7 @@ def test_a_finished_run_can_be_searched_with(whole: Path) -> None:
 
 def test_config_toml_reproduces_the_run(whole: Path, data_set: Path, tmp_path: Path) -> None:
     settings = read_settings(whole / "config.toml", TrainSettings, "train", ignore=("data",))
-    assert settings.recipe == "seed"
+    assert settings.recipe == "reference"
     left_open = dict.fromkeys(["recipe", *asdict(Recipe())])
     assert replace(settings, **left_open) == replace(TINY, **left_open)
     assert Recipe.of(settings) == Recipe(epochs=2, batch_size=4), "all of the recipe is written"
