@@ -113,7 +113,7 @@ def _is_positional(argument: Any) -> bool:
 
 
 def _more(argument: Any) -> str:
-    return "..." if get_origin(argument.hint) is list else ""
+    return "..." if get_origin(_without_none(argument.hint)) is list else ""
 
 
 def _value(argument: Any) -> str:

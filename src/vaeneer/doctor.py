@@ -31,6 +31,7 @@ from vaeneer.files import read_parquet, replacing
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.checkup import DERIVED, library_faults
 from vaeneer.library.indexing import index
+from vaeneer.library.library_folders import existing_library, find_library
 from vaeneer.library.sealing import CATALOG, FACTS, listed_facts, remedy
 from vaeneer.library.vector_tables import read_vectors
 from vaeneer.model.box import box_model
@@ -76,15 +77,16 @@ class DoctorReport:
 
 
 def doctor(
-    path: Path | str, *, mend: bool = False, progress: Progress | None = None
+    path: Path | str | None = None, *, mend: bool = False, progress: Progress | None = None
 ) -> DoctorReport:
     """Check a library, run, model, data set, cache of decoded images or file of vectors whole.
 
+    path: one of these, or a folder that was indexed; None is the library of `Library.open()`.
     mend: make again what follows from other files: all of a library that can be, copies of images
     in a data set, decoded images. Raises DataError for anything else.
     """
     started, progress = time.monotonic(), progress or Silent()
-    folder = box_model(path) or Path(path)
+    folder = _folder(path)
     kind = _kind(folder)
     faults = list(_CHECKS[kind](folder, progress))
     left = {str(file) for file, _, _ in faults}
@@ -96,6 +98,19 @@ def doctor(
         for file, problem, remedy in faults
     ]
     return DoctorReport(str(folder), kind, findings, round(time.monotonic() - started, 3))
+
+
+def _folder(path: Path | str | None) -> Path:
+    """A path that vaeneer wrote, or the library of a folder that it only indexed."""
+    if path is None:
+        return find_library()
+    if (model := box_model(path)) is not None:
+        return model
+    try:
+        _kind(Path(path))
+    except DataError:
+        return existing_library(path) or Path(path)
+    return Path(path)
 
 
 def _kind(folder: Path) -> str:

@@ -9,13 +9,22 @@ from cyclopts import Parameter
 
 import vaeneer
 from vaeneer import library_tables as tables
-from vaeneer.cli.options import OUTPUT, Flat, Json, Overwrite, show, write_bytes
+from vaeneer.cli.options import (
+    OUTPUT,
+    Flat,
+    Json,
+    LibraryFolder,
+    Overwrite,
+    find,
+    show,
+    write_bytes,
+)
 from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings, OutliersSettings
 from vaeneer.console import ConsoleProgress
 
 
 def duplicates(
-    library: Path,
+    library: LibraryFolder = None,
     *,
     settings: Annotated[DuplicatesSettings, Flat] = DuplicatesSettings(),
     html: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
@@ -30,8 +39,6 @@ def duplicates(
 
     Parameters
     ----------
-    library
-        A library.
     html
         Also write a page with the groups side by side: report.html.
     csv
@@ -39,7 +46,7 @@ def duplicates(
         (keep or redundant), keep_path, box. Paths are below the folder of the images.
     """
     report = vaeneer.duplicates(
-        library, settings=settings, out_html=html, progress=ConsoleProgress()
+        find(library), settings=settings, out_html=html, progress=ConsoleProgress()
     )
     if csv and not json:
         from vaeneer.library.decisions import csv_text
@@ -50,7 +57,7 @@ def duplicates(
 
 
 def map(
-    library: Path,
+    library: LibraryFolder = None,
     *,
     out: Path = Path("map.html"),
     settings: Annotated[MapSettings, Flat] = MapSettings(),
@@ -63,47 +70,33 @@ def map(
 
     Parameters
     ----------
-    library
-        A library.
     out
         map.html (one page that pans and zooms, offline), map.png or map.parquet (a table that
         embedding-atlas reads).
     """
     report = vaeneer.map(
-        library, out=out, settings=settings, overwrite=overwrite, progress=ConsoleProgress()
+        find(library), out=out, settings=settings, overwrite=overwrite, progress=ConsoleProgress()
     )
     show(report.to_dict(), tables.drawn, json)
 
 
 def cluster(
-    library: Path,
+    library: LibraryFolder = None,
     *,
     settings: Annotated[ClusterSettings, Flat] = ClusterSettings(),
     json: Json = False,
 ) -> None:
-    """Group the items that look alike, named by what is known of them.
-
-    Parameters
-    ----------
-    library
-        A library.
-    """
-    report = vaeneer.cluster(library, settings=settings, progress=ConsoleProgress())
+    """Group the items that look alike, named by what is known of them."""
+    report = vaeneer.cluster(find(library), settings=settings, progress=ConsoleProgress())
     show(report.to_dict(), tables.clusters, json)
 
 
 def outliers(
-    library: Path,
+    library: LibraryFolder = None,
     *,
     settings: Annotated[OutliersSettings, Flat] = OutliersSettings(),
     json: Json = False,
 ) -> None:
-    """List files that do not belong, each with the reason: candidates to look at.
-
-    Parameters
-    ----------
-    library
-        A library.
-    """
-    report = vaeneer.outliers(library, settings=settings, progress=ConsoleProgress())
+    """List files that do not belong, each with the reason: candidates to look at."""
+    report = vaeneer.outliers(find(library), settings=settings, progress=ConsoleProgress())
     show(report.to_dict(), tables.strange, json)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 import vaeneer
 from vaeneer import library_tables as tables
-from vaeneer.cli.options import Flat, Json, show
+from vaeneer.cli.options import Flat, Json, LibraryFolder, find, show
 from vaeneer.config import IndexSettings
 from vaeneer.console import ConsoleProgress
 
@@ -17,7 +17,7 @@ from vaeneer.console import ConsoleProgress
 def index(
     folder: Path,
     *,
-    library: Path,
+    library: Path | None = None,
     model: Path | None = None,
     settings: Annotated[IndexSettings, Flat] = IndexSettings(),
     folder_moved: Annotated[bool, Parameter(negative="")] = False,
@@ -34,7 +34,8 @@ def index(
     folder
         Images, side-car JSON and other maps, in folders of any depth.
     library
-        Folder of the library; new, or that of an earlier run.
+        Folder of the library; new, or that of an earlier run. By default in the user's data folder
+        (XDG_DATA_HOME): other commands find it by FOLDER.
     model
         What makes the vectors: a name in the box, a model or a run. By default the library's own,
         and surface-base for a new library.
@@ -56,12 +57,6 @@ def index(
     show(report.to_dict(), tables.indexing, json)
 
 
-def stats(library: Path, *, json: Json = False) -> None:
-    """Count what a library holds.
-
-    Parameters
-    ----------
-    library
-        A library.
-    """
-    show(vaeneer.stats(library).to_dict(), tables.census, json)
+def stats(library: LibraryFolder = None, *, json: Json = False) -> None:
+    """Count what a library holds."""
+    show(vaeneer.stats(find(library)).to_dict(), tables.census, json)

@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 from rich.console import RenderableType
 
-from vaeneer.console import plain_console
+from vaeneer.console import ConsoleProgress, plain_console
 from vaeneer.model.box import is_in_box
 from vaeneer.tables import Values
 from vaeneer.text import to_json
@@ -26,6 +26,23 @@ Overwrite = Annotated[
 ]
 Flat = Parameter(name="*", group=SETTINGS)
 """The fields of a settings dataclass, each as a flag."""
+LibraryFolder = Annotated[
+    Path | None,
+    Parameter(
+        help="A library, or a folder that was indexed. By default the library of the current"
+        " directory, or the only one in the user's data folder."
+    ),
+]
+
+
+def find(library: Path | None) -> Path:
+    """The folder of a library, as `find_library`; where none was named, say which it is."""
+    from vaeneer.library.library_folders import find_library
+
+    found = find_library(library)
+    if library is None:
+        ConsoleProgress().say(f"Library {found}")
+    return found
 
 
 def show(values: Values, table: Callable[[Values], RenderableType], as_json: bool) -> None:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 import vaeneer
 from vaeneer import tables
-from vaeneer.cli.options import Flat, Json, Overwrite, show
+from vaeneer.cli.options import Flat, Json, Overwrite, find, show
 from vaeneer.config import SEED, BenchSettings
 from vaeneer.console import ConsoleProgress
 
@@ -69,7 +69,7 @@ def info(path: Path, *, json: Json = False) -> None:
 
 
 def doctor(
-    path: Path,
+    path: Path | None = None,
     *,
     mend: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
@@ -79,12 +79,15 @@ def doctor(
     Parameters
     ----------
     path
-        A library, a run, a model or its name in the box, a data set, a cache of decoded images, or
-        a Parquet file of vectors.
+        A library or the folder that was indexed, a run, a model or its name in the box, a data set,
+        a cache of decoded images, or a Parquet file of vectors. By default the library of the
+        current directory, or the only one in the user's data folder.
     mend
         Make again what can be: files of a library, copies of images in a data set, decoded images.
     """
-    report = vaeneer.doctor(path, mend=mend, progress=ConsoleProgress())
+    report = vaeneer.doctor(
+        find(path) if path is None else path, mend=mend, progress=ConsoleProgress()
+    )
     show(report.to_dict(), tables.health, json)
     if not report.healthy:
         raise SystemExit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,9 @@ from cyclopts import Parameter
 
 import vaeneer
 from vaeneer import library_tables as tables
-from vaeneer.cli.options import OUTPUT, Flat, Json, show, write_bytes
+from vaeneer.cli.options import OUTPUT, Flat, Json, find, show, write_bytes
 from vaeneer.config import SearchSettings
-from vaeneer.errors import ImageFileError, SettingsError
+from vaeneer.errors import ImageFileError, LibraryError, SettingsError
 
 if TYPE_CHECKING:
     from vaeneer.library.library import Library
@@ -24,8 +25,8 @@ _STDIN = "-"
 
 
 def search(
-    library: Path,
-    image: Annotated[list[str], Parameter(allow_leading_hyphen=True, negative="")],
+    library: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    image: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, negative="")] = None,
     *,
     box: str | None = None,
     without: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -41,11 +42,12 @@ def search(
     Parameters
     ----------
     library
-        A library.
+        A library, or a folder that was indexed. Else it is the first IMAGE, and the library that
+        of the current directory, or the only one in the user's data folder.
     image
         A file, `-` for standard input, or the id of an item; of several, the mean is the query.
-        Or words, such as "mossy stone wall": they are searched in names, categories, tags and
-        folders. What exists as a file, has a slash or the suffix of an image is a file.
+        Or words, such as "mossy stone wall", for names, categories, tags and folders. What exists
+        as a file, has a slash or the suffix of an image is a file.
     box
         x,y,w,h in pixels of a single IMAGE: search by this part of it, and show where it is.
     without
@@ -63,10 +65,11 @@ def search(
 
     if null and not paths:
         raise SettingsError("--null (-0) is a form of --paths; give both, or leave it out.")
-    with Library.open(library) as opened:
-        text = _words(image, words)
+    folder, images = _library_and_images(library, image or ())
+    with Library.open(folder) as opened:
+        text = _words(images, words, first=library)
         if text is None:
-            report = _by_images(opened, image, box, without or (), settings)
+            report = _by_images(opened, images, box, without or (), settings)
         elif box is not None or without:
             raise SettingsError(
                 f"{text[:80]!r} is searched as words, which take no --box and no"
@@ -77,11 +80,36 @@ def search(
         if sheet is not None:
             _write_sheet(sheet, opened, report)
     if paths and not json:
-        end = b"\0" if null else b"\n"
-        write_bytes(b"".join(os.fsencode(hit.path) + end for hit in report.hits))
+        _write_paths(report, end=b"\0" if null else b"\n")
         return
     values = report.to_dict() | ({"sheet": str(sheet)} if sheet is not None else {})
     show(values, tables.hits, json)
+
+
+def _write_paths(report: SearchReport, end: bytes) -> None:
+    write_bytes(b"".join(os.fsencode(hit.path) + end for hit in report.hits))
+
+
+def _library_and_images(first: str, others: Sequence[str]) -> tuple[Path, list[str]]:
+    """The library and the queries that the arguments name; the first need not be a library."""
+    from vaeneer.library.library_folders import existing_library
+
+    if (named := existing_library(first)) is not None:
+        if not others:
+            raise SettingsError(
+                f"{first} is a library; add what to search for: an image, an item's id, or words."
+            )
+        return named, [*others]
+    if others and Path(first).is_dir() and Path(first).name != first:
+        raise LibraryError(
+            f"{first} is not a library; make one with: vaeneer index {shlex.quote(first)}"
+        )
+    try:
+        return find(None), [first, *others]
+    except LibraryError as error:
+        if not others:
+            raise
+        raise LibraryError(f"{first} is not a library. {error}") from error
 
 
 def _write_sheet(path: Path, library: Library, report: SearchReport) -> None:
@@ -90,7 +118,7 @@ def _write_sheet(path: Path, library: Library, report: SearchReport) -> None:
     write_sheet(path, library, report)
 
 
-def _words(arguments: Sequence[str], certain: bool) -> str | None:
+def _words(arguments: Sequence[str], certain: bool, *, first: str) -> str | None:
     """The text of a search by words; None where the arguments are images."""
     from vaeneer.library.words import is_words
 
@@ -99,8 +127,9 @@ def _words(arguments: Sequence[str], certain: bool) -> str | None:
         return None
     images = [one for one in arguments if one not in words and not one.isdigit()]
     if images and not certain:
+        nor = ", no item and no library" if words[0] == first else " and no item"
         raise SettingsError(
-            f"{images[0]} is an image, and {words[0][:80]!r} is no file and no item; search by"
+            f"{images[0]} is an image, and {words[0][:80]!r} is no file{nor}; search by"
             " images or by words, not by both."
         )
     return " ".join(arguments)

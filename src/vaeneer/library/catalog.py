@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -138,9 +139,9 @@ class Catalog:
         """The catalog of a library folder. Raises LibraryError for none, or a damaged one."""
         file = Path(folder) / NAME
         if not file.is_file():
-            raise LibraryError(
-                f"{folder} is not a library; make one with: vaeneer index IMAGES --library {folder}"
-            )
+            shown = shlex.quote(str(folder))
+            images = shown if file.parent.is_dir() else f"IMAGES --library {shown}"
+            raise LibraryError(f"{folder} is not a library; make one with: vaeneer index {images}")
         _refuse_damaged(file.parent)
         catalog = cls(file)
         with catalog.connection() as connection:

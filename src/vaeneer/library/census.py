@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.library.catalog import Catalog
+from vaeneer.library.library_folders import find_library
 
 _MOST = 50  # rows of a list
 
@@ -53,15 +54,19 @@ class StatsReport:
         return asdict(self)
 
 
-def stats(library: Path | str) -> StatsReport:
-    """Count what the library in a folder holds. Raises LibraryError when there is none."""
-    folder = Path(library)
+def stats(library: Path | str | None = None) -> StatsReport:
+    """Count what a library holds.
+
+    library: its folder, or the folder that was indexed; None as in `Library.open`. Raises
+    LibraryError when there is none.
+    """
+    folder = find_library(library)
     catalog = Catalog.open(folder)
     try:
         images = _number(catalog, "count(*) FROM items WHERE embedded")
         distinct = _number(catalog, "count(DISTINCT sha256) FROM items WHERE embedded")
         return StatsReport(
-            library=str(library),
+            library=str(folder),
             folder=str(catalog.root),
             model=catalog.needed("model"),
             images=images,

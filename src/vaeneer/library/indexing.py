@@ -6,6 +6,8 @@ next one goes on; the files of faiss, library.json and errors.csv follow from it
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ from vaeneer.library.catalog import Catalog
 from vaeneer.library.finishing import finish
 from vaeneer.library.index_report import IndexReport
 from vaeneer.library.inventory import Changes, Listing, changes_since, list_folder, rules_of
+from vaeneer.library.library_folders import default_library, libraries_without_folder
 from vaeneer.library.locking import changing
 from vaeneer.library.mending import (
     add_checksums,
@@ -48,7 +51,7 @@ _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# A vaeneer library; no ima
 def index(
     folder: Path | str,
     *,
-    library: Path | str,
+    library: Path | str | None = None,
     model: Path | str | None = None,
     settings: IndexSettings | None = None,
     folder_moved: bool = False,
@@ -57,11 +60,13 @@ def index(
 ) -> IndexReport:
     """Make or bring up to date the library of a folder; only new and changed files are decoded.
 
-    model: a name in the box, a model folder or a run; None is the library's own, and surface-base
-    for a new library. folder_moved: the images of the library lie in `folder` now. forget_missing:
-    items whose folders are offline leave the library, too. Bad files are skipped and listed in
-    errors.csv. Raises LibraryError when the library is in use, of another folder or of another
-    model, DataError when nothing can be indexed.
+    library: None is the default place, a folder in the user's data folder that `find_library`
+    finds by `folder`. model: a name in the box, a model folder or a run; None is the library's
+    own, and surface-base for a new library. folder_moved: the images of the library lie in `folder`
+    now. forget_missing: items whose folders are offline leave the library, too. Bad files are
+    skipped and listed in errors.csv.
+    Raises LibraryError when the library is in use, of another folder, of another model or inside
+    the folder, DataError when nothing can be indexed.
     """
     settings, progress, started = (
         settings or IndexSettings(),
@@ -69,7 +74,10 @@ def index(
         time.monotonic(),
     )
     _check_settings(settings)
-    root, target = _checked_folders(Path(folder), Path(library))
+    root, target = _checked_folders(Path(folder), None if library is None else Path(library))
+    if library is None:
+        _refuse_unnamed_library(root, target, moved=folder_moved)
+        progress.say(f"Library {target}")
     target.mkdir(parents=True, exist_ok=True)
     with changing(target):
         remove_library_leftovers(target)
@@ -255,24 +263,58 @@ def _settle_root(catalog: Catalog, library: Path, root: Path, *, moved: bool) ->
         )
 
 
-def _checked_folders(folder: Path, library: Path) -> tuple[Path, Path]:
+def _refuse_unnamed_library(root: Path, library: Path, *, moved: bool) -> None:
+    if moved and not (library / CATALOG).is_file():
+        found = [shlex.quote(str(one)) for one in libraries_without_folder()]
+        one_of = (
+            f", one of {', '.join(found)}" if len(found) > 1 else "".join(f", {o}" for o in found)
+        )
+        raise SettingsError(
+            f"--folder-moved needs --library: the library whose images lie in {root} now{one_of}."
+        )
+
+
+def _checked_folders(folder: Path, named: Path | None) -> tuple[Path, Path]:
+    """Folder and library, resolved. Raises DataError, LibraryError or OutputExistsError."""
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {what}; name the folder of your images.")
     try:
+        library = default_library(folder) if named is None else named
         root, target = folder.resolve(), library.resolve()
         if target.is_symlink():
             raise RuntimeError("a link that leads nowhere or to itself")
     except (OSError, RuntimeError) as error:
         raise LibraryError(
-            f"{library} cannot be opened ({error}); name another --library."
+            f"{named or folder} cannot be opened ({error}); name another one."
         ) from error
-    if target == root or target in root.parents:
-        raise LibraryError(f"{library} holds the images themselves; name another --library.")
+    if target != root and _is_inside(root, target):
+        raise LibraryError(f"{library} holds the images themselves; {_outside(root, named)}.")
+    if _is_inside(target, root) and (target == root or not (target / CATALOG).is_file()):
+        where = "is" if target == root else f"is inside {folder},"
+        raise LibraryError(f"{library} {where} the folder of the images; {_outside(root, named)}.")
     strange = library.is_dir() and holds_anything(library) and not (library / CATALOG).is_file()
     if library.is_file() or (strange and not (library / ".lock").is_file()):
         raise OutputExistsError(f"{library} holds something else; name another --library.")
     return root, target
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder or below it, under whatever names and mounts."""
+    if path.is_relative_to(folder):
+        return True
+    there = folder.stat() if folder.is_dir() else None
+    return there is not None and any(
+        one.is_dir() and os.path.samestat(one.stat(), there) for one in (path, *path.parents)
+    )
+
+
+def _outside(root: Path, named: Path | None) -> str:
+    """The remedy for a library that is in the folder of its images, or around it."""
+    default = default_library(root)
+    if named is None or _is_inside(default, root):
+        return "name a folder outside of it with --library"
+    return f"leave --library out (the library is then {default}), or name a folder outside of it"
 
 
 def _refuse_missing_drive(catalog: Catalog, library: Path, root: Path, listing: Listing) -> None:

@@ -14,6 +14,7 @@ from vaeneer.config import SearchSettings
 from vaeneer.data.images import read_rgb
 from vaeneer.errors import ImageFileError, LibraryError
 from vaeneer.library.catalog import Catalog, Item, PixelBox
+from vaeneer.library.library_folders import find_library
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.thumbnails import is_thumbnail_whole, thumbnail_path
 from vaeneer.library.vector_files import synced_one
@@ -45,9 +46,16 @@ class Library:
         self._precision = precision
 
     @classmethod
-    def open(cls, folder: Path | str, *, device: str = "auto", precision: str = "auto") -> Library:
-        """Open the library in `folder`. Raises LibraryError when there is none, or no good one."""
-        return cls(Path(folder), Catalog.open(folder), device=device, precision=precision)
+    def open(
+        cls, folder: Path | str | None = None, *, device: str = "auto", precision: str = "auto"
+    ) -> Library:
+        """Open a library by its folder, or by the folder of images that was indexed.
+
+        folder: None is the library of the current directory, or the only one there is
+        (`find_library`). Raises LibraryError when there is none, or no good one.
+        """
+        found = find_library(folder)
+        return cls(found, Catalog.open(found), device=device, precision=precision)
 
     def __len__(self) -> int:
         """How many items it has."""

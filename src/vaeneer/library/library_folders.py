@@ -1,0 +1,134 @@
+"""Where libraries are: the default place of a folder's library, and find_library() for all others.
+
+The default place is in the user's data folder (XDG_DATA_HOME), never in the folder of the images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from vaeneer.errors import LibraryError
+from vaeneer.library.sealing import CATALOG, listed_facts
+from vaeneer.sqlite_files import connect
+
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+_LONGEST_NAME = 48  # characters of the folder's name in that of its library
+_MOST_LISTED = 12
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A library in the default place."""
+
+    library: Path
+    folder: Path
+    """Of its images."""
+
+
+def default_library(folder: Path | str) -> Path:
+    """The folder in which `index` keeps the library of a folder, unless another one is given."""
+    root = Path(folder).resolve()
+    return _in_default_place(root) or _named_after(root)
+
+
+def _named_after(root: Path) -> Path:
+    name = _NOT_IN_NAMES.sub("_", root.name)[:_LONGEST_NAME].strip("._") or "library"
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
+    return _default_place() / f"{name}-{digest}"
+
+
+def find_library(named: Path | str | None = None) -> Path:
+    """The folder of the library that `named` means: a library, or a folder that was indexed.
+
+    None: the only library in the default place; of several, the one whose folder of images holds
+    the current directory. A name that is neither is returned as it is, and `Catalog.open` refuses
+    it. Raises LibraryError where None means no library or several.
+    """
+    if named is not None:
+        return existing_library(named) or Path(named)
+    found = list(_libraries())
+    if len(found) == 1:
+        return found[0].library
+    if not found:
+        raise LibraryError(
+            f"There is no library in {_default_place()}; make one with: vaeneer index IMAGES"
+        )
+    current = Path.cwd()
+    around = [one for one in found if current.is_relative_to(one.folder)]
+    if around:
+        return max(around, key=lambda one: len(one.folder.parts)).library
+    folders = [shlex.quote(str(one.folder)) for one in found]
+    more = f" and {len(folders) - _MOST_LISTED} more" if len(folders) > _MOST_LISTED else ""
+    raise LibraryError(
+        f"There are {len(folders)} libraries, and none is of the current directory; name the folder"
+        f" of one: {', '.join(folders[:_MOST_LISTED])}{more}."
+    )
+
+
+def existing_library(named: Path | str) -> Path | None:
+    """The library that a path names: itself, or that of an indexed folder; None for neither."""
+    folder = Path(named)
+    try:
+        if _is_library(folder):
+            return folder
+        if not folder.is_dir():
+            return None
+        return _in_default_place(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name that no file can have
+        return None
+
+
+def libraries_without_folder() -> list[Path]:
+    """The libraries in the default place whose folder of images is not there: moved, or offline."""
+    return [one.library for one in _libraries() if not one.folder.is_dir()]
+
+
+def _in_default_place(root: Path) -> Path | None:
+    """The library of a folder, by its name or, after `index --folder-moved`, by what it says."""
+    named = _named_after(root)
+    if _is_library(named) and _facts(named)[0] in (None, str(root)):
+        return named
+    return next((one.library for one in _libraries() if one.folder == root), None)
+
+
+def _default_place() -> Path:
+    return user_data_path("vaeneer", appauthor=False) / "libraries"
+
+
+def _is_library(folder: Path) -> bool:
+    """Whether a folder is a library, or was one before its catalog was lost."""
+    return (folder / CATALOG).is_file() or "generation" in listed_facts(folder)
+
+
+def _libraries() -> Iterator[_Found]:
+    """The libraries with items in the default place, by name."""
+    with suppress(OSError):
+        for folder in sorted(_default_place().iterdir()):
+            root, items = _facts(folder)
+            if root is not None and items:
+                yield _Found(folder, Path(root))
+
+
+def _facts(library: Path) -> tuple[str | None, int]:
+    """Folder of the images and number of items; None and 0 where they cannot be read."""
+    facts = listed_facts(library)
+    root, items = facts.get("root"), facts.get("items")
+    if isinstance(root, str) and isinstance(items, int):
+        return root, items
+    with suppress(sqlite3.Error, OSError):  # the first run did not end
+        file = library / CATALOG
+        with closing(connect(file, "mode=ro")) as connection:
+            row = connection.execute("SELECT value FROM state WHERE key = 'root'").fetchone()
+            (count,) = connection.execute("SELECT count(*) FROM items WHERE embedded").fetchone()
+            return (None if row is None else str(row[0])), int(count)
+    return None, 0
