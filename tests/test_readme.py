@@ -71,4 +71,4 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     printed: list[object] = []
     exec(compile(code, "README.md", "exec"), {"print": lambda *words: printed.extend(words)})
     assert len(printed) == 4
-    assert printed[-1] == (1, 512)
+    assert printed[-1] == (1, 640)
