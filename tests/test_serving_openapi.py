@@ -43,7 +43,7 @@ def _png() -> bytes:
 
 ITEMS = 24
 DOCS = (Path(__file__).parents[1] / "docs" / "http-api.md").read_text(encoding="utf-8")
-NAMES = {"item": "ID", "name": "NAME", "file": "FILE"}
+NAMES = {"item": "ID", "name": "NAME", "file": "FILE", "number": "NUMBER"}
 KNOWN = {"name": "first", "file": "samples.png"}
 PICTURE = _png()
 CHECKS = [
