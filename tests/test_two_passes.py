@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 import vaeneer
 from vaeneer.config import IndexSettings
@@ -19,6 +19,7 @@ from vaeneer.errors import LibraryError
 from vaeneer.library import embedding_items, recording
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
+from vaeneer.library_tables import hits
 from vaeneer.library_tables import indexing as table_of
 from vaeneer.progress import Silent
 
@@ -74,9 +75,15 @@ def test_after_the_first_pass_everything_can_be_searched(made: Path, tmp_path: P
     with Library.open(library) as opened:
         assert len(opened.wholes) == IMAGES
         assert vaeneer.search(opened, made / "raw" / "1.png").hits[0].path.endswith("1.png")
-        (hit, *_) = vaeneer.search(opened, made / "raw" / "2.png", box=(0, 0, 130, 130)).hits
-        assert hit.path.endswith("2.png")
-        assert hit.box is not None
+        report = vaeneer.search(opened, made / "raw" / "2.png", box=(0, 0, 130, 130))
+        assert report.hits[0].path.endswith("2.png")
+        assert report.hits[0].box is not None
+        assert f"small parts of {IMAGES} images" in shown(report.to_dict(), hits)
+        whole_report = vaeneer.search(opened, made / "raw" / "2.png")
+        assert "small parts" not in shown(whole_report.to_dict(), hits)
+    with Library.open(made / "library") as opened:
+        report = vaeneer.search(opened, made / "raw" / "2.png", box=(0, 0, 130, 130))
+        assert "small parts" not in shown(report.to_dict(), hits)
     assert vaeneer.doctor(library).healthy
 
 
@@ -161,9 +168,11 @@ def test_what_a_damaged_catalog_holds_of_a_first_pass_still_waits(
     assert same(crops(library), crops(made / "library"))
 
 
-def shown(values: dict[str, Any]) -> str:
+def shown(
+    values: dict[str, Any], table: Callable[[dict[str, Any]], RenderableType] = table_of
+) -> str:
     stream = StringIO()
-    Console(file=stream, width=500).print(table_of(values))
+    Console(file=stream, width=500).print(table(values))
     return stream.getvalue()
 
 

@@ -8,7 +8,7 @@ from vaeneer.data.exclusion import PREVIEWS
 from vaeneer.library.word_index import query_words
 from vaeneer.storage import in_words
 from vaeneer.tables import Values, by_reason, grid, page, plain
-from vaeneer.text import gallery_in_words, matches_in_words
+from vaeneer.text import gallery_in_words, matches_in_words, pending_in_words
 
 _WORTH_SAYING_SECONDS = 1.0
 _SHOWN = 10  # names of a list
@@ -36,10 +36,7 @@ def indexing(values: Values) -> RenderableType:
         )
     offline = f" ({values['offline']:,} offline)" if values["offline"] else ""
     if values["parts_pending"]:
-        lines.append(
-            f"the small parts of {values['parts_pending']:,} images are missing, so that a search"
-            " by a box finds less; the same command adds them"
-        )
+        lines.append(pending_in_words(values["parts_pending"]))
     return page(
         plain(f"index: {values['library']}", {"model": values["model"], **counts}),
         *lines,
@@ -113,7 +110,8 @@ def hits(values: Values) -> RenderableType:
         sure = [
             f"{matches_in_words(values['matches'])}. {gallery_in_words(values['gallery_size'])}"
         ]
-    return page(table, *none, *sure, *sheet)
+    pending = [pending_in_words(count)] if (count := values["parts_pending"]) else []
+    return page(table, *none, *sure, *pending, *sheet)
 
 
 def _hits_by_words(values: Values) -> RenderableType:

@@ -90,3 +90,12 @@ def gallery_in_words(items: int) -> str:
     """The sentence that says how many items a probability was computed with."""
     named = "1 item" if items == 1 else f"{items:,} items"
     return f"Probabilities are computed for a library of {named}; they fall as it grows."
+
+
+def pending_in_words(items: int) -> str:
+    """The sentence that says how many items have no small parts yet."""
+    named = "1 image" if items == 1 else f"{items:,} images"
+    return (
+        f"The small parts of {named} are not indexed yet, so that a search by a box finds less;"
+        " vaeneer index adds them."
+    )

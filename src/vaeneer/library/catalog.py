@@ -247,6 +247,12 @@ class Catalog:
         return int(self.needed("dimensions"))
 
     @property
+    def parts_pending(self) -> int:
+        """Number of items whose smallest parts are still to be embedded."""
+        sql = "SELECT count(*) FROM items WHERE embedded AND pending"
+        return int(self.execute(sql).fetchone()[0])
+
+    @property
     def generation(self) -> int:
         """Counts up whenever vectors come or go."""
         return int(self.state("generation") or 0)

@@ -88,7 +88,7 @@ def stats(library: Path | str | None = None) -> StatsReport:
             vectors=_number(catalog, "count(*) FROM crops"),
             dimensions=catalog.dimensions,
             smallest_parts=catalog.needed("parts"),
-            parts_pending=_number(catalog, "count(*) FROM items WHERE embedded AND pending"),
+            parts_pending=catalog.parts_pending,
             generation=catalog.generation,
         )
     finally:

@@ -34,7 +34,7 @@ from vaeneer.library.mending import (
 )
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.own_model import settle_model
-from vaeneer.library.recording import pending_count, record_changes, record_limits
+from vaeneer.library.recording import record_changes, record_limits
 from vaeneer.library.sealing import read_seal
 from vaeneer.library.thumbnails import missing_thumbnails, remove_library_leftovers
 from vaeneer.progress import Progress, Silent
@@ -150,7 +150,7 @@ def _indexed(
         vectors=facts["wholes"]["vectors"] + facts["parts"]["vectors"],
         dimensions=facts["dimensions"],
         index=facts["parts"]["kind"],
-        parts_pending=pending_count(catalog),
+        parts_pending=catalog.parts_pending,
         images_per_second=len(changes.fresh) / spent if changes.fresh else None,
         searchable_seconds=searchable,
         seconds=time.monotonic() - started,
@@ -208,7 +208,7 @@ def _embed_quarters(
     except KeyboardInterrupt:
         progress.say(
             f"Stopped. All images can be searched; the small parts of"
-            f" {pending_count(catalog):,} images are missing. The same command adds them."
+            f" {catalog.parts_pending:,} images are missing. The same command adds them."
         )
         raise
 

@@ -136,12 +136,6 @@ def record_images(
             connection.execute(GENERATION)
 
 
-def pending_count(catalog: Catalog) -> int:
-    """Number of items whose smallest parts are still to be embedded."""
-    sql = "SELECT count(*) FROM items WHERE embedded AND pending"
-    return int(catalog.execute(sql).fetchone()[0])
-
-
 def record_parts(catalog: Catalog, parts: Mapping[bytes, Sequence[CropRow]]) -> None:
     """Give items that wait for them their smallest parts, by the SHA-256 of their files."""
     with catalog.writing() as connection:

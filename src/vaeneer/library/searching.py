@@ -100,6 +100,8 @@ class SearchReport:
     """The images of the query, as decoded; not in `to_dict`."""
     words: str | None = None
     """The text of a search by words."""
+    parts_pending: int = 0
+    """Where parts are compared: items whose smallest parts are still to be indexed."""
 
     @property
     def matches(self) -> dict[str, int]:
@@ -124,6 +126,7 @@ class SearchReport:
             "hits": hits,
             "matches": self.matches,
             "gallery_size": self.gallery_size,
+            "parts_pending": self.parts_pending,
             "seconds": self.seconds,
         }
 
@@ -165,18 +168,20 @@ def search(
             raise SettingsError(f"A box needs a single query image, and there are {len(sources)}.")
         queries = [query_of(library, source, box) for source in sources]
         against = [query_of(library, source) for source in without]
+        by_parts = _by_parts(queries, settings)
         hits = _hits(library, queries, against, settings)
         return SearchReport(
             library=str(library.folder),
             images=[query.name for query in queries],
             box=queries[0].box,
             without=[query.name for query in against],
-            compared="parts" if _by_parts(queries, settings) else "images",
+            compared="parts" if by_parts else "images",
             settings=settings,
             hits=hits,
             gallery_size=len(library),
             seconds=time.monotonic() - started,
             queries=queries,
+            parts_pending=library.catalog.parts_pending if by_parts else 0,
         )
 
 

@@ -60,6 +60,7 @@ class LibraryAnswer(BaseModel):
     calibrated: bool = Field(description="Whether hits have a probability.")
     generation: int = Field(description="Counts up when vectors, names or tags change.")
     left_out: int = Field(description="Files of the folder that are not in it; GET /left-out.")
+    parts_pending: int = Field(description="Items whose smallest parts are still to be indexed.")
     root_name: str = Field(description="Name of the folder of the images.")
     categories: dict[str, int]
     tags: dict[str, int]
@@ -204,6 +205,9 @@ class SearchAnswer(BaseModel):
     hits: list[HitAnswer]
     matches: dict[str, int] = Field(description="Hits of each kind; empty without calibration.")
     gallery_size: int = Field(description="Items that the probabilities were computed with.")
+    parts_pending: int = Field(
+        description="Where parts are compared: items whose smallest parts are still to be indexed."
+    )
     seconds: float
 
 

@@ -4,7 +4,7 @@ import { changed, go, goOver } from "./address.js";
 import { button, make } from "./dom.js";
 import { chance, placed } from "./cells.js";
 import { empty } from "./notices.js";
-import { count, fileOf, many, percent } from "./words.js";
+import { count, fileOf, many, pending, percent } from "./words.js";
 
 const HEADINGS = { exact: "Exact matches", likely: "Likely matches", similar: "Only similar" };
 
@@ -21,7 +21,8 @@ export function hitList(report, state) {
     line.textContent = summary(report, shown, minimum);
   };
   const note = Object.keys(report.matches).length ? make("p", { class: "note" }, gallery(report.gallery_size)) : null;
-  return { element: make("section", { class: "found", "aria-label": "Hits" }, line, note, lists), filter };
+  const waiting = report.parts_pending ? make("p", { class: "note" }, pending(report.parts_pending)) : null;
+  return { element: make("section", { class: "found", "aria-label": "Hits" }, line, note, waiting, lists), filter };
 }
 
 /** The cards, a list for each kind of match; one list where the model is not calibrated. */

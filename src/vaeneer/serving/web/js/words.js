@@ -9,6 +9,9 @@ export function many(number, one, more = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : more}`;
 }
 
+/** Of a library whose second pass did not end. */
+export const pending = (number) => `The small parts of ${many(number, "image")} are not indexed yet, so that a search by a box finds less.`;
+
 export function bytes(number) {
   const power = number < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(number) / 3));
   return `${power ? (number / 1000 ** power).toPrecision(3) : number} ${UNITS[power]}`;
