@@ -23,6 +23,8 @@ import cyclopts
 from machine import keep
 from rich.console import Console
 
+from vaeneer.data.packs import default_cache
+
 TESTS = Path(__file__).parents[1] / "tests"
 BATCHES, IMAGES = (1, 4, 16, 64), (300, 10_000, 100_000)
 Several = cyclopts.Parameter(consume_multiple=True)
@@ -90,7 +92,7 @@ def one(work: Path, *, batch: int, architecture: str, count: int, steps: int) ->
     )
     if count > min(IMAGES):
         shutil.rmtree(root)
-        shutil.rmtree(root.with_name(f"{root.name}.cache"))
+        shutil.rmtree(default_cache(root))
 
 
 def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:

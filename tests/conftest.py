@@ -18,11 +18,12 @@ Painter = Callable[[Path, int], Path]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def user_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The user's data folder of this session, so that no test writes into the real one."""
-    folder = tmp_path_factory.mktemp("user-data")
+def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's data and cache folders of this session: no test writes into the real ones."""
+    folder = tmp_path_factory.mktemp("user")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_DATA_HOME", str(folder))
+        patch.setenv("XDG_DATA_HOME", str(folder / "data"))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield folder
 
 

@@ -18,7 +18,7 @@ import vaeneer
 from vaeneer.cli.app import run
 from vaeneer.config import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.packs import PackLayout, default_cache, open_pack
 from vaeneer.errors import DataError, LibraryUnavailableError
 from vaeneer.library import catalog_connections, catalog_schema
 from vaeneer.library.vector_tables import VectorTable, write_vectors
@@ -290,7 +290,7 @@ def test_a_data_set_and_its_cache_are_checked_and_mended(tmp_path: Path) -> None
     right = image.read_bytes()
     image.unlink()
     image.write_bytes(right[:-7] + b"damaged")
-    (pixels,) = (tmp_path / "data.cache").rglob("pixels-*.bin")
+    (pixels,) = default_cache(out / "train").rglob("pixels-*.bin")
     flip(pixels)
     report = vaeneer.doctor(out, mend=True)
     assert report.kind == "data set"
@@ -298,7 +298,7 @@ def test_a_data_set_and_its_cache_are_checked_and_mended(tmp_path: Path) -> None
     assert report.healthy
     assert image.read_bytes() == right
     assert vaeneer.doctor(out).findings == []
-    cache = vaeneer.doctor(tmp_path / "data.cache")  # empty now: decoded again when it is needed
+    cache = vaeneer.doctor(default_cache(out))  # empty now: decoded again when it is needed
     assert (cache.kind, cache.findings) == ("cache", [])
 
 

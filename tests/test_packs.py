@@ -596,40 +596,45 @@ def test_decoding_processes_do_not_import_torch() -> None:
 # Where packs lie
 
 
-def test_a_data_set_has_one_cache_beside_it(tmp_path: Path, paint: Painter) -> None:
+def test_a_data_set_has_one_cache_in_the_users_cache(tmp_path: Path, paint: Painter) -> None:
     for side in ("train", "valid"):
         paint(tmp_path / "data" / side / "a.png", 1)
     for side in ("train", "valid"):
         opened(tmp_path / "data" / side)
     opened(tmp_path / "data")
     opened(tmp_path / "data" / "valid", PackLayout(16, square=True))
-    home = tmp_path / "data.cache"
+    (home,) = (tmp_path / "user" / "vaeneer").iterdir()
     assert default_cache(tmp_path / "data" / "train") == home
+    assert home.name.startswith("data-")
     assert sorted(path.name for path in home.iterdir()) == [
         ".vaeneer.json", "32px", "CACHEDIR.TAG", "train-32px", "valid-16px-square", "valid-32px",
     ]  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "user"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["train", "valid"]
+
+
+def test_folders_of_one_name_have_caches_of_their_own(tmp_path: Path, paint: Painter) -> None:
+    for above in ("one", "two"):
+        paint(tmp_path / above / "wood" / "a.png", len(above))
+    places = {default_cache(tmp_path / above / "wood") for above in ("one", "two")}
+    assert len(places) == 2
 
 
 def test_a_cache_in_a_library_is_not_part_of_it(tmp_path: Path, paint: Painter) -> None:
     paint(tmp_path / "library" / "wood" / "a.png", 1)
-    opened(tmp_path / "library" / "wood")
-    draw(default_cache(tmp_path / "library" / "wood") / "preview.png", 1)
+    opened(tmp_path / "library" / "wood", cache=tmp_path / "library" / "fast")
+    (home,) = (tmp_path / "library" / "fast").iterdir()
+    draw(home / "preview.png", 1)
     found = scan_folder(tmp_path / "library")
     assert [str(image.path) for image in found.images] == ["wood/a.png"]
     assert found.others == {"made by vaeneer": 1}
-    assert found.left_out == (("wood.cache", "made by vaeneer: cache"),)
 
 
-def test_a_place_that_cannot_be_written_gives_way_to_the_users_cache(
-    folder: Path, user_cache: Path
-) -> None:
+def test_a_place_that_cannot_be_written_is_refused_with_a_remedy(folder: Path) -> None:
+    default_cache(folder).parent.mkdir(parents=True, exist_ok=True)
     default_cache(folder).write_text("in the way")
-    lines = Lines()
-    assert is_right(opened(folder, progress=lines))
-    assert len(lines.said) == 1
-    assert str(user_cache) in lines.said[0]
-    assert opened(folder, progress=lines).decoded == 0
-    assert len(lines.said) == 1
+    with pytest.raises(DataError, match="--cache DIR"):
+        opened(folder)
 
 
 def test_a_named_cache_is_used_alone(folder: Path, tmp_path: Path) -> None:

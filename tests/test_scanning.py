@@ -370,7 +370,7 @@ def test_each_folder_that_vaeneer_made_is_marked_and_named_itself_it_is_read(wri
     assert kinds == {
         "data": "data set", "data2": "data set", "lib": "library", "lib/model": "model",
         "likeness": "similarity", "quality": "evaluation", "run": "run", "run/best": "model",
-        "run/last": "model", "data.cache": "cache",
+        "run/last": "model",
     }  # fmt: skip
     assert {content["version"] for content in marked.values()} == {vaeneer.__version__}
     assert len(scan_folder(written / "data").images) == 3

@@ -175,8 +175,12 @@ class TrainSettings:
     state_every_minutes: float = 10.0
     """Minutes between the resume states written inside a long epoch."""
 
+    all_maps: bool = False
+    """Also take normal maps, roughness and the like; by default colour maps only, as told by their
+    names. A prepared data set is taken as it is."""
+
     cache: Path | None = None
-    """Folder for the packs of decoded images; by default beside the data set."""
+    """Folder for the packs of decoded images; by default in the user's cache."""
 
     workers: int = 0
     """Processes that decode, threads that cut crops; 0 chooses by the cores and the device."""

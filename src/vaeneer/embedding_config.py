@@ -57,8 +57,12 @@ class CalibrateSettings(ReadoutSettings):
     seed: int = SEED
     """Seed of the crops, the pairs and the sample."""
 
+    all_maps: bool = False
+    """Also take normal maps, roughness and the like; by default colour maps only, as told by their
+    names. A prepared data set is taken as it is."""
+
     cache: Path | None = None
-    """Folder for the packs of decoded images; by default beside the data set."""
+    """Folder for the packs of decoded images; by default in the user's cache."""
 
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""
@@ -85,8 +89,12 @@ class EmbedSettings:
     """Only the i-th of n parts of the folder, as i/n, into OUT.shard-i-of-n.parquet; vaeneer
     merge-vectors OUT joins them."""
 
+    all_maps: bool = False
+    """Also take normal maps, roughness and the like; by default colour maps only, as told by their
+    names. A prepared data set is taken as it is."""
+
     cache: Path | None = None
-    """Folder for the pack of decoded images; by default beside the folder."""
+    """Folder for the pack of decoded images; by default in the user's cache."""
 
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""

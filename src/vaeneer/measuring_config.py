@@ -28,8 +28,12 @@ class EvaluateSettings:
     seed: int = SEED
     """Seed of the latents that are sampled from the posterior."""
 
+    all_maps: bool = False
+    """Also take normal maps, roughness and the like; by default colour maps only, as told by their
+    names. A prepared data set is taken as it is."""
+
     cache: Path | None = None
-    """Folder for the pack of decoded images; by default beside the folder."""
+    """Folder for the pack of decoded images; by default in the user's cache."""
 
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""
@@ -69,8 +73,12 @@ class SimilaritySettings:
     bootstrap: int = 1000
     """Resamples of the images behind each 95 % interval."""
 
+    all_maps: bool = False
+    """Also take normal maps, roughness and the like; by default colour maps only, as told by their
+    names. A prepared data set is taken as it is."""
+
     cache: Path | None = None
-    """Folder for the pack of decoded images (protocol strict); by default beside the folder."""
+    """Folder for the pack of decoded images (protocol strict); by default in the user's cache."""
 
     batch_size: int = 16
     """Crops in one forward pass; changes the speed, not the figures."""

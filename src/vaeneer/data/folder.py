@@ -13,6 +13,7 @@ from vaeneer.data.naming import group_names
 from vaeneer.data.scanning import Scan, scan_folder
 from vaeneer.data.splitting import units
 from vaeneer.errors import DataError
+from vaeneer.progress import Progress
 
 RGB = tuple[float, float, float]
 Known = tuple[str, str | None]  # asset, category
@@ -36,6 +37,8 @@ class ImageFolder:
 
     root: Path
     items: tuple[ImageItem, ...]
+    other_maps: int = 0
+    """Normal maps, roughness and the like that were left out."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,32 +59,50 @@ class DataSet:
     valid: ImageFolder
 
 
-def open_folder(path: Path | str) -> ImageFolder:
-    """List the images below `path`: any folder, or `train` or `valid` of a data set.
+def open_folder(
+    path: Path | str, *, all_maps: bool = False, progress: Progress | None = None
+) -> ImageFolder:
+    """List the colour maps below `path`: any folder, or `train` or `valid` of a data set.
 
-    The asset of each comes from the manifest that `prepare` wrote, else from its file name.
-    Raises DataError when the folder is missing or holds no image.
+    Other maps are told by their names, as `index` does, and left out, which is said once; with
+    `all_maps` they are taken. What `prepare` put into a data set is taken as it is. The asset of
+    each comes from its manifest, else from the file name. Raises DataError when the folder is
+    missing or holds no image.
     """
     root = Path(path)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; name a folder of images.")
     known = _manifest_rows(root)
     scan = scan_folder(root, originals=known)
-    files = scan.images
-    guesses = group_names([found.path for found in files])
+    guesses = group_names([found.path for found in scan.images])
+    files = [
+        found
+        for found in scan.images
+        if all_maps or str(found.path) in known or guesses[found.path].is_item
+    ]
+    other_maps = len(scan.images) - len(files)
     items = tuple(
         _item(found.file, found.path, guesses[found.path].asset, known.get(str(found.path)))
         for found in files
     )
+    if not items and other_maps:
+        raise DataError(
+            f"{root} holds no colour map, and {other_maps} other maps; --all-maps takes them."
+        )
     if not items:
         raise DataError(f"{root} holds no image files ({_what_is_there(scan)}).")
-    return ImageFolder(root, items)
+    if other_maps and progress is not None:
+        progress.say(f"left out {other_maps:,} other maps of {root}; --all-maps takes them")
+    return ImageFolder(root, items, other_maps)
 
 
-def open_data_set(path: Path | str) -> DataSet:
+def open_data_set(
+    path: Path | str, *, all_maps: bool = False, progress: Progress | None = None
+) -> DataSet:
     """Open `path`/train and `path`/valid, whether `prepare` made them or someone else.
 
-    Raises DataError when either is missing or holds no image.
+    all_maps, progress: as in `open_folder`. Raises DataError when either is missing or holds no
+    image.
     """
     root = Path(path)
     if not root.is_dir():
@@ -96,7 +117,11 @@ def open_data_set(path: Path | str) -> DataSet:
                 f"{root} has no folder {side!r}, so it is no data set; make one of its images with:"
                 f" vaeneer prepare {shlex.quote(str(root))} --out {shlex.quote(str(beside))}"
             )
-    return DataSet(open_folder(root / "train"), open_folder(root / "valid"))
+    train, valid = (
+        open_folder(root / side, all_maps=all_maps, progress=progress)
+        for side in ("train", "valid")
+    )
+    return DataSet(train, valid)
 
 
 def _manifest_rows(root: Path) -> dict[str, Known]:

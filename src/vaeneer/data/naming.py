@@ -54,6 +54,11 @@ class FileName:
     variant: bool = False
     """Whether another colour map represents it: COL_VAR2 beside COL_VAR1 and a normal map."""
 
+    @property
+    def is_item(self) -> bool:
+        """Whether the file is a colour map, which libraries and measurements take by default."""
+        return self.kind == "color" and not self.variant
+
 
 def name_parts(relative_path: PurePosixPath) -> tuple[str, str]:
     """The asset key and the map kind that one file name means by itself.

@@ -1,4 +1,4 @@
-"""Where packs lie: a cache beside the data set, or a place that the user names."""
+"""Where packs lie: in the user's cache, or in a place that the user names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from vaeneer.data.manifest import MANIFEST_NAME
 from vaeneer.data.pack_index import PackLayout
@@ -21,16 +23,18 @@ _TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
 
 
 def default_cache(root: Path) -> Path:
-    """The folder of the packs of a folder: `<data set>.cache` beside the data set.
+    """The folder of the packs of a data set, or of another folder, in the user's cache."""
+    return cache_of(root, None)
 
-    For a folder that is not train or valid of a data set, it lies beside the folder itself.
+
+def cache_of(root: Path, cache: Path | None) -> Path:
+    """The folder of the packs of a folder, in `cache` or in the user's cache.
+
+    One for each data set or other folder, named by it and a hash of its path.
     """
-    return _beside(root) or _inside(_user_cache(), root)
-
-
-def _beside(root: Path) -> Path | None:
     owner = _owner(root)
-    return owner.with_name(f"{short_name(owner.name)}.cache") if owner.name else None
+    digest = hashlib.sha256(os.fsencode(owner)).hexdigest()[:12]
+    return (cache or user_cache_path("vaeneer")) / f"{short_name(owner.name)}-{digest}"
 
 
 def _owner(root: Path) -> Path:
@@ -40,25 +44,6 @@ def _owner(root: Path) -> Path:
     sides = all((above / side).is_dir() for side in ("train", "valid"))
     of_data_set = sides and real.name in ("train", "valid")
     return above if of_data_set or (above / MANIFEST_NAME).is_file() else real
-
-
-def _inside(base: Path, root: Path) -> Path:
-    """A folder in a place that many data sets share."""
-    owner = _owner(root)
-    digest = hashlib.sha256(os.fsencode(owner)).hexdigest()[:12]
-    return base / f"{short_name(owner.name)}-{digest}"
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaeneer"
-
-
-def homes(root: Path, cache: Path | None) -> list[Path]:
-    """Where the pack may lie, best first."""
-    if cache is not None:
-        return [_inside(cache, root)]
-    beside = _beside(root)
-    return [*([beside] if beside else []), _inside(_user_cache(), root)]
 
 
 def pack_name(root: Path, layout: PackLayout) -> str:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from vaeneer.data.folder import RGB, ImageFolder, ImageItem
 from vaeneer.data.pack_building import Built, Wanted, build, look_at, strings
 from vaeneer.data.pack_index import PackIndex, PackLayout, whole_index
-from vaeneer.data.pack_places import alone, claim, default_cache, homes, pack_name
+from vaeneer.data.pack_places import alone, cache_of, claim, default_cache, pack_name
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.progress import Progress, Silent
+from vaeneer.storage import storage_error
 
 if TYPE_CHECKING:
     import pyarrow
@@ -115,30 +116,24 @@ def _up_to_date(
     folder: ImageFolder, layout: PackLayout, cache: Path | None, workers: int, progress: Progress
 ) -> Pack:
     wanted = look_at(folder)
-    refused: OSError | None = None
-    for home in homes(folder.root, cache):
-        place = home / pack_name(folder.root, layout)
-        index = whole_index(place, layout)
-        pack = _known_pack(folder, wanted, place, index) if index else None
-        if pack is not None and not _is_mostly_garbage(pack):
+    home = cache_of(folder.root, cache)
+    place = home / pack_name(folder.root, layout)
+    index = whole_index(place, layout)
+    pack = _known_pack(folder, wanted, place, index) if index else None
+    if pack is not None and not _is_mostly_garbage(pack):
+        return pack
+    try:
+        claim(home, place)
+    except OSError as error:
+        if pack is not None:
             return pack
-        try:
-            claim(home, place)
-        except OSError as error:
-            if pack is not None:
-                return pack
-            refused = error
-            continue
-        if refused:
-            progress.say(f"{refused.filename} cannot be written; decoded images go to {place}")
-        with alone(place, progress):
-            built = build(place, wanted, layout, workers=workers, progress=progress)
-            return _pack(folder, wanted, place, built)
-    assert refused
-    raise DataError(
-        f"{refused.filename} cannot be written ({refused.strerror}); name another place for"
-        " decoded images with --cache DIR."
-    ) from refused
+        raise storage_error(error, home) or DataError(
+            f"{error.filename} cannot be written ({error.strerror}); name another place for"
+            " decoded images with --cache DIR."
+        ) from error
+    with alone(place, progress):
+        built = build(place, wanted, layout, workers=workers, progress=progress)
+        return _pack(folder, wanted, place, built)
 
 
 def _known_pack(folder: ImageFolder, wanted: Wanted, place: Path, index: PackIndex) -> Pack | None:

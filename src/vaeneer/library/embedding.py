@@ -134,7 +134,7 @@ def embed(
     shard = parse_shard(settings.shard) if settings.shard else None
     target = _target(Path(out), settings, shard, overwrite)
     job = _job(model, settings)
-    whole = open_folder(folder)
+    whole = open_folder(folder, all_maps=settings.all_maps, progress=progress)
     facts = _facts(model, whole, job, shard)
     # A shard decodes to a place of its own: shards neither wait for, nor drop, each other's.
     with partial_beside(target, progress) as kept:

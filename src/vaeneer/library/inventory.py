@@ -24,8 +24,6 @@ from vaeneer.errors import DataError, ImageFileError
 from vaeneer.library.absences import Absences
 from vaeneer.library.catalog import ALWAYS, Catalog
 
-_COLOUR = "color"
-
 
 @dataclass(frozen=True)
 class Known:
@@ -95,7 +93,7 @@ def list_folder(root: Path, library: Path, rules: ScanRules) -> Listing:
         raise DataError(f"{root} is not a folder; name the folder of your images.")
     scan = scan_folder(root, ignore=library, rules=rules)
     names = group_names(found.path for found in scan.images)
-    items = {path for path, name in names.items() if name.kind == _COLOUR and not name.variant}
+    items = {path for path, name in names.items() if name.is_item}
     rows = [
         ManifestRow(
             path=found.path.as_posix(),

@@ -223,9 +223,9 @@ def _packs(data: Path, settings: CalibrateSettings, progress: Progress) -> tuple
         return open_pack(folder, layout, cache=settings.cache, progress=progress)
 
     if (data / "train").is_dir() and (data / "valid").is_dir():
-        both = open_data_set(data)
+        both = open_data_set(data, all_maps=settings.all_maps, progress=progress)
         return packed(both.train), packed(both.valid)
-    return packed(open_folder(data)), None
+    return packed(open_folder(data, all_maps=settings.all_maps, progress=progress)), None
 
 
 def _claimed(

@@ -81,7 +81,7 @@ def evaluate(
     started = time.monotonic()
     precision = choose_precision(settings.precision, choose_device(settings.device))
     vae = load(model, device=precision.device)
-    images = open_folder(folder)
+    images = open_folder(folder, all_maps=settings.all_maps, progress=progress)
     target = None if out is None else Path(out)
     if target is not None:
         inputs = [Path(model), Path(folder)]

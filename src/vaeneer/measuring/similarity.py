@@ -131,7 +131,7 @@ def similarity(
         precision=settings.precision,
         batch_size=settings.batch_size,
     )
-    files = open_folder(folder)
+    files = open_folder(folder, all_maps=settings.all_maps, progress=progress)
     _check_assets(files.items, folder, len(files))
     representations = Representations(embedder, seed=settings.seed)
     if settings.baselines == "on":

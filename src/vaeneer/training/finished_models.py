@@ -56,11 +56,10 @@ def _larger_valid(run: Run, progress: Progress) -> Pack | None:
     """The validation images large enough for crops; of very many, none, to save the time."""
     if len(run.valid) > _MOST_DECODED:
         return None
-    folder, cache = open_folder(run.valid.folder_root), run.settings.cache
     return open_pack(
-        folder,
+        open_folder(run.valid.folder_root, all_maps=run.settings.all_maps),
         PackLayout(SOURCE_SIDE_PX),
-        cache=cache,
+        cache=run.settings.cache,
         workers=run.settings.workers,
         progress=progress,
     )

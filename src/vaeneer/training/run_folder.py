@@ -30,7 +30,8 @@ _SUMMED = ("config.toml", "run.json")
 _FIGURES = {"epoch", "step", "seconds", "images_per_second", "train", "valid"}
 """The fields of a line of metrics.jsonl beside its crc32."""
 FREE_ON_RESUME = (
-    "epochs", "workers", "device", "tensorboard", "checkpoint_every", "state_every_minutes", "cache"
+    "epochs", "workers", "device", "tensorboard", "checkpoint_every", "state_every_minutes",
+    "cache", "all_maps",
 )  # fmt: skip
 """Settings that a resumed run may change: how far, where and how it is shown, not what it does."""
 
@@ -261,7 +262,8 @@ def check_same_data(run: RunFolder, fingerprint: str) -> None:
     if known != fingerprint:
         raise TrainingError(
             f"The training images are not those that {run.root} began with, so it cannot go on"
-            " exactly; put them back, or start a new run with another --out."
+            " exactly; put them back, or start a new run with another --out. A run of an older"
+            " version took other maps, too: --all-maps."
         )
 
 

@@ -53,7 +53,7 @@ def start_run(
     recipe = Recipe.of(settings)
     precision = choose_precision(settings.precision, choose_device(settings.device))
     settings = written_out(settings, recipe, precision)
-    sides = open_data_set(data)
+    sides = open_data_set(data, all_maps=settings.all_maps, progress=progress)
     if not goes_on:
         inputs = [data] if settings.init is None else [data, Path(settings.init)]
         folder.clear_unstarted()
