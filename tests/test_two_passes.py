@@ -93,6 +93,9 @@ def test_the_next_run_goes_on_with_the_small_parts(made: Path, tmp_path: Path) -
         index(made / "raw", library=library, progress=Stopping())
     report = index(made / "raw", library=library)
     assert (report.added, report.unchanged, report.parts_pending) == (0, IMAGES, 0)
+    assert report.parts_added == IMAGES
+    assert f"small parts of {IMAGES} images added in " in shown(report.to_dict())
+    assert "nothing to embed" not in shown(report.to_dict())
     assert report.images_per_second is None
     assert same(crops(library), crops(made / "library"))
     assert vaeneer.stats(library).parts_pending == 0

@@ -49,12 +49,15 @@ def indexing(values: Values) -> RenderableType:
 def _work_done(values: Values) -> str:
     """What a run did in which time, from what was there: 11 added in 40.0 s; 110 unchanged."""
     done = [f"{values[name]:,} {name}" for name in ("added", "changed") if values[name]]
+    fresh = values["added"] + values["changed"]
+    if values["parts_added"] > fresh:  # those of an earlier run, too
+        done.append(f"small parts of {_many(values['parts_added'], 'image')} added")
     rest = [
         f"{values[name]:,} {name}" for name in ("moved", "removed", "unchanged") if values[name]
     ]
     first, whole = values["searchable_seconds"], values["seconds"]
     time = f"in {whole:,.1f} s"
-    if done and whole - first > _WORTH_SAYING_SECONDS:
+    if fresh and whole - first > _WORTH_SAYING_SECONDS:
         time += f" (could be searched after {first:,.1f} s)"
     return "; ".join([f"{' and '.join(done) or 'nothing to embed'} {time}", *rest])
 

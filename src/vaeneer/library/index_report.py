@@ -36,6 +36,8 @@ class IndexReport:
     vectors: int
     """Of whole images and of their parts."""
     dimensions: int
+    parts_added: int
+    """Images whose smallest parts were embedded in this run, those of an earlier run included."""
     parts_pending: int
     """Images whose smallest parts are still to be embedded: a run was stopped, or a file cannot be
     read now."""

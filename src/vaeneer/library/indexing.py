@@ -126,7 +126,7 @@ def _indexed(
     add_checksums(catalog)
     facts = finish(catalog, library, progress)
     _refuse_nothing_indexed(root, listing, facts["items"], failures)
-    searchable = time.monotonic() - started
+    searchable, pending = time.monotonic() - started, catalog.parts_pending
     if waiting := _waiting_for_parts(catalog, listing):
         _embed_quarters(catalog, library, waiting, embedder, settings, progress)
         facts = finish(catalog, library, progress)
@@ -150,6 +150,7 @@ def _indexed(
         vectors=facts["wholes"]["vectors"] + facts["parts"]["vectors"],
         dimensions=facts["dimensions"],
         index=facts["parts"]["kind"],
+        parts_added=pending - catalog.parts_pending,
         parts_pending=catalog.parts_pending,
         images_per_second=len(changes.fresh) / spent if changes.fresh else None,
         searchable_seconds=searchable,
