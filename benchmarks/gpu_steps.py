@@ -139,14 +139,14 @@ def compare_vectors(session: Session) -> Figures:
     paths = session.files(4 if session.small else 64)
     found: Figures = {}
     for model in ("surface-base", "reference-base"):
-        exact = Embedder.load(model, device="cpu", precision="float32").embed_files(paths)
+        exact = Embedder(model, device="cpu", precision="float32").embed_files(paths)
         for name, device, precision, tf32 in (
             ("CPU, auto", "cpu", "auto", False),
             ("device, float32", session.device, "float32", False),
             ("device, auto", session.device, "auto", False),
             ("device, auto, TF32 let in", session.device, "auto", True),
         ):
-            embedder = Embedder.load(model, device=device, precision=precision)
+            embedder = Embedder(model, device=device, precision=precision)
             torch.backends.cuda.matmul.allow_tf32 = tf32
             torch.backends.cudnn.allow_tf32 = tf32
             cosines = (exact * embedder.embed_files(paths)).sum(1)
@@ -313,7 +313,7 @@ def embed_and_index(session: Session) -> Figures:
 
 def _network_rates(session: Session, size: int) -> Figures:
     """Crops a second of `Embedder.embed` and of the texture statistics in it alone."""
-    embedder = Embedder.load("surface-base", device=session.device, batch_size=size)
+    embedder = Embedder("surface-base", device=session.device, batch_size=size)
     crops = torch.randint(0, 256, (4 * size, 3, 254, 254), dtype=torch.uint8)
     images = crops[:size].to(session.device).float() / 255
     statistics = embedder.vae.encoder.texture.statistics
@@ -336,7 +336,7 @@ def _device_seconds(work: Callable[[], object]) -> float:
 
 def _search_seconds(session: Session) -> float:
     """How long the vector of one image of five crops takes."""
-    embedder = Embedder.load("surface-base", device=session.device)
+    embedder = Embedder("surface-base", device=session.device)
     (path,) = session.files(1)
     return _seconds(session, lambda: embedder.embed_files([path]))
 

@@ -40,7 +40,7 @@ def main(
     """Measure, write."""
     folder = sample(surfaces, work / "sample", images)
     figures: dict[str, list[float]] = {}
-    embedder = Embedder.load("surface-base")
+    embedder = Embedder("surface-base")
     for _ in range(rounds):
         for parts in ("halves", "quarters"):
             library = work / f"library-{parts}"

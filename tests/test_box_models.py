@@ -35,7 +35,7 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return Embedder.load("surface-base", device="cpu")
+    return Embedder("surface-base", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_cosines_have_a_probability(embedder: Embedder, crops: np.ndarray) -> No
 def test_the_precision_of_the_machine_changes_no_vector(crops: np.ndarray) -> None:
     images = crops[0]
     exact, lower = (
-        Embedder.load("surface-base", device="cpu", precision=precision).embed(images)
+        Embedder("surface-base", device="cpu", precision=precision).embed(images)
         for precision in ("float32", "bfloat16")
     )
     assert np.array_equal(exact, lower)

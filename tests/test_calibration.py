@@ -46,7 +46,7 @@ def test_a_model_is_calibrated_in_place_and_keeps_the_rest(own: Path, data_set: 
     assert (own / "model.safetensors").read_bytes() == weights
     assert (own / "evaluation-valid" / "evaluation.json").is_file()
     assert [Path(picture).is_file() for picture in report.pictures] == [True]
-    embedder = vaeneer.Embedder.load(own, device="cpu", precision="float32")
+    embedder = vaeneer.Embedder(own, device="cpu", precision="float32")
     assert embedder.dimensions == 6
     assert report.even_cosine is not None
     assert embedder.probability(report.even_cosine) == pytest.approx(0.5)
@@ -81,7 +81,7 @@ def test_a_copy_leaves_the_model_as_it_was(own: Path, data_set: Path, tmp_path: 
         calibrate(own, data_set, out=tmp_path / "copy", settings=QUICK)
     again = replace(QUICK, dimensions=3)
     calibrate(own, data_set, out=tmp_path / "copy", settings=again, overwrite=True)
-    assert vaeneer.Embedder.load(tmp_path / "copy").dimensions == 3
+    assert vaeneer.Embedder(tmp_path / "copy").dimensions == 3
     with pytest.raises(OutputExistsError, match="is in it"):
         calibrate(own, data_set, out=own, settings=QUICK, overwrite=True)
 

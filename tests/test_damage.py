@@ -112,7 +112,7 @@ def surfaces(folder: Path, count: int, seed: int) -> Path:
 @pytest.fixture(scope="module")
 def warm() -> Embedder:
     """The model in the box, loaded once for all tests here."""
-    return Embedder.load("surface-base", device="cpu", precision="float32")
+    return Embedder("surface-base", device="cpu", precision="float32")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -44,7 +44,7 @@ def surfaces(folder: Path, count: int = 5) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def embedded() -> Iterator[list[int]]:
     """One warm model for all tests here, and how many views it embedded."""
-    warm = Embedder.load("surface-base", device="cpu", precision="float32")
+    warm = Embedder("surface-base", device="cpu", precision="float32")
     counts: list[int] = []
     embed = warm.embed
 

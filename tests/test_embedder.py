@@ -43,7 +43,7 @@ def searching(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def embedder(searching: Path) -> Embedder:
-    return Embedder.load(searching, device="cpu", precision="float32", batch_size=4)
+    return Embedder(searching, device="cpu", precision="float32", batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_probabilities_need_a_calibration(
     assert (likely >= 0).all()
     assert (likely <= 1).all()
     assert embedder.probability(0.9) > embedder.probability(0.1)
-    plain = Embedder.load(model, device="cpu")
+    plain = Embedder(model, device="cpu")
     assert not plain.calibrated
     with pytest.raises(ModelFileError, match=f"vaeneer calibrate {model}"):
         plain.probability(0.5)
@@ -189,7 +189,7 @@ def test_a_model_without_a_read_out_gives_centred_latents(model: Path, images: n
     latents = vae.representation(torch.from_numpy(images).float() / 255).numpy()
     latents -= np.asarray(vae.card.latent_mean, np.float32)
     expected = latents / np.linalg.norm(latents, axis=1, keepdims=True)
-    found = Embedder.load(model, device="cpu", precision="float32").embed(images)
+    found = Embedder(model, device="cpu", precision="float32").embed(images)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -203,9 +203,9 @@ def test_broken_weights_are_named(model: Path, images: np.ndarray) -> None:
 
 def test_settings_out_of_range_are_refused(model: Path) -> None:
     with pytest.raises(SettingsError, match="batch_size"):
-        Embedder.load(model, batch_size=0)
+        Embedder(model, batch_size=0)
     with pytest.raises(SettingsError, match="squares"):
-        Embedder.load(model, views="everything")  # type: ignore[arg-type]
+        Embedder(model, views="everything")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(568, 568), (568, 900), (2272, 568), (100, 90), (6000, 568)])

@@ -42,7 +42,7 @@ def test_vectors_are_those_of_the_embedder(model: Path, paint: Painter, tmp_path
     table = parquet.read_table(tmp_path / "v.parquet")
     assert table.column_names == ["file", "asset", "category", "vector"]
     files = [folder / name for name in table["file"].to_pylist()]
-    embedder = Embedder.load(model, device="cpu", precision="float32")
+    embedder = Embedder(model, device="cpu", precision="float32")
     np.testing.assert_allclose(
         vectors(tmp_path / "v.parquet"), embedder.embed_files(files), atol=1e-5
     )

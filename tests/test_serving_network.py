@@ -44,7 +44,7 @@ class Noting(GatheringEmbedder):
 
 @pytest.fixture(scope="module")
 def plain() -> vaeneer.Embedder:
-    return vaeneer.Embedder.load("surface-base", device="cpu", precision="float32")
+    return vaeneer.Embedder("surface-base", device="cpu", precision="float32")
 
 
 @pytest.fixture

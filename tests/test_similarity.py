@@ -95,9 +95,7 @@ def described(
     model: Path, folder: Path, settings: SimilaritySettings = QUICK, *, baselines: bool = False
 ) -> CropVectors:
     """The vectors of the reference crops of a folder."""
-    embedder = Embedder.load(
-        model, device="cpu", precision="float32", batch_size=settings.batch_size
-    )
+    embedder = Embedder(model, device="cpu", precision="float32", batch_size=settings.batch_size)
     representations = Representations(embedder, seed=settings.seed)
     if baselines:
         representations.add_baselines(model)
@@ -115,7 +113,7 @@ def test_without_the_seeds_vae_in_the_box_a_note_says_so(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(representations_module, "box_model", lambda path: None)
-    representations = Representations(Embedder.load(model), seed=0)
+    representations = Representations(Embedder(model), seed=0)
     representations.add_baselines(model)
     assert representations_module.NO_REFERENCE in representations.notes
     rows = representations.describe(torch.rand(2, 3, 254, 254), [(0, 0, 0), (0, 0, 1)])
@@ -191,7 +189,7 @@ def test_the_centred_mean_is_the_mean_less_the_centre(model: Path, surfaces: Pat
 
 def test_the_embedding_is_the_embedders(model: Path, surfaces: Path) -> None:
     found = described(model, surfaces)
-    embedder = Embedder.load(model, device="cpu", precision="float32")
+    embedder = Embedder(model, device="cpu", precision="float32")
     expected = embedder.embed(found.crops_of(2))
     np.testing.assert_allclose(found.vectors["embedding"][2], expected, atol=1e-5)
 

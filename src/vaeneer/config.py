@@ -22,6 +22,7 @@ from vaeneer.library_config import DuplicatesSettings as DuplicatesSettings
 from vaeneer.library_config import IndexSettings as IndexSettings
 from vaeneer.library_config import MapSettings as MapSettings
 from vaeneer.library_config import OutliersSettings as OutliersSettings
+from vaeneer.library_config import SearchOptions as SearchOptions
 from vaeneer.library_config import SearchSettings as SearchSettings
 from vaeneer.measuring_config import BenchSettings as BenchSettings
 from vaeneer.measuring_config import EvaluateSettings as EvaluateSettings

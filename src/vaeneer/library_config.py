@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,20 @@ class SearchSettings:
     exact_places: bool = True
     """Prove by local features which hits contain the pixels of the query; these come first, with
     their place to the pixel."""
+
+
+class SearchOptions(TypedDict, total=False):
+    """The fields of SearchSettings as keywords of `search`."""
+
+    k: int
+    where: str | None
+    category: str | None
+    tag: str | None
+    min_probability: float
+    likely_threshold: float
+    exclude_duplicates: bool
+    parts: bool
+    exact_places: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -217,7 +217,7 @@ def _embed_quarters(
 def _load(library: Path, settings: IndexSettings) -> Embedder:
     from vaeneer.model.embedder import Embedder
 
-    return Embedder.load(
+    return Embedder(
         library / MODEL,
         device=settings.device,
         precision=settings.precision,

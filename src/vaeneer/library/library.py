@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from PIL import Image
 
-from vaeneer.config import SearchSettings
+from vaeneer.config import SearchOptions, SearchSettings
 from vaeneer.data.images import read_rgb
 from vaeneer.errors import ImageFileError, LibraryError
-from vaeneer.library.catalog import Catalog, Item, PixelBox
+from vaeneer.library.catalog import Catalog, Floats, Ids, Item, PixelBox
 from vaeneer.library.library_folders import find_library
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.thumbnails import is_thumbnail_whole, thumbnail_path
@@ -36,12 +36,22 @@ class Library:
     """
 
     def __init__(
-        self, folder: Path, catalog: Catalog, *, device: str = "auto", precision: str = "auto"
+        self,
+        folder: Path | str | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        catalog: Catalog | None = None,
     ) -> None:
-        """folder: where `catalog` lies."""
-        self.folder = folder
-        self.catalog = catalog
-        self.root = catalog.root
+        """Open a library by its folder, or by the folder of images that was indexed.
+
+        folder: None is the library of the current directory, or the only one there is
+        (`find_library`). catalog: of that very folder, where it is open already. Raises
+        LibraryError when there is none, or no good one.
+        """
+        self.folder = find_library(folder) if catalog is None else Path(folder or ".")
+        self.catalog = Catalog.open(self.folder) if catalog is None else catalog
+        self.root = self.catalog.root
         self._device = device
         self._precision = precision
 
@@ -49,18 +59,24 @@ class Library:
     def open(
         cls, folder: Path | str | None = None, *, device: str = "auto", precision: str = "auto"
     ) -> Library:
-        """Open a library by its folder, or by the folder of images that was indexed.
+        """As `Library(folder)`."""
+        return cls(folder, device=device, precision=precision)
 
-        folder: None is the library of the current directory, or the only one there is
-        (`find_library`). Raises LibraryError when there is none, or no good one.
-        """
-        found = find_library(folder)
-        return cls(found, Catalog.open(found), device=device, precision=precision)
+    def __repr__(self) -> str:
+        return f"Library({str(self.folder)!r}, {len(self):,} items of {str(self.root)!r})"
 
     def __len__(self) -> int:
         """How many items it has."""
         (count,) = self.catalog.execute("SELECT count(*) FROM items WHERE embedded").fetchone()
         return int(count)
+
+    def __iter__(self) -> Iterator[Item]:
+        """All items by path."""
+        return iter(self.items())
+
+    def __getitem__(self, number: int) -> Item:
+        """The item of an id. Raises LibraryError for one that the library has not."""
+        return self.item(number)
 
     def __enter__(self) -> Library:
         return self
@@ -79,7 +95,7 @@ class Library:
         from vaeneer.model.embedder import Embedder
 
         check_own_model(self.catalog, self.folder)
-        return Embedder.load(self.folder / MODEL, device=self._device, precision=self._precision)
+        return Embedder(self.folder / MODEL, device=self._device, precision=self._precision)
 
     @cached_property
     def wholes(self) -> VectorIndex:
@@ -108,6 +124,11 @@ class Library:
         if not found:
             raise LibraryError(f"{self.folder} has no item {number}; `vaeneer search` shows ids.")
         return found[0]
+
+    def vectors(self) -> tuple[Ids, Floats]:
+        """Ids (n,) int64 of all items, and the vectors (n, D) float32 of their whole images."""
+        found = self.catalog.vectors(self.catalog.crop_ids(whole=True))
+        return found.items, found.vectors
 
     def item_at(self, file: Path | str) -> Item | None:
         """The item whose file is or was at a path; None where the library has none."""
@@ -159,29 +180,15 @@ class Library:
         self,
         image: Source | list[Source],
         *,
-        k: int = 10,
         box: PixelBox | None = None,
-        where: str | None = None,
-        category: str | None = None,
-        tag: str | None = None,
-        min_probability: float = 0.0,
-        exclude_duplicates: bool = False,
-        parts: bool = False,
         without: Sequence[Source] = (),
+        settings: SearchSettings | None = None,
+        **options: Unpack[SearchOptions],
     ) -> list[Hit]:
         """What looks like an image, or like several, the most alike first: see `vaeneer.search`."""
         from vaeneer.library.searching import search
 
-        settings = SearchSettings(
-            k=k,
-            where=where,
-            category=category,
-            tag=tag,
-            min_probability=min_probability,
-            exclude_duplicates=exclude_duplicates,
-            parts=parts,
-        )
-        return search(self, image, box=box, without=without, settings=settings).hits
+        return search(self, image, box=box, without=without, settings=settings, **options).hits
 
     def search_words(
         self,

@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.images import header_size, read_image, to_rgb
+from vaeneer.data.given_images import picture_of
+from vaeneer.data.images import header_size, read_image
 from vaeneer.data.pack_index import PackLayout
 from vaeneer.data.shrinking import sha256_of
 from vaeneer.errors import DataError, ImageFileError, LibraryError, SettingsError
@@ -24,10 +25,12 @@ from vaeneer.library.catalog import Floats, Item, PixelBox
 from vaeneer.library.looking import SOURCE_SIDE_PX
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vaeneer.library.library import Library
 
-Source = Path | str | bytes | int | Image.Image | NDArray[np.uint8]
-"""A file, the bytes of one, the id of an item, a picture, or pixels (H, W, 3) uint8."""
+Source = Union[Path, str, bytes, int, Image.Image, NDArray[Any], "Tensor"]
+"""A file, the bytes of one, the id of an item, or an image in memory (data/given_images.py)."""
 _WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 LEAST_PX = 16
 """Min side of a box and of a query image."""
@@ -177,16 +180,7 @@ def _decoded(source: Source, box: PixelBox | None) -> _Decoded:
                 return _read(path, box, "the bytes given")
             except ImageFileError as error:
                 raise ImageFileError("the bytes given", error.reason) from error
-    if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
-            raise DataError(
-                f"pixels are {source.dtype} with shape {source.shape}; give (H, W, 3) uint8."
-            )
-        rgb = Image.fromarray(np.ascontiguousarray(source))
-    elif isinstance(source, Image.Image):
-        rgb = to_rgb(source)
-    else:
-        raise DataError(f"a {type(source).__name__} is no image; give a file, pixels or an id.")
+    rgb = picture_of(source)
     return _Decoded("the picture given", rgb, rgb.size, None)
 
 

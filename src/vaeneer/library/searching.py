@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Unpack, get_args
 
 import numpy as np
 
-from vaeneer.config import SearchSettings, require
+from vaeneer.bounds import with_changes
+from vaeneer.config import SearchOptions, SearchSettings, require
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
 from vaeneer.library.chances import calibration_in, chance
@@ -144,6 +145,7 @@ def search(
     box: PixelBox | None = None,
     without: Sequence[Source] = (),
     settings: SearchSettings | None = None,
+    **options: Unpack[SearchOptions],
 ) -> SearchReport:
     """Find the items of a library that look like an image, or like several, the most similar first.
 
@@ -152,11 +154,12 @@ def search(
     and each hit has the place of its best part. Hits that contain the pixels of the box come first,
     with their place to the pixel; so do those that contain a single image given as a file, bytes or
     pixels, such as a crop. without: negative examples. An item given by its id is no hit.
-    Equal scores are sorted by path.
+    Equal scores are sorted by path. options: fields of the settings, such as k=3.
     Raises LibraryError, ImageFileError, DataError or SettingsError (FilterError for `where`), and
     ModelFileError for min_probability with a model that is not calibrated.
     """
-    started, settings = time.monotonic(), settings or SearchSettings()
+    started = time.monotonic()
+    settings = with_changes(settings or SearchSettings(), options)
     with ExitStack() as opened:
         if not isinstance(library, Library):
             library = opened.enter_context(Library.open(library))

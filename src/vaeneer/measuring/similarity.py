@@ -125,7 +125,7 @@ def similarity(
     _check(settings)
     progress = progress or Silent()
     started = time.monotonic()
-    embedder = Embedder.load(
+    embedder = Embedder(
         model,
         device=settings.device,
         precision=settings.precision,

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from vaeneer.config import require_number
 from vaeneer.cores import core_count
 from vaeneer.data.crops import Pixels
+from vaeneer.data.given_images import picture_of
 from vaeneer.data.loading import to_unit
 from vaeneer.data.pack_index import PackLayout
 from vaeneer.data.shrinking import shrunk_pixels
@@ -34,6 +36,9 @@ from vaeneer.runtime import Precision, choose_device, choose_precision
 
 LEAST_SIDE_PX = 64
 _OVER = 1e-3  # what resizing and bfloat16 may add to [0, 1]
+OneImage = Path | str | Image.Image | NDArray[Any] | Tensor
+"""A file, or an image in memory (data/given_images.py)."""
+Images = OneImage | Sequence[OneImage]
 Cosines = TypeVar("Cosines", float, NDArray[np.float64], NDArray[np.float32])
 
 
@@ -45,42 +50,33 @@ class Embedder:
 
     def __init__(
         self,
-        vae: VAE,
+        model: VAE | Path | str,
         *,
-        name: str = "the model",
-        precision: Precision | None = None,
+        name: str | None = None,
+        device: str = "auto",
+        precision: Precision | str = "auto",
         views: Views = "all",
         batch_size: int = 16,
     ) -> None:
-        """vae: in eval mode, on its device. name: what errors call it. views: see `embed_files`."""
+        """The embedder of a bundled model by its name, of a model folder, a run or a network.
+
+        model: a network keeps its device. A model without a projection gives its latents, centred
+        where the centre is known. name: what errors call it. views: see `embed_files`. Raises
+        ModelFileError or SettingsError.
+        """
         require_number("batch_size", batch_size, 1)
         square_boxes(1, 1, views)  # refuses an unknown word
+        if isinstance(precision, str):
+            place = next(model.parameters()).device if isinstance(model, VAE) else None
+            precision = choose_precision(precision, place or choose_device(device))
+        self.precision = precision
+        self.name = name or ("the model" if isinstance(model, VAE) else str(model))
+        vae = model if isinstance(model, VAE) else load(model, device=precision.device)
         self.vae = vae.eval()
-        self.name = name
         self.device = next(vae.parameters()).device
-        self.precision = precision or choose_precision("auto", self.device)
         self.views: Views = views
         self.batch_size = batch_size
         self.readout = vae.readout or plain_readout_of(vae)
-
-    @classmethod
-    def load(
-        cls,
-        model: Path | str,
-        *,
-        device: str = "auto",
-        precision: str = "auto",
-        views: Views = "all",
-        batch_size: int = 16,
-    ) -> Embedder:
-        """The embedder of a model: a name in the box, a model folder, or a run (its best model).
-
-        A model without a read-out gives its latents, centred where the centre is known.
-        Raises ModelFileError or SettingsError.
-        """
-        chosen = choose_precision(precision, choose_device(device))
-        vae = load(model, device=chosen.device)
-        return cls(vae, name=str(model), precision=chosen, views=views, batch_size=batch_size)
 
     @property
     def dimensions(self) -> int:
@@ -92,13 +88,20 @@ class Embedder:
         """Whether `probability` has an answer."""
         return self.vae.calibration is not None
 
-    def embed(self, images: Tensor | NDArray[Any]) -> Vectors:
+    def __repr__(self) -> str:
+        return f"Embedder({self.name!r}, {self.dimensions} numbers, on {self.device})"
+
+    def embed(self, images: Images) -> Vectors:
         """Vectors of length 1, (B, D) float32, of images (B, 3, H, W), H and W from 64 up.
 
-        images: a tensor or an array, float in [0, 1] or uint8. They are resized to what the network
-        takes; of images that are not square, the vectors of the squares along them are averaged.
-        Raises ImageSizeError for another shape, DataError for other numbers.
+        images: a tensor or an array, float in [0, 1] or uint8; or a list of files, Pillow images,
+        arrays (H, W, 3) and tensors (3, H, W); or one file or Pillow image. Batches are resized
+        to what the network takes; of images that are not square, the vectors of the squares along
+        them are averaged; those of a list are treated as `embed_files` treats files. Raises
+        ImageSizeError for another shape, DataError for other numbers, ImageFileError.
         """
+        if not isinstance(images, Tensor | np.ndarray):
+            return self._embed_list(images)
         batch = _checked(images)
         boxes = square_boxes(batch.shape[2], batch.shape[3], "squares")
         answers = [np.zeros((0, self.dimensions), np.float32)]
@@ -128,6 +131,25 @@ class Embedder:
             return shrunk_pixels(Path(paths[place]), layout)[0]
 
         return self.embed_each(read, len(paths), skipped=skipped, progress=progress)[0]
+
+    def _embed_list(self, images: OneImage | Sequence[OneImage]) -> Vectors:
+        given = [images] if isinstance(images, Path | str | Image.Image) else list(images)
+        layout = PackLayout(SOURCE_SIDE_PX)
+
+        def read(place: int) -> Pixels:
+            image = given[place]
+            if isinstance(image, Path | str):
+                return shrunk_pixels(Path(image), layout)[0]
+            picture = picture_of(image)
+            if min(picture.size) < LEAST_SIDE_PX:
+                raise ImageSizeError(
+                    f"image {place} is {picture.width} x {picture.height} px;"
+                    f" give {LEAST_SIDE_PX} px or more on each side."
+                )
+            size = layout.stored_size(*picture.size)
+            return np.asarray(picture.resize(size, Image.Resampling.HAMMING))
+
+        return self.embed_each(read, len(given))[0]
 
     def embed_each(
         self,

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.export import register_dataclass
 
 from vaeneer.errors import ImageSizeError, SettingsError
 from vaeneer.model import reference
@@ -43,6 +44,10 @@ class VAEOutput:
     def reconstruction(self) -> Tensor:
         """The mean of the decoded distribution, (B, 3, H, W) float32 in [0, 1]."""
         return self.logits.sigmoid()
+
+
+for _output in (Posterior, VAEOutput):  # so that torch.export takes a VAE
+    register_dataclass(_output, serialized_type_name=f"vaeneer.{_output.__name__}")
 
 
 def reparameterize(

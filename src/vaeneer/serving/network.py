@@ -20,10 +20,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.model.embedder import Embedder
+from vaeneer.model.embedder import Embedder, Images
 from vaeneer.model.readout import Vectors
 from vaeneer.runtime import choose_device, give_back_freed_memory
 from vaeneer.serving.metrics import Metrics
@@ -236,8 +235,10 @@ class GatheringEmbedder(Embedder):
         )
         self._network = network
 
-    def embed(self, images: Tensor | NDArray[Any]) -> Vectors:
-        """As that of Embedder."""
+    def embed(self, images: Images) -> Vectors:
+        """As that of Embedder, of a batch (B, 3, H, W)."""
+        if not isinstance(images, Tensor | np.ndarray):
+            return super().embed(images)
         batch = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
         return self._network.embed(self, batch)
 

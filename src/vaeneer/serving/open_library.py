@@ -41,7 +41,7 @@ class Networks:
         with self._lock:
             if key not in self._known:
                 settings = self._settings
-                loaded = Embedder.load(
+                loaded = Embedder(
                     folder / MODEL, device=settings.device, precision=settings.precision
                 )
                 size = max(settings.batch_crops, loaded.batch_size)
@@ -78,7 +78,7 @@ class OpenLibrary:
                     return
                 self._tried = version
                 self.calibrated = calibration_in(self.folder, needed=False) is not None
-                library = Library(self.folder, self.catalog)
+                library = Library(self.folder, catalog=self.catalog)
                 library.embedder = self._networks.of(self.folder, self.catalog)
                 assert len(library.wholes) >= 0  # loads them
                 assert len(library.parts) >= 0

@@ -146,7 +146,9 @@ def _square(
         with house.pixels.taking(megapixels, settings.timeout_seconds):
             # a small box wants the pixels of the whole file
             least = side_px if box is None else None
-            picture = Library(library.folder, library.catalog).picture(item, at_least_px=least)
+            picture = Library(library.folder, catalog=library.catalog).picture(
+                item, at_least_px=least
+            )
     except ImageFileError as error:
         raise Problem(422, f"{item.path}: {error.reason}") from None
     if box is not None:
