@@ -85,7 +85,7 @@ def test_search_by_a_file_a_stream_an_id_and_several(
     best = found["hits"][0]
     assert best["path"] == str(file)
     assert best["score"] == pytest.approx(1, abs=2e-3)
-    assert best["box"] is None
+    assert best["box"] == [0, 0, best["width_px"], best["height_px"]]  # the file itself
     assert 0.5 < best["probability"] <= 1
     stream = SimpleNamespace(buffer=io.BytesIO(file.read_bytes()))
     monkeypatch.setattr(sys, "stdin", stream)
