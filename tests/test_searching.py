@@ -386,6 +386,19 @@ assert "torch" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_search_by_a_file_of_the_library_needs_no_pytorch(small_library: Path) -> None:
+    with Library.open(small_library) as library:
+        file = library.path(library.items()[0])
+    code = f"""
+import sys
+from pathlib import Path
+from vaeneer.library.searching import search
+assert search({str(small_library)!r}, Path({str(file)!r})).hits[0].path == {str(file)!r}
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_search_by_a_file_imports_no_more_than_it_needs(
     small_library: Path, tmp_path: Path
 ) -> None:

@@ -92,7 +92,12 @@ def query_of(library: Library, source: Source, box: PixelBox | None = None) -> Q
     if box is not None:
         _check_inside(box, found.size_px, found.name)
     reduced = _reduced(found, box)
-    vector = _vector(library, reduced, found.size_px, box)
+    same = None if box is not None else _item_of(library, found.sha256)
+    vector = (
+        _vector(library, reduced, found.size_px, box)
+        if same is None
+        else _stored_vector(library, same)  # of the very file: no network is loaded
+    )
     return Query(vector, found.name, item, box, found.size_px, found.sha256, reduced)
 
 
@@ -161,6 +166,15 @@ def _present(library: Library, item: Item) -> Path:
             f" by {item.id} without a box, which needs no file."
         )
     return path
+
+
+def _item_of(library: Library, sha256: str | None) -> Item | None:
+    """An item whose file has this content."""
+    if sha256 is None:
+        return None
+    sql = "SELECT id FROM items WHERE sha256 = ? AND embedded LIMIT 1"
+    row = library.catalog.execute(sql, [bytes.fromhex(sha256)]).fetchone()
+    return None if row is None else library.item(row[0])
 
 
 def _stored_vector(library: Library, item: Item) -> Floats:
