@@ -31,6 +31,7 @@ from vaeneer.data.folder import open_folder
 from vaeneer.data.manifest import MANIFEST_NAME, read_manifest
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.errors import LibraryError, ModelFileError, VaeneerError
+from vaeneer.library import indexing
 from vaeneer.library.library_map import LAYOUT_NAME
 from vaeneer.library.map_layout import read_layout
 from vaeneer.library.vector_chunks import partial_beside
@@ -119,7 +120,7 @@ def warm() -> Embedder:
 def one_model(warm: Embedder) -> Iterator[None]:
     """`index` embeds with the warm model: what it checks before is not replaced."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Embedder, "load", lambda *_, **__: warm)
+        patch.setattr(indexing, "_load", lambda *_: warm)
         yield
 
 

@@ -20,7 +20,7 @@ from vaeneer.config import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, default_cache, open_pack
 from vaeneer.errors import DataError, LibraryUnavailableError
-from vaeneer.library import catalog_connections, catalog_schema
+from vaeneer.library import catalog_connections, catalog_schema, indexing
 from vaeneer.library.vector_tables import VectorTable, write_vectors
 from vaeneer.model.architectures import build
 from vaeneer.model.box import BOX
@@ -53,7 +53,7 @@ def embedded() -> Iterator[list[int]]:
         return embed(images)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Embedder, "load", lambda *_, **__: warm)
+        patch.setattr(indexing, "_load", lambda *_: warm)
         patch.setattr(warm, "embed", counted)
         yield counts
 
