@@ -80,12 +80,12 @@ def test_every_way_to_give_an_image_asks_the_same(library: Library) -> None:
     item = library.items()[3]
     path = library.path(item)
     picture = library.picture(item)
-    expected = search(library, path)
+    expected = search(library, path)  # by the vector in the library, which has half precision
     for source in (str(path), path.read_bytes(), picture, np.asarray(picture)):
         found = search(library, source)
         assert [hit.id for hit in found.hits] == [hit.id for hit in expected.hits]
         np.testing.assert_allclose(
-            [hit.score for hit in found.hits], [hit.score for hit in expected.hits], atol=1e-5
+            [hit.score for hit in found.hits], [hit.score for hit in expected.hits], atol=1e-4
         )
 
 
