@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from PIL import Image, ImageOps
 
 import vaeneer
 from vaeneer.config import IndexSettings
+from vaeneer.library import embedding_items, recording
 from vaeneer.library.decisions import csv_text
 from vaeneer.library.indexing import index
 from vaeneer.text import printable
@@ -824,3 +826,58 @@ def test_a_library_that_cannot_be_shown(visit: Open, site: Site, state: str) -> 
     }  # fmt: skip
     page.get_by_text(said[state]).first.wait_for()
     assert len(asked) == (2 if state == "loading" else 1)
+
+
+def test_a_folder_is_indexed_from_the_page_and_searched_before_its_small_parts(
+    visit: Open, site: Site, picture: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    shutil.copytree(site.surfaces, tmp_path / "my <b>photos")
+    for file in (tmp_path / "my <b>photos").rglob("*_Albedo.jpg"):
+        Image.open(file).resize((264, 264)).save(file)  # 256 px and more have small parts
+    whole, small = threading.Semaphore(0), threading.Semaphore(0)
+    steps = {"record_images": (recording.record_images, whole)}
+    steps["record_parts"] = (recording.record_parts, small)
+
+    def waiting(name: str) -> Callable[..., None]:
+        record, turn = steps[name]
+
+        def step(*given: Any) -> None:
+            assert turn.acquire(timeout=60)
+            record(*given)
+
+        return step
+
+    for name in steps:
+        monkeypatch.setattr(embedding_items, name, waiting(name))
+    try:
+        with live_server.live([tmp_path / "my <b>photos"]) as url:
+            _index_from_the_page(visit(url=url, address="/"), picture, whole, small)
+    finally:
+        whole.release(99)
+        small.release(99)
+
+
+def _index_from_the_page(
+    page: Any, picture: Any, whole: threading.Semaphore, small: threading.Semaphore
+) -> None:
+    page.get_by_role("heading", name="my <b>photos is not indexed yet").wait_for()
+    picture(page, "offer")
+    page.get_by_role("button", name="Index this folder").click()
+    page.get_by_text("Indexing my <b>photos").wait_for()
+    whole.release()
+    page.get_by_text(re.compile(r"Images: 8 of 24, .* left")).wait_for()
+    picture(page, "indexing")
+    whole.release(2)
+    page.locator(f"{CELL} img").nth(5).wait_for()
+    band = page.locator("#band")
+    assert "small parts of 24 images are not indexed yet" in band.text_content()
+    small.release()
+    page.get_by_text(re.compile(r"Small parts: 8 of 24")).wait_for()
+    assert "small parts of 16 images are not indexed yet" in band.text_content()
+    picture(page, "small-parts")
+    page.set_viewport_size({"width": 390, "height": 844})
+    picture(page, "small-parts-phone")
+    small.release(2)
+    band.wait_for(state="hidden")
+    assert page.locator(CELL).count()

@@ -14,7 +14,7 @@ from vaeneer.console import ConsoleProgress
 
 
 def serve(
-    library: Annotated[list[Path], Parameter(negative="")],
+    library: Annotated[list[Path] | None, Parameter(negative="")] = None,
     *,
     settings: Annotated[ServeSettings, Flat] = ServeSettings(),
     open: Annotated[bool, Parameter(negative="")] = False,
@@ -27,8 +27,10 @@ def serve(
     Parameters
     ----------
     library
-        Libraries, runs, or folders of runs; several at once.
+        Libraries, folders that were indexed, runs, or folders of runs; several at once. A folder of
+        images that was never indexed can be indexed from the page. By default the library of the
+        current directory, or the only one in the user's data folder.
     open
         Show the page in the browser.
     """
-    vaeneer.serve(library, settings=settings, open_page=open, progress=ConsoleProgress())
+    vaeneer.serve(library or None, settings=settings, open_page=open, progress=ConsoleProgress())

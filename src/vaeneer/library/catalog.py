@@ -257,6 +257,14 @@ class Catalog:
         """Counts up whenever vectors come or go."""
         return int(self.state("generation") or 0)
 
+    @property
+    def generations(self) -> tuple[int, int]:
+        """The generation, and as much of it as is not of small parts that came later."""
+        keys = "('generation', 'generation_of_small_parts')"
+        rows = dict(self.execute(f"SELECT key, value FROM state WHERE key IN {keys}").fetchall())
+        generation = int(rows.get("generation", 0))
+        return generation, generation - int(rows.get("generation_of_small_parts", 0))
+
     def state(self, key: str) -> str | None:
         """What is remembered under a name."""
         row = self.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()

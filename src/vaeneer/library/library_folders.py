@@ -88,6 +88,19 @@ def existing_library(named: Path | str) -> Path | None:
         return None
 
 
+def folder_of(library: Path) -> Path | None:
+    """The folder of images of a library in the default place; None for a library elsewhere."""
+    if library.parent.resolve() != _default_place().resolve():
+        return None
+    root, _ = _facts(library)
+    return None if root is None else Path(root)
+
+
+def is_finished(library: Path) -> bool:
+    """Whether all whole images of a library were indexed once."""
+    return bool(listed_facts(library).get("items"))
+
+
 def libraries_without_folder() -> list[Path]:
     """The libraries in the default place whose folder of images is not there: moved, or offline."""
     return [one.library for one in _libraries() if not one.folder.is_dir()]

@@ -23,8 +23,10 @@ from vaeneer.library.word_index import refresh_words
 
 CropRow = tuple[Any, ...]
 """scale, x, y, width, height, vector."""
-GENERATION = """INSERT INTO state VALUES ('generation', '1')
+_COUNT = """INSERT INTO state VALUES ('{}', '1')
     ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
+GENERATION = _COUNT.format("generation")
+_SMALL_PARTS = _COUNT.format("generation_of_small_parts")
 _ITEM = """INSERT INTO items
     (path, asset, size_bytes, mtime_ns, sha256, width_px, height_px, mode, format, bits, notes,
      red, green, blue, phashes, thumb, link, file_id)
@@ -145,6 +147,7 @@ def record_parts(catalog: Catalog, parts: Mapping[bytes, Sequence[CropRow]]) -> 
                 write_crops(connection, item, crops)
                 connection.execute("UPDATE items SET pending = 0 WHERE id = ?", (item,))
         connection.execute(GENERATION)
+        connection.execute(_SMALL_PARTS)
 
 
 def vectors_of_equal_files(

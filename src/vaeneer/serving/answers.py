@@ -219,6 +219,38 @@ class EmbedAnswer(BaseModel):
     vectors: list[list[float]]
 
 
+class FolderAnswer(BaseModel):
+    """A folder of images that can be indexed."""
+
+    name: str = Field(description="Of the folder, and of its library.")
+    folder: str
+    library: str = Field(description="Where the library is, or will be.")
+    state: Literal["new", "indexing", "ready", "failed"]
+    searchable: bool = Field(description="Whether its library is served.")
+    stage: str = Field(
+        description="waiting, listing, images (whole ones), parts (small ones), ...; empty where"
+        " nothing is under way."
+    )
+    done: int = Field(description="Of the stage.")
+    total: int = Field(description="Of the stage; 0 where it has no number.")
+    seconds_left: float | None = Field(description="Of the stage.")
+    reason: str = Field(description="Why it failed; empty otherwise.")
+
+
+class IndexingAnswer(BaseModel):
+    """All folders that can be indexed."""
+
+    folders: list[FolderAnswer]
+
+
+class IndexRequest(BaseModel):
+    """Which folder to index."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    library: Text = Field(max_length=255, description="Name of a folder in GET /indexing.")
+
+
 class Computing(BaseModel):
     """The answer is not there yet; ask again after Retry-After seconds."""
 

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from vaeneer.errors import VaeneerError
-from vaeneer.serving import asking, browsing, playing, probes, reports, runs
+from vaeneer.serving import asking, browsing, indexing, playing, probes, reports, runs
 from vaeneer.serving.addresses import API
 from vaeneer.serving.answers import Problem
 from vaeneer.serving.doorkeeper import Doorkeeper
@@ -71,7 +71,7 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
         lifespan=_lifespan(house),
     )
     app.state.house = house
-    for module in (browsing, asking, reports, playing, runs, probes):
+    for module in (browsing, asking, indexing, reports, playing, runs, probes):
         app.include_router(module.router)
     app.add_exception_handler(HTTPException, answer_problem)
     app.add_exception_handler(RequestValidationError, answer_invalid)

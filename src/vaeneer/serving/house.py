@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from starlette.exceptions import HTTPException
 
 from vaeneer.errors import LibraryError
+from vaeneer.library.index_report import IndexReport
 from vaeneer.serving.drawn_networks import DrawnNetworks
 from vaeneer.serving.jobs import Jobs
 from vaeneer.serving.metrics import Metrics, resident_bytes
@@ -36,10 +39,12 @@ class House:
         self.workroom = Workroom(settings, self.metrics)
         self.pixels = PixelBudget(settings.max_megapixels)
         self.jobs: Jobs[Any] = Jobs()
+        self.indexing: Jobs[IndexReport] = Jobs()
         self.libraries = {
             name: OpenLibrary(name, folder, self.networks)
             for name, folder in served.libraries.items()
         }
+        self._adding = threading.Lock()
         self._add_gauges()
 
     def start(self) -> None:
@@ -52,6 +57,7 @@ class House:
         """End the threads and close the catalogs."""
         self.workroom.close()
         self.jobs.stop()
+        self.indexing.stop()
         self.network.stop()
         for library in self.libraries.values():
             library.close()
@@ -62,12 +68,21 @@ class House:
             if len(self.libraries) == 1:
                 return next(iter(self.libraries.values()))
             if not self.libraries:
-                raise Problem(404, "No library is served here.")
+                more = " POST /api/v1/indexing makes one." if self.served.folders else ""
+                raise Problem(404, f"No library is served here.{more}")
             raise Problem(422, f"library: name one of {', '.join(self.libraries)}.")
         found = self.libraries.get(name)
         if found is None:
             raise Problem(404, f"No library is called {name[:80]!r}; GET /api/v1/libraries.")
         return found
+
+    def add_library(self, name: str, folder: Path) -> None:
+        """Serve a library that was indexed just now, too. Raises LibraryError."""
+        with self._adding:
+            if name not in self.libraries:
+                library = OpenLibrary(name, folder, self.networks)
+                self.libraries = {**self.libraries, name: library}
+                library.load_behind()
 
     def troubles(self) -> dict[str, str]:
         """Why some libraries cannot be searched now, by name."""

@@ -1,16 +1,17 @@
-"""Work of minutes, done once behind the requests when a POST starts it: duplicates and maps."""
+"""Work of minutes, done once behind the requests when a POST starts it: duplicates, maps, index."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from vaeneer.errors import VaeneerError
-from vaeneer.progress import Bar, Progress
+from vaeneer.progress import Bar
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -27,14 +28,35 @@ class JobProgress:
 
     def __init__(self) -> None:
         self.stage = "waiting"
-        self.fraction = 0.0
-        """Of the stage, 0 to 1."""
+        self.total = 0
+        """Of the stage; 0 where it has no number."""
+        self.done = 0
         self.stopped = False
+        self._started = time.monotonic()
+
+    @property
+    def fraction(self) -> float:
+        """Of the stage, 0 to 1."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the stage, at its speed so far; None where nothing is done yet."""
+        if not self.done:
+            return None
+        spent = time.monotonic() - self._started
+        return max(0.0, spent * (self.total - self.done) / self.done)
+
+    def begin(self, stage: str, total: int = 0) -> None:
+        """Begin a stage."""
+        self.go_on()
+        self.stage, self.total, self.done = stage, total, 0
+        self._started = time.monotonic()
 
     def bar(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Bar]:
         """The next stage."""
         self.go_on()
-        return self._bar(title, max(1, total))
+        return self._bar(title, total)
 
     def say(self, line: str) -> None:
         """Lines are for people at a terminal."""
@@ -46,18 +68,17 @@ class JobProgress:
 
     @contextmanager
     def _bar(self, title: str, total: int) -> Iterator[Bar]:
-        self.stage, self.fraction = title, 0.0
-        yield _JobBar(self, total)
+        self.begin(title, total)
+        yield _JobBar(self)
 
 
 class _JobBar:
-    def __init__(self, progress: JobProgress, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
+    def __init__(self, progress: JobProgress) -> None:
+        self._progress = progress
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        self._done += count
         self._progress.go_on()
-        self._progress.fraction = min(1.0, self._done / self._total)
+        self._progress.done += count
 
 
 @dataclass
@@ -91,7 +112,7 @@ class Jobs(Generic[T]):
             return job if job is not None and job.version == version else None
 
     def start(
-        self, key: Hashable, work: Callable[[Progress], T], version: Hashable = None
+        self, key: Hashable, work: Callable[[JobProgress], T], version: Hashable = None
     ) -> Job[T]:
         """The job of a key and version: the existing one, or a new one where none is, or failed."""
         with self._lock:
@@ -110,6 +131,13 @@ class Jobs(Generic[T]):
             thread.start()
             return job
 
+    def start_again(self, key: Hashable, work: Callable[[JobProgress], T]) -> Job[T]:
+        """The job of a key that is under way, else a new one, whatever came of the last."""
+        with self._lock:
+            if (known := self._jobs.get(key)) is not None and known.state == "ready":
+                del self._jobs[key]
+        return self.start(key, work)
+
     def stop(self) -> None:
         """End what is under way at its next step: a thread that is cut off in C++ aborts Python."""
         with self._lock:
@@ -118,7 +146,7 @@ class Jobs(Generic[T]):
         for thread in self._threads:
             thread.join(_END_SECONDS)
 
-    def _run(self, job: Job[T], work: Callable[[Progress], T]) -> None:
+    def _run(self, job: Job[T], work: Callable[[JobProgress], T]) -> None:
         with self._turn:
             try:
                 job.progress.go_on()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +20,9 @@ from vaeneer.serving.problems import Problem, busy
 from vaeneer.serving_config import ServeSettings
 
 State = Literal["loading", "ready", "failed"]
-Version = tuple[int, int]
-"""What the vectors of a catalog follow: the file itself, and the generation in it."""
+Version = tuple[int, int, int]
+"""What the vectors of a catalog follow: the file itself, the generation in it, and as much of that
+as is not of small parts that came later."""
 _RETRY_SECONDS = 60
 _LOAD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
@@ -99,8 +101,16 @@ class OpenLibrary:
 
     def version(self) -> Version:
         """Version of the catalog now. Raises LibraryUnavailableError where it cannot be read."""
-        generation = self.catalog.generation
-        return self.catalog.attached, generation
+        generations = self.catalog.generations
+        return self.catalog.attached, *generations
+
+    def content(self) -> Hashable:
+        """Version for a map or duplicates: while small parts are still coming, that of the rest.
+
+        Else what takes minutes would be out of date every few seconds. Raises as `version`.
+        """
+        version = self.version()
+        return _of_wholes(version) if self.catalog.parts_pending else version
 
     def ready(self) -> Library:
         """The library for searching; new vectors are fetched behind the scenes.
@@ -127,7 +137,9 @@ class OpenLibrary:
     def current(self) -> Library:
         """As `ready`, but not with vectors that the catalog has left behind."""
         library = self.ready()
-        if self.version() != self._loaded:
+        version, loaded = self.version(), self._loaded
+        late = self.catalog.parts_pending and loaded and _of_wholes(loaded) == _of_wholes(version)
+        if version != loaded and not late:
             raise busy(f"New vectors of {self.name} are being loaded; ask again in a second.")
         return library
 
@@ -174,3 +186,9 @@ class OpenLibrary:
         if self._loader is not None:
             self._loader.join(_LOAD_SECONDS)
         self.catalog.close()
+
+
+def _of_wholes(version: Version) -> tuple[int, int]:
+    """A version without the small parts that came later."""
+    attached, _, wholes = version
+    return attached, wholes

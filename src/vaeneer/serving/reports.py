@@ -146,7 +146,7 @@ def _start(
 ) -> Response:
     opened = library.current()
     job = house.jobs.start(
-        (library.name, what), lambda progress: work(opened, progress), library.version()
+        (library.name, what), lambda progress: work(opened, progress), library.content()
     )
     if job.value is None:
         return _not_yet(job)
@@ -156,7 +156,7 @@ def _start(
 def _job(house: House, library: OpenLibrary, what: str) -> Job[Any]:
     """A job that was started. Raises Problem 404 where none was, 409 where it failed."""
     library.ready()
-    job: Job[Any] | None = house.jobs.get((library.name, what), library.version())
+    job: Job[Any] | None = house.jobs.get((library.name, what), library.content())
     if job is None:
         raise Problem(
             404, f"{library.name} has no computed {what} yet: POST {API}/{what} starts that."

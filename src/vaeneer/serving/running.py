@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vaeneer.config import require
 from vaeneer.cores import wait_passively
 from vaeneer.errors import SettingsError
+from vaeneer.library.library_folders import find_library
 from vaeneer.progress import Progress, Silent
 from vaeneer.serving_config import ServeSettings
 
@@ -40,7 +41,7 @@ class ServeReport:
 
 
 def serve(
-    folders: Sequence[Path | str] | Path | str,
+    folders: Sequence[Path | str] | Path | str | None = None,
     *,
     settings: ServeSettings | None = None,
     open_page: bool = False,
@@ -48,9 +49,10 @@ def serve(
 ) -> ServeReport:
     """Serve libraries and runs as a page and an HTTP API; returns when it is stopped (Ctrl-C).
 
-    folders: libraries, runs, folders of runs. open_page: show the page in the browser. Raises
-    LibraryError, or SettingsError for a folder that is neither, a port that is taken, or a host
-    that others can reach without a token.
+    folders: libraries, runs, folders of runs, or folders of images: those that were never indexed
+    can be indexed from the page. None is the library of `Library.open()`. open_page: show the page
+    in the browser. Raises LibraryError, or SettingsError for any other folder, a port that is
+    taken, or a host that others can reach without a token.
     """
     wait_passively()
     from vaeneer.runtime import share_freed_memory
@@ -64,11 +66,14 @@ def serve(
         time.monotonic(),
     )
     check(settings)
+    if folders is None:
+        folders = find_library()
     known = served([folders] if isinstance(folders, Path | str) else folders)
     app = create_app(known, settings)
     with listening(settings) as bound:
         url = url_of(settings, bound)
-        names = ", ".join([*known.libraries, *known.runs()])
+        new = [f"{name} (not indexed yet)" for name in known.folders if name not in known.libraries]
+        names = ", ".join([*known.libraries, *new, *known.runs()])
         progress.say(f"{names} at {url} (Ctrl-C stops)")
         if open_page:
             _show(url)

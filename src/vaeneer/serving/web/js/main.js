@@ -5,6 +5,7 @@ import { get, pause, use, whenUnknown } from "./api.js";
 import { byId, icon, make } from "./dom.js";
 import { acceptPictures } from "./drop.js";
 import { help } from "./help.js";
+import { band, offer } from "./indexing.js";
 import { login } from "./login.js";
 import { empty, failed, loading } from "./notices.js";
 import { theme } from "./theme.js";
@@ -13,11 +14,16 @@ import { count } from "./words.js";
 const VIEWS = { browse: "Browse", search: "Search", map: "Map", duplicates: "Duplicates", runs: "Runs", play: "Play" };
 const place = byId("view");
 let libraries = [];
+let folders = [];  // that can be indexed; their libraries are among those above once they are searchable
 let open = null;   // {view, library, shown}
 let moved = false; // whether the person went from one view to another
 
+const isNew = (one) => one?.searchable === false;
+const choices = () => [...libraries, ...folders.filter(isNew)];
+
 function library(state) {
-  return libraries.find((one) => one.name === state.library) ?? libraries[0] ?? null;
+  const all = choices();
+  return all.find((one) => one.name === state.library) ?? all[0] ?? null;
 }
 
 function links(state) {
@@ -30,8 +36,9 @@ function links(state) {
 
 function choose(state) {
   const box = byId("library");
-  box.hidden = libraries.length < 2;
-  box.replaceChildren(...libraries.map((one) => make("option", { value: one.name }, `${one.name} (${count(one.items)})`)));
+  const all = choices();
+  box.hidden = all.length < 2;
+  box.replaceChildren(...all.map((one) => make("option", { value: one.name }, `${one.name} (${isNew(one) ? "not indexed" : count(one.items)})`)));
   box.value = library(state)?.name ?? "";
   box.onchange = () => go({ view: read().view, library: box.value });
 }
@@ -43,12 +50,17 @@ async function show() {
   use(own?.name ?? null);
   links(state);
   choose(state);
+  band(isNew(own) ? null : own, folders.find((one) => one.name === own?.name), start);
   if (open?.view === state.view && open.library === own?.name && open.shown) return open.shown.update(state);
   open?.shown?.close?.();
   const mine = open = { view: state.view, library: own?.name, shown: null };
   document.title = own ? `${VIEWS[state.view]} · ${own.name} · vaeneer` : "vaeneer";
   place.dataset.view = state.view;
   if (!own && state.view !== "runs") return place.replaceChildren(noLibrary());
+  if (isNew(own) && state.view !== "runs") {
+    mine.shown = offer(place, own, () => { open = null; start(); });
+    return;
+  }
   if (own && own.state !== "ready" && state.view !== "runs") return wait(own, mine);
   const module = await import(`./${state.view}.js`);
   if (mine !== open) return;
@@ -59,7 +71,7 @@ async function show() {
 }
 
 function noLibrary() {
-  return empty("No library is open", "Make one with `vaeneer index FOLDER --library LIBRARY`, then start `vaeneer serve LIBRARY`.");
+  return empty("No library is open", "Start `vaeneer serve FOLDER` with a folder of images: it can be indexed on this page.");
 }
 
 async function wait(own, mine) {
@@ -76,7 +88,7 @@ async function wait(own, mine) {
 async function start() {
   use(null);
   try {
-    ({ libraries } = await get("libraries"));
+    [{ libraries }, { folders }] = await Promise.all([get("libraries"), get("indexing")]);
   } catch (error) {
     if (error.status !== 401) place.replaceChildren(failed(error, start));
     return;

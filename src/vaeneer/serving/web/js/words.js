@@ -12,6 +12,13 @@ export function many(number, one, more = `${one}s`) {
 /** Of a library whose second pass did not end. */
 export const pending = (number) => `The small parts of ${many(number, "image")} are not indexed yet, so that a search by a box finds less.`;
 
+/** Seconds as a person says them. */
+export function timeLeft(seconds) {
+  if (seconds < 60) return "less than a minute left";
+  if (seconds < 5400) return `about ${Math.round(seconds / 60)} min left`;
+  return `about ${Math.round(seconds / 3600)} h left`;
+}
+
 export function bytes(number) {
   const power = number < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(number) / 3));
   return `${power ? (number / 1000 ** power).toPrecision(3) : number} ${UNITS[power]}`;
