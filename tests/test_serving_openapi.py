@@ -65,7 +65,9 @@ def url(small_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (plots / "samples.png").write_bytes(PICTURE)
     (folder / "first" / "config.toml").write_text("[train]\nepochs = 1\n")
     (folder / "first" / "metrics.jsonl").write_text('{"epoch": 1}\n')
-    with live([folder / "small", folder / "first"]) as at:
+    (folder / "broken").mkdir()  # never becomes a second library, which would have to be named
+    (folder / "broken" / "a.png").write_bytes(b"no picture")
+    with live([folder / "small", folder / "first", folder / "broken"]) as at:
         yield at
 
 
@@ -140,6 +142,8 @@ def steered(case: schemathesis.Case) -> None:
         case.body = {"image": [PICTURE]}
     elif "/duplicates/" in case.path:
         case.body = {"library": "small", "marks": case.body.get("marks", {})}
+    elif case.path.endswith("/indexing") and case.method == "POST":
+        case.body = {"library": "broken"}
     elif case.path.endswith("/sample"):
         case.body = {"count": 1, "seed": case.body.get("seed", 0), "library": "small"}
 
