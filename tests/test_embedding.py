@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +19,18 @@ from conftest import Painter
 from vaeneer.config import EmbedSettings
 from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loading import to_tensor
-from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
+from vaeneer.errors import (
+    DataError,
+    LibraryError,
+    ModelFileError,
+    OutputExistsError,
+    SettingsError,
+)
 from vaeneer.library import vector_chunks
 from vaeneer.library.embedding import embed
+from vaeneer.library.library import Library
 from vaeneer.library.vector_shards import merge_vectors
+from vaeneer.library.vector_tables import read_vectors
 from vaeneer.model.checkpoint import load, save
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
@@ -312,3 +322,95 @@ def test_shards_that_do_not_fit_are_not_joined(
     for wrong in ("0/2", "3/2", "1", "a/b", "1/2/3"):
         with pytest.raises(SettingsError, match="shard is"):
             part(wrong)
+
+
+# What a library holds
+
+
+@pytest.fixture(scope="module")
+def export(small_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export") / "v.parquet"
+    embed(small_library, out=out)
+    return out
+
+
+def test_a_library_is_exported_with_its_parts(small_library: Path, export: Path) -> None:
+    table = parquet.read_table(export)
+    assert table.column_names == [
+        "file", "asset", "category", "item", "part", "x", "y", "width", "height", "vector",
+    ]  # fmt: skip
+    rows, found = table.drop_columns(["vector"]).to_pylist(), vectors(export)
+    with Library(small_library) as library:
+        items = library.items()
+        ids, wholes = library.vectors()
+        whole = [place for place, row in enumerate(rows) if row["part"] == "whole"]
+        assert [rows[place]["file"] for place in whole] == [item.path for item in items]
+        order = [ids.tolist().index(rows[place]["item"]) for place in whole]
+        assert np.array_equal(found[whole], wholes[order])
+        parts = library.catalog.parts()
+        assert len(rows) == len(wholes) + len(parts.vectors)
+        known = {(crop.item, *crop.box) for crop in library.catalog.crops(parts.crops).values()}
+    boxes = {tuple(row[name] for name in ("item", "x", "y", "width", "height"))
+             for row in rows if row["part"] != "whole"}  # fmt: skip
+    assert boxes == known
+    assert {row["part"] for row in rows} == {"whole", "square", "half"}
+    firsts = [
+        place
+        for place in range(len(rows))
+        if not place or rows[place]["item"] != rows[place - 1]["item"]
+    ]
+    assert firsts == whole  # in front of its parts
+    facts = json.loads(parquet.read_metadata(export).metadata[b"vaeneer"])
+    assert (facts["model"], facts["representation"]) == ("surface-base", "embedding")
+
+
+def test_an_array_of_a_library_has_the_parts_beside_it(
+    small_library: Path, export: Path, tmp_path: Path
+) -> None:
+    report = embed(small_library, out=tmp_path / "v.npy")
+    assert [Path(file).name for file in report.files] == ["v.npy", "v.ids.csv"]
+    assert np.array_equal(np.load(tmp_path / "v.npy"), vectors(export))
+    with (tmp_path / "v.ids.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert report.images == sum(row["part"] == "whole" for row in rows)
+    assert report.images + report.parts == len(rows)
+    assert report.library == str(small_library)
+
+
+def test_an_indexed_folder_and_an_open_library_mean_the_same(
+    small_library: Path, export: Path, tmp_path: Path
+) -> None:
+    with Library(small_library) as library:
+        embed(library, out=tmp_path / "a.parquet")
+        assert len(library) == 24  # still open
+    assert np.array_equal(vectors(tmp_path / "a.parquet"), vectors(export))
+    merged = read_vectors(export)
+    assert merged.names["part"].to_pylist().count("whole") == 24
+
+
+def test_an_export_imports_no_pytorch(small_library: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, vaeneer; vaeneer.embed(sys.argv[1], out=sys.argv[2]);"
+        " assert 'torch' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code, str(small_library), str(tmp_path / "v.parquet")]
+    subprocess.run(command, check=True)
+
+
+def test_what_is_no_library_is_refused_with_what_to_do(
+    small_library: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "v.parquet"
+    for name in ("surface-base", model):
+        with pytest.raises(SettingsError, match=r"is a model; .*vaeneer embed \S+ IMAGES"):
+            embed(name, out=out)
+    with pytest.raises(LibraryError, match="is no library; make one with: vaeneer index"):
+        embed(tmp_path, out=out)
+    with pytest.raises(LibraryError, match="does not exist"):
+        embed(tmp_path / "absent", out=out)
+    for setting in ({"vectors": "latent"}, {"shard": "1/2"}, {"all_maps": True}):
+        with pytest.raises(SettingsError, match=f"{next(iter(setting))} is .*as they are"):
+            embed(small_library, out=out, settings=EmbedSettings(**setting))  # type: ignore[arg-type]
+    with Library(small_library) as library, pytest.raises(SettingsError, match="is no model"):
+        embed(library, tmp_path, out=out)
+    assert not out.exists()

@@ -13,7 +13,7 @@ from vaeneer.config import EvaluateSettings
 from vaeneer.cores import core_count
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
-from vaeneer.library.embedding import embedded
+from vaeneer.library.folder_vectors import embedded
 from vaeneer.measuring.evaluation import evaluate
 from vaeneer.model.checkpoint import save
 from vaeneer.progress import Silent

@@ -49,19 +49,23 @@ def calibrate(
 
 def embed(
     model: Path,
-    folder: Path,
+    folder: Path | None = None,
     *,
     out: Path = Path("vectors.parquet"),
     settings: Annotated[EmbedSettings, Flat] = EmbedSettings(),
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Write a vector of every image of a folder; a run that was stopped goes on.
+    """Write a vector of every image of a folder, or all vectors of a library, to a table.
+
+    A run that was stopped goes on. Vectors of a library are exported as they are, of whole images
+    and of parts: no image is read.
 
     Parameters
     ----------
     model
-        A model, a run (its best model), or a name in the box.
+        A model, a run (its best model), or a name in the box. Without FOLDER: a library, or a
+        folder that was indexed.
     folder
         Images, such as DATA/valid.
     out

@@ -1,118 +1,29 @@
-"""embed(): a folder of images as one table of vectors."""
+"""embed(): a folder of images, or what a library holds, as one table of vectors."""
 
 from __future__ import annotations
 
-import hashlib
-import time
-from dataclasses import asdict, dataclass
-from functools import partial
+import shlex
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from vaeneer.config import EmbedSettings, require
-from vaeneer.data.folder import ImageFolder, open_folder
-from vaeneer.data.loading import load_batches
-from vaeneer.data.packs import Pack, PackLayout
-from vaeneer.data.square_views import SOURCE_SIDE_PX
-from vaeneer.errors import ModelFileError, OutputExistsError, SettingsError
-from vaeneer.library.images_to_embed import decoded_images, digest_of, names_of, why_skipped
-from vaeneer.library.vector_chunks import partial_beside
+from vaeneer.errors import LibraryError, OutputExistsError, SettingsError
+from vaeneer.library.library import Library
+from vaeneer.library.library_folders import existing_library
+from vaeneer.library.library_vectors import export_library
 from vaeneer.library.vector_shards import Shard, parse_shard
-from vaeneer.library.vector_tables import VectorTable, check_suffix, write_vectors
-from vaeneer.model.checkpoint import find_model, load
-from vaeneer.model.embedder import Embedder
-from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.library.vector_tables import EmbedReport as EmbedReport
+from vaeneer.library.vector_tables import check_suffix
+from vaeneer.model.box import is_in_box
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import Precision, choose_device, choose_precision, describe_device
 
-_MODEL_FILES = ("config.json", "model.safetensors", "readout.json", "readout.safetensors")
-
-
-@dataclass(frozen=True)
-class EmbedReport:
-    """Where the vectors of a folder lie, and what they are."""
-
-    out: str
-    model: str
-    folder: str
-    shard: str | None
-    images: int
-    resumed: int
-    """Images whose vectors an earlier run, that was stopped, had left."""
-    dimensions: int
-    representation: str
-    """embedding: unit vectors for search. Of latents, mean: the posterior mean of the whole image;
-    centred: less the mean of the training crops."""
-    device: str
-    skipped: dict[str, str]
-    """Files that could not be read, with the reason."""
-    images_per_second: float
-    """Of the network and what feeds it, once the images are decoded, in this run."""
-    seconds: float
-    files: list[str]
-    """What was written: the table, or the array and its ids."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A model and what it is to do with the images of a pack."""
-
-    vae: VAE
-    embedder: Embedder
-    settings: EmbedSettings
-    precision: Precision
-
-    @property
-    def searched(self) -> bool:
-        return self.settings.vectors == "embedding"
-
-    @property
-    def layout(self) -> PackLayout:
-        return (
-            PackLayout(SOURCE_SIDE_PX)
-            if self.searched
-            else PackLayout(self.vae.image_side_px, square=True)
-        )
-
-    @property
-    def dimensions(self) -> int:
-        return self.embedder.dimensions if self.searched else self.vae.latent_size
-
-    @property
-    def representation(self) -> str:
-        if self.searched:
-            return "embedding"
-        return "mean" if self.vae.card.latent_mean is None else "centred"
-
-    def vectors(self, pack: Pack, group: range) -> NDArray[np.float32]:
-        """Of some images of the pack, one row for each."""
-        if self.searched:
-            found = self.embedder.embed_each(lambda n: pack.image(group.start + n), len(group))[0]
-        else:
-            found = _latents(
-                self.vae, pack, group, self.precision, self.settings.batch_size, Silent()
-            )
-            if self.vae.card.latent_mean is not None:
-                found = found - np.asarray(self.vae.card.latent_mean, np.float32)
-        if not np.isfinite(found).all():
-            raise ModelFileError(
-                f"{self.embedder.name} gives latents that are not finite; its weights are broken."
-            )
-        return found
+_OF_A_FOLDER = ("vectors", "views", "shard", "all_maps")
+"""Settings that say how images are embedded, which those of a library are already."""
+_OF_A_MODEL = ("config.json", "config.toml")  # of a model folder, of a run
 
 
 def embed(
-    model: Path | str,
-    folder: Path | str,
+    model: Path | str | Library,
+    folder: Path | str | None = None,
     *,
     out: Path | str,
     settings: EmbedSettings | None = None,
@@ -126,73 +37,26 @@ def embed(
     posterior mean of the whole image, less the mean latent of the training crops where the model
     knows it. What is finished is kept in OUT.partial/ until OUT is written, so that a run that was
     stopped goes on. With `shard` "i/n" the i-th of n parts goes to OUT.shard-i-of-n.parquet, for
-    `merge_vectors`. Raises ModelFileError, DataError, OutputExistsError or SettingsError.
+    `merge_vectors`.
+
+    Without `folder`, `model` is a library or a folder that was indexed: all vectors that it holds
+    are exported, of whole images and of parts, and no image is read.
+    Raises ModelFileError, LibraryError, DataError, OutputExistsError or SettingsError.
     """
     settings = settings or EmbedSettings()
     progress = progress or Silent()
-    started = time.monotonic()
     shard = parse_shard(settings.shard) if settings.shard else None
     target = _target(Path(out), settings, shard, overwrite)
-    job = _job(model, settings)
-    whole = open_folder(folder, all_maps=settings.all_maps, progress=progress)
-    facts = _facts(model, whole, job, shard)
-    # A shard decodes to a place of its own: shards neither wait for, nor drop, each other's.
-    with partial_beside(target, progress) as kept:
-        mine = shard.of(whole) if shard else whole
-        cache = kept.cache(settings.cache) if shard else settings.cache
-        pack = decoded_images(mine, job.layout, cache, progress, none_is_fine=shard is not None)
-        decoded = time.monotonic()
-        vectors, known = np.zeros((0, job.dimensions), np.float32), 0
-        if pack is not None:
-            kept.start({**facts, "readable": pack.fingerprint()})
-            vectors, known = kept.compute(len(pack), partial(job.vectors, pack))
-        embedding_seconds = time.monotonic() - decoded
-        files = write_vectors(target, VectorTable(names_of(pack), vectors, facts))
-        kept.remove()
-    return EmbedReport(
-        out=str(target),
-        model=str(model),
-        folder=str(folder),
-        shard=settings.shard,
-        images=len(vectors),
-        resumed=known,
-        dimensions=vectors.shape[1],
-        representation=job.representation,
-        device=describe_device(job.precision.device, job.precision.name),
-        skipped=why_skipped(mine, pack),
-        images_per_second=(len(vectors) - known) / max(embedding_seconds, 1e-9),
-        seconds=time.monotonic() - started,
-        files=[str(file) for file in files],
-    )
+    if folder is None:
+        with _library(model, settings) as library:
+            return export_library(library, target, progress)
+    if isinstance(model, Library):
+        raise SettingsError(
+            f"{model!r} is no model; name one to embed {folder}, such as surface-base."
+        )
+    from vaeneer.library.folder_vectors import embed_folder  # imports PyTorch
 
-
-def embedded(
-    vae: VAE, pack: Pack, precision: Precision, *, batch_size: int, progress: Progress
-) -> NDArray[np.float32]:
-    """The posterior mean of every image of a pack of squares, (n, latent) float32."""
-    return _latents(vae, pack, range(len(pack)), precision, batch_size, progress)
-
-
-def _latents(
-    vae: VAE,
-    pack: Pack,
-    group: range,
-    precision: Precision,
-    batch_size: int,
-    progress: Progress,
-) -> NDArray[np.float32]:
-    batches = [group[start : start + batch_size] for start in range(0, len(group), batch_size)]
-    found: list[Tensor] = []
-    with (
-        eval_mode(vae),
-        precision.autocast(),
-        progress.bar("embedding", total=len(group), unit="images") as bar,
-    ):
-        for batch in load_batches(batches, pack.image, workers=1):
-            found.append(vae.encode(batch.to(precision.device).images).mu.float())
-            bar.advance(len(batch.indices))
-    vectors: NDArray[np.float32] = torch.cat(found).cpu().numpy()
-    return vectors
+    return embed_folder(model, folder, target, shard, settings, progress)
 
 
 def _target(out: Path, settings: EmbedSettings, shard: Shard | None, overwrite: bool) -> Path:
@@ -207,34 +71,27 @@ def _target(out: Path, settings: EmbedSettings, shard: Shard | None, overwrite: 
     return target
 
 
-def _job(model: Path | str, settings: EmbedSettings) -> _Job:
-    precision = choose_precision(settings.precision, choose_device(settings.device))
-    vae = load(model, device=precision.device)
-    embedder = Embedder(
-        vae,
-        name=str(model),
-        precision=precision,
-        views=settings.views,
-        batch_size=settings.batch_size,
-    )
-    return _Job(vae, embedder, settings, precision)
-
-
-def _facts(
-    model: Path | str, folder: ImageFolder, job: _Job, shard: Shard | None
-) -> dict[str, object]:
-    """What the vectors depend on, and so what a resumed run and all shards have in common."""
-    digest = hashlib.sha256()
-    for name in _MODEL_FILES:
-        file = find_model(model) / name
-        digest.update(file.read_bytes() if file.is_file() else b"-")
-    return {
-        "model": str(model),
-        "model_sha256": digest.hexdigest(),
-        "folder_sha256": digest_of(folder),
-        "images": len(folder),
-        "representation": job.representation,
-        "views": job.settings.views if job.searched else None,
-        "precision": job.precision.name,
-        "shard": [shard.number, shard.count] if shard else None,
-    }
+def _library(named: Path | str | Library, settings: EmbedSettings) -> Library:
+    """The library to export, opened anew."""
+    default = EmbedSettings()
+    for name in _OF_A_FOLDER:
+        if (value := getattr(settings, name)) != getattr(default, name):
+            raise SettingsError(
+                f"{name} is {value!r}, and the vectors of a library are exported as they are; leave"
+                " it out, or name a model and a folder of images."
+            )
+    if isinstance(named, Library):
+        return Library(named.folder)
+    if (folder := existing_library(named)) is not None:
+        return Library(folder)
+    shown = shlex.quote(str(named))
+    if is_in_box(named) or any((Path(named) / name).is_file() for name in _OF_A_MODEL):
+        raise SettingsError(
+            f"{named} is a model; name a folder of images, too: vaeneer embed {shown} IMAGES"
+        )
+    if Path(named).is_dir():
+        raise LibraryError(
+            f"{named} is no library; make one with: vaeneer index {shown}, or name a model before"
+            f" it: vaeneer embed surface-base {shown}"
+        )
+    raise LibraryError(f"{named} does not exist; name a library, or a model and a folder.")

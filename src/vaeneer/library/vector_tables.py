@@ -6,10 +6,10 @@ import csv
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.format import write_array
@@ -29,11 +29,47 @@ SUFFIXES = (".parquet", ".npy")
 
 
 @dataclass(frozen=True)
+class EmbedReport:
+    """Where the vectors of a folder or of a library lie, and what they are."""
+
+    out: str
+    model: str
+    folder: str
+    """Of the images."""
+    shard: str | None
+    images: int
+    resumed: int
+    """Images whose vectors an earlier run, that was stopped, had left."""
+    dimensions: int
+    representation: str
+    """embedding: unit vectors for search. Of latents, mean: the posterior mean of the whole image;
+    centred: less the mean of the training crops."""
+    device: str | None
+    """What computed; None where nothing had to be."""
+    skipped: dict[str, str]
+    """Files that could not be read, with the reason."""
+    images_per_second: float | None
+    """Of the network and what feeds it, once the images are decoded, in this run; None where
+    nothing was computed."""
+    seconds: float
+    files: list[str]
+    """What was written: the table, or the array and its ids."""
+    library: str | None = None
+    """The library whose vectors were exported; None of a folder that was embedded."""
+    parts: int = 0
+    """Rows of parts of images, beside those of whole images."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class VectorTable:
     """Vectors with what each is of."""
 
     names: pyarrow.Table
-    """file, asset and category of each row."""
+    """file, asset and category of each row, and what else is known of it."""
     vectors: Floats
     """(n, D) float32."""
     facts: Mapping[str, object]
@@ -55,7 +91,7 @@ def ids_beside(path: Path) -> Path:
 
 
 def write_vectors(path: Path, table: VectorTable) -> list[Path]:
-    """Write file, asset, category and vector of each row by the suffix; returns the files.
+    """Write the names and the vector of each row by the suffix; returns the files.
 
     Each file is written whole or not at all; vectors.npy comes last, so that where it is, its ids
     are too.
@@ -73,8 +109,8 @@ def write_vectors(path: Path, table: VectorTable) -> list[Path]:
             os.fsync(file.fileno())
         with replacing(ids) as listed, listed.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
-            writer.writerow(("row", *NAMES))
-            columns = (table.names[name].to_pylist() for name in NAMES)
+            writer.writerow(("row", *table.names.column_names))
+            columns = (column.to_pylist() for column in table.names.columns)
             writer.writerows(zip(range(len(table)), *columns, strict=True))
             stream.flush()
             path.unlink(missing_ok=True)  # never beside the ids of others
@@ -90,7 +126,9 @@ def read_vectors(path: Path) -> VectorTable:
         facts = json.loads(table.schema.metadata[b"vaeneer"])
         vectors = table["vector"].combine_chunks()
         flat = np.asarray(vectors.flatten(), np.float32)
-        return VectorTable(table.select(NAMES), flat.reshape(-1, vectors.type.list_size), facts)
+        table.select(NAMES)  # KeyError where one is missing
+        names = table.drop_columns(["vector"])
+        return VectorTable(names, flat.reshape(-1, vectors.type.list_size), facts)
     except (pyarrow.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as e:
         raise storage_error(e, path, verb="read") or DataError(
             f"{path} is no file of vectors that vaeneer wrote ({e})."
@@ -102,6 +140,6 @@ def _write_parquet(path: Path, table: VectorTable) -> None:
 
     flat = pyarrow.array(np.ascontiguousarray(table.vectors).ravel())
     column = pyarrow.FixedSizeListArray.from_arrays(flat, table.vectors.shape[1])
-    written = table.names.select(NAMES).append_column("vector", column)
+    written = table.names.append_column("vector", column)
     metadata = {"vaeneer": to_json({"format": 1, **table.facts})}
     write_parquet(path, written.replace_schema_metadata(metadata))
