@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import vaeneer
 from sparse_packs import sparse_pack
 from vaeneer.data import decoding, pack_building, pack_places, pack_writing
 from vaeneer.data.folder import open_folder
@@ -197,11 +198,16 @@ def test_a_turned_jpeg_is_upright_and_its_full_size_known(tmp_path: Path, orient
 
 def test_nothing_is_decoded_or_written_the_second_time(folder: Path) -> None:
     opened(folder)
-    before = {file: file.stat().st_mtime_ns for file in place_of(folder).iterdir()}
+    place = place_of(folder)
+
+    def times() -> dict[Path, int]:  # that of the lock is when the pack was last used
+        return {file: file.stat().st_mtime_ns for file in place.iterdir() if file.name != "lock"}
+
+    before = times()
     again = opened(folder)
     assert again.decoded == 0
     assert is_right(again)
-    assert {file: file.stat().st_mtime_ns for file in place_of(folder).iterdir()} == before
+    assert times() == before
 
 
 def test_known_files_are_not_even_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -650,6 +656,62 @@ def test_deleting_the_cache_costs_only_time(folder: Path) -> None:
     opened(folder)
     shutil.rmtree(default_cache(folder))
     assert opened(folder).decoded == 6
+
+
+def test_the_cache_is_bounded_by_what_was_not_used_for_longest(
+    tmp_path: Path, user_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("a", "b", "c")
+    for number, name in enumerate(names):
+        draw(tmp_path / name / "x.png", number)
+        opened(tmp_path / name)
+        os.utime(place_of(tmp_path / name) / "lock", (100 + number, 100 + number))
+    assert opened(tmp_path / "a").decoded == 0  # used now, so that b is the oldest
+    size = data_file(tmp_path / "a").stat().st_size
+    monkeypatch.setattr(pack_places, "MAX_CACHED_BYTES", sum(
+        used for _, used in pack_places.cached_packs(user_cache).values()) + size // 2)  # fmt: skip
+    draw(tmp_path / "d" / "x.png", 9)
+    lines = Lines()
+    opened(tmp_path / "d", progress=lines)
+    (said,) = lines.said
+    assert default_cache(tmp_path / "b").name in said
+    assert [opened(tmp_path / name).decoded for name in "acd"] == [0, 0, 0]
+    rebuilt = opened(tmp_path / "b")
+    assert rebuilt.decoded == 1
+    assert is_right(rebuilt)
+
+
+def test_info_lists_what_the_cache_holds(folder: Path, user_cache: Path, tmp_path: Path) -> None:
+    opened(folder)
+    opened(folder, PackLayout(16))
+    facts = vaeneer.info(user_cache).facts
+    home = default_cache(folder)
+    assert list(facts["packs"]) == [f"{home.name}/16px", f"{home.name}/32px"]
+    files = [file for file in home.glob("*px/*") if file.is_file()]
+    assert facts["bytes"] == sum(file.stat().st_size for file in files)
+    assert 0 < facts["max_bytes"] <= 50e9
+    opened(folder, cache=tmp_path / "fast")
+    report = vaeneer.info(tmp_path / "fast")
+    assert (report.kind, report.facts["max_bytes"]) == ("cache", None)
+
+
+def test_a_pack_in_use_or_in_a_named_cache_is_never_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_places, "MAX_CACHED_BYTES", 0)
+    for name in "ab":
+        draw(tmp_path / name / "x.png", 1)
+    first = opened(tmp_path / "a")
+    assert opened(tmp_path / "a").decoded == 0
+    with pack_places.alone(place_of(tmp_path / "a"), Silent()):
+        opened(tmp_path / "b")
+    assert opened(tmp_path / "a").decoded == 0
+    opened(tmp_path / "b", PackLayout(16))
+    assert not list(place_of(tmp_path / "a").glob("pixels-*.bin"))
+    assert is_right(first)  # mapped before it was deleted
+    for name in "ab":
+        opened(tmp_path / name, cache=tmp_path / "fast")
+    assert opened(tmp_path / "a", cache=tmp_path / "fast").decoded == 0
 
 
 # Memory

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.data.folder import open_data_set, open_folder
+from vaeneer.data.pack_places import cache_limit, cached_packs, users_cache
 from vaeneer.errors import DataError, VaeneerError
 from vaeneer.files import read_json
 from vaeneer.library.catalog import NAME as CATALOG
@@ -27,7 +28,7 @@ class InfoReport:
 
     path: str
     kind: str
-    """model, run, runs, library, data set or images."""
+    """model, run, runs, library, data set, cache or images."""
     facts: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,7 +53,7 @@ class RunLine:
 
 
 def info(path: Path | str) -> InfoReport:
-    """Tell what a folder is: a model, a run, a library, a data set (prepared or not), or images.
+    """Tell what a folder is: a model, a run, a library, a data set, a cache, or images.
 
     path: a folder, or the name of a model in the box.
     Raises DataError when it is none of these, ModelFileError when a model is damaged.
@@ -73,9 +74,31 @@ def info(path: Path | str) -> InfoReport:
         return InfoReport(str(folder), "data set", _data_set_facts(folder))
     if runs := runs_in(folder):
         return InfoReport(str(folder), "runs", {"runs": [asdict(one) for one in runs]})
+    if facts := _cache_facts(folder):
+        return InfoReport(str(folder), "cache", facts)
     images = open_folder(folder)
     assets = len({item.asset for item in images.items})
-    return InfoReport(str(folder), "images", {"images": len(images), "assets": assets})
+    facts = {"images": len(images), "assets": assets, "other_maps": images.other_maps}
+    return InfoReport(str(folder), "images", facts)
+
+
+def _cache_facts(folder: Path) -> dict[str, Any]:
+    """The packs of decoded images below a folder of `--cache` or the user's; empty for others."""
+    packs = cached_packs(folder)
+    if not packs:
+        return {}
+    users = folder.resolve() == users_cache().resolve()
+    return {
+        "bytes": sum(size for _, size in packs.values()),
+        "max_bytes": cache_limit(folder) if users else None,
+        "packs": {
+            place.relative_to(folder).as_posix(): {
+                "bytes": size,
+                "last_used": datetime.fromtimestamp(used_ns / 1e9, UTC).isoformat(" ", "seconds"),
+            }
+            for place, (used_ns, size) in sorted(packs.items())
+        },
+    }
 
 
 def _run_facts(run: RunFolder) -> dict[str, Any]:

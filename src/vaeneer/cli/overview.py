@@ -58,12 +58,13 @@ def demo(
 
 
 def info(path: Path, *, json: Json = False) -> None:
-    """Tell what a folder is (data set, run, model) and what there is to know of it.
+    """Tell what a folder is (library, data set, run, model) and what there is to know of it.
 
     Parameters
     ----------
     path
-        A data set, a run, a model or its name in the box, or a folder of images.
+        A library, a data set, a run or a folder of runs, a model or its name in the box, a cache of
+        decoded images, or a folder of images.
     """
     show(vaeneer.info(path).to_dict(), tables.inspection, json)
 

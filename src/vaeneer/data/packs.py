@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from vaeneer.data.folder import RGB, ImageFolder, ImageItem
 from vaeneer.data.pack_building import Built, Wanted, build, look_at, strings
 from vaeneer.data.pack_index import PackIndex, PackLayout, whole_index
-from vaeneer.data.pack_places import alone, cache_of, claim, default_cache, pack_name
+from vaeneer.data.pack_places import (
+    alone,
+    cache_of,
+    claim,
+    default_cache,
+    limit_cache,
+    note_use,
+    pack_name,
+)
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.progress import Progress, Silent
 from vaeneer.storage import storage_error
@@ -121,6 +129,7 @@ def _up_to_date(
     index = whole_index(place, layout)
     pack = _known_pack(folder, wanted, place, index) if index else None
     if pack is not None and not _is_mostly_garbage(pack):
+        note_use(place)
         return pack
     try:
         claim(home, place)
@@ -133,7 +142,10 @@ def _up_to_date(
         ) from error
     with alone(place, progress):
         built = build(place, wanted, layout, workers=workers, progress=progress)
-        return _pack(folder, wanted, place, built)
+        pack = _pack(folder, wanted, place, built)
+    if cache is None:  # in the user's own folder the user decides
+        limit_cache(home.parent, but=home, progress=progress)
+    return pack
 
 
 def _known_pack(folder: ImageFolder, wanted: Wanted, place: Path, index: PackIndex) -> Pack | None:
