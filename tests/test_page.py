@@ -700,6 +700,23 @@ def test_the_first_hit_is_in_sight_on_a_phone(visit: Open) -> None:
     assert page.locator(".hit").first.bounding_box()["y"] < bar["y"] - 80
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_finger_hits_what_can_be_pressed(visit: Open, view: str, picture: Any) -> None:
+    """40 px high, and nothing wider than the screen, at 390 px."""
+    page = visit(f"/?view={view}&library=surfaces", size=(390, 844))
+    page.locator("#view button:visible, #view a:visible").first.wait_for()
+    page.wait_for_timeout(500)
+    small = page.evaluate(
+        """() => [...document.querySelectorAll("button, select, summary, input:not([type=file])")]
+        .map((one) => [one, (one.closest("label") ?? one).getBoundingClientRect()])
+        .filter(([one, box]) => box.width && box.height && (box.height < 40 || box.width < 30))
+        .map(([one, box]) => `${one.outerHTML.slice(0, 80)}: ${box.width} x ${box.height}`)"""
+    )
+    assert small == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    picture(page, f"phone-{view}")
+
+
 def test_a_box_by_touch_on_a_phone(visit: Open, picture: Any) -> None:
     page = visit("/?view=search&library=surfaces&item=7", size=PHONE)
     page.locator(".hit").first.wait_for()
