@@ -72,6 +72,7 @@ def test_a_prepared_data_set_is_taken_as_it_is(folder: Path, tmp_path: Path) -> 
         ("embed", ["--vectors", "latent"], lambda report: report["images"]),
         ("evaluate", [], lambda report: report["images"]),
         ("similarity", ["--rounds", "1", "--bootstrap", "1"], lambda report: report["images"]),
+        ("reconstruct", ["--count", "20"], lambda report: report["images"]),
     ],
 )
 def test_commands_take_colour_maps_and_write_nothing_beside_them(
@@ -84,7 +85,8 @@ def test_commands_take_colour_maps_and_write_nothing_beside_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = sorted(folder.parent.rglob("*"))
-    out = ["--out", str(tmp_path / ("v.parquet" if command == "embed" else "out"))]
+    names = {"embed": "v.parquet", "reconstruct": "r.png"}
+    out = ["--out", str(tmp_path / names.get(command, "out"))]
     arguments = [command, str(model), str(folder), *out, *rest, "--json", "--overwrite"]
     assert run(arguments) == 0
     shown = capsys.readouterr()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -133,3 +137,24 @@ def test_a_vae_is_exported_by_torch() -> None:
         output, wanted = exported.module()(images, noise=noise), vae(images, noise=noise)
     assert type(output) is type(wanted)
     assert torch.allclose(output.logits, wanted.logits, atol=1e-5)
+
+
+def test_the_example_program_lists_what_a_library_has(small_library: Path, tmp_path: Path) -> None:
+    program = Path(__file__).parents[1] / "examples" / "compare_delivery.py"
+    with vaeneer.Library(small_library) as library:
+        first = library.path(library.items()[0])
+    (tmp_path / "new").mkdir()
+    shutil.copy(first, tmp_path / "new" / "a.jpg")
+    (tmp_path / "new" / "b.png").write_bytes(b"no picture")
+    table = tmp_path / "matches.csv"
+    command = [sys.executable, str(program), str(small_library), str(tmp_path / "new")]
+    done = subprocess.run([*command, "--out", str(table)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 of 2 files are in the library already")
+    with table.open(newline="") as stream:
+        same, bad = csv.DictReader(stream)
+    assert (same["match"], same["path"]) == ("exact", str(first))
+    assert bad["match"].startswith("cannot be read: ")
+    refused = subprocess.run([*command, "--where", "colour = 1"], capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("Error: ")

@@ -12,6 +12,7 @@ import vaeneer
 from vaeneer import tables
 from vaeneer.cli.options import Json, Overwrite, show
 from vaeneer.config import RECONSTRUCTIONS, SAMPLES, SEED
+from vaeneer.console import ConsoleProgress
 
 
 def sample(
@@ -53,6 +54,7 @@ def reconstruct(
     count: int = RECONSTRUCTIONS,
     seed: int = SEED,
     device: str = "auto",
+    all_maps: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -72,8 +74,18 @@ def reconstruct(
         Seed of that choice.
     device
         Where to compute: auto, cpu, cuda or cuda:N.
+    all_maps
+        Also choose normal maps, roughness and the like from a folder; by default colour maps only.
     """
     report = vaeneer.reconstruct(
-        model, images, out=out, count=count, seed=seed, device=device, overwrite=overwrite
+        model,
+        images,
+        out=out,
+        count=count,
+        seed=seed,
+        device=device,
+        all_maps=all_maps,
+        overwrite=overwrite,
+        progress=ConsoleProgress(),
     )
     show(report.to_dict(), partial(tables.plain, "reconstruct"), json)

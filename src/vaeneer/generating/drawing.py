@@ -18,6 +18,7 @@ from vaeneer.errors import DataError, ImageFileError, OutputExistsError, Setting
 from vaeneer.measuring.pictures import save_grid, to_pixels
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.progress import Progress, Silent
 from vaeneer.runtime import choose_device
 
 _AT_ONCE = 16
@@ -71,18 +72,26 @@ def reconstruct(
     count: int = RECONSTRUCTIONS,
     seed: int = SEED,
     device: str = "auto",
+    all_maps: bool = False,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> PictureReport:
     """Draw images and, below each, its reconstruction (the decoded posterior mean), as one PNG.
 
-    images: files and folders; of a folder, `count` images chosen by `seed`. Unreadable files are
-    skipped and listed. Raises ModelFileError, DataError, SettingsError or OutputExistsError.
+    images: files and folders; of a folder, `count` colour maps chosen by `seed`, or with `all_maps`
+    any maps. Unreadable files are skipped and listed.
+    Raises ModelFileError, DataError, SettingsError or OutputExistsError.
     """
     require_number("count", count, 1)
     require_number("seed", seed, 0)
     path = _claim_file(Path(out), overwrite)
     vae = load(model, device=choose_device(device))
-    files = [file for image in images for file in _chosen(Path(image), count, seed)]
+    progress = progress or Silent()
+    files = [
+        file
+        for image in images
+        for file in _chosen(Path(image), count, seed, all_maps=all_maps, progress=progress)
+    ]
     pixels, names, skipped = _read(files, vae.image_side_px)
     if not pixels:
         first, reason = next(iter(skipped.items()))
@@ -96,10 +105,10 @@ def reconstruct(
     return PictureReport(str(path), len(pixels), skipped)
 
 
-def _chosen(path: Path, count: int, seed: int) -> list[Path]:
+def _chosen(path: Path, count: int, seed: int, *, all_maps: bool, progress: Progress) -> list[Path]:
     if not path.is_dir():
         return [path]
-    items = open_folder(path).items
+    items = open_folder(path, all_maps=all_maps, progress=progress).items
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
     return [items[place].path for place in sorted(order[:count])]
 

@@ -56,8 +56,8 @@ class EmbedReport:
     """What was written: the table, or the array and its ids."""
     library: str | None = None
     """The library whose vectors were exported; None of a folder that was embedded."""
-    parts: int = 0
-    """Rows of parts of images, beside those of whole images."""
+    parts: int | None = None
+    """Of a library: rows of parts of images, beside those of whole images."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""
