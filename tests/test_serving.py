@@ -37,7 +37,7 @@ from vaeneer.library.library_map import map_of
 from vaeneer.measuring.pictures import to_pixels
 from vaeneer.progress import Silent
 from vaeneer.serving.app import create_app
-from vaeneer.serving.running import check, listening
+from vaeneer.serving.running import listening
 from vaeneer.serving.served import Served, served
 from vaeneer.serving_config import ServeSettings
 
@@ -671,7 +671,7 @@ def test_a_library_without_its_model_fails_alone(folders: dict[str, Path], tmp_p
 def test_settings_and_ports_are_checked() -> None:
     for wrong in ({"port": -1}, {"port": 65536}, {"queue_length": 0}, {"timeout_seconds": 0}):
         with pytest.raises(SettingsError):
-            check(ServeSettings(**wrong))  # type: ignore[arg-type]
+            ServeSettings(**wrong)  # type: ignore[arg-type]
     with listening(ServeSettings(port=0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"port {port}"):

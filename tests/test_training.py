@@ -357,8 +357,8 @@ def test_a_data_set_with_one_side_is_refused(data_set: Path, tmp_path: Path, mis
 def test_impossible_settings_are_refused_before_anything_is_written(
     data_set: Path, tmp_path: Path, name: str, value: object
 ) -> None:
-    settings = TrainSettings(**{**asdict(TINY), name: value})
     with pytest.raises(SettingsError, match=name.split("_")[0]):
+        settings = TrainSettings(**{**asdict(TINY), name: value})
         train(data_set, out=tmp_path / "run", settings=settings)
     assert not (tmp_path / "run").exists()
 

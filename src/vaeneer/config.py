@@ -13,10 +13,12 @@ from typing import Literal
 from vaeneer.bounds import LARGEST_SEED as LARGEST_SEED
 from vaeneer.bounds import SEED as SEED
 from vaeneer.bounds import require as require
+from vaeneer.bounds import require_choice, require_positive, require_shares
 from vaeneer.bounds import require_number as require_number
 from vaeneer.embedding_config import CalibrateSettings as CalibrateSettings
 from vaeneer.embedding_config import EmbedSettings as EmbedSettings
 from vaeneer.embedding_config import ReadoutSettings as ReadoutSettings
+from vaeneer.errors import SettingsError
 from vaeneer.library_config import ClusterSettings as ClusterSettings
 from vaeneer.library_config import DuplicatesSettings as DuplicatesSettings
 from vaeneer.library_config import IndexSettings as IndexSettings
@@ -71,6 +73,18 @@ class PrepareSettings:
 
     workers: int = 0
     """Processes that decode; 0 takes one for each core."""
+
+    def __post_init__(self) -> None:
+        limits = {
+            "valid_fraction": (0 < self.valid_fraction < 1, "between 0 and 1"),
+            "min_side_px": (self.min_side_px >= 1, "1 or more"),
+            "max_megapixels": (self.max_megapixels > 0, "more than 0"),
+            "near_duplicate_bits": (0 <= self.near_duplicate_bits <= 31, "0 to 31"),
+            "workers": (self.workers >= 0, "0 or more"),
+        }
+        for name, (good, allowed) in limits.items():
+            if not good:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be {allowed}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,3 +212,10 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.recipe == "seed":  # its name in older runs and scripts
             object.__setattr__(self, "recipe", "reference")
+        require(self, checkpoint_every=1, beta=0, seed=0, workers=0, epochs=1, batch_size=1)
+        require(self, views=1, weight_decay=0, clip_norm=0, consistency_weight=0)
+        require_positive(self, "temperature", "learning_rate", "state_every_minutes")
+        require_shares(self, "warmup", "final_rate", "kl_warmup", "averaging")
+        require_choice("loss", self.loss, "bce", "mse")
+        if self.consistency is not None:
+            require_choice("consistency", self.consistency, "off", "infonce", "vicreg", "kl")

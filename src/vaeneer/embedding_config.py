@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vaeneer.bounds import SEED
+from vaeneer.bounds import SEED, require, require_choice, require_shares
+from vaeneer.errors import SettingsError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,15 @@ class ReadoutSettings:
 
     norm: bool = True
     """Scale the vectors to length 1."""
+
+    def __post_init__(self) -> None:
+        require_shares(self, "shrinkage")
+        if not 0 <= self.dead < 1:
+            raise SettingsError(f"dead is {self.dead}; it is a share, use 0 (off) to below 1.")
+        if self.dimensions < 0:
+            raise SettingsError(f"dimensions is {self.dimensions}; use 0 (all) or more.")
+        if not -2 <= self.weigh <= 2:
+            raise SettingsError(f"weigh is {self.weigh}; use -2 to 2, 0 is off.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +80,10 @@ class CalibrateSettings(ReadoutSettings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the network computes in; auto is bfloat16 where the hardware has it."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, draws=1, max_images=2, different_pairs=1, batch_size=1, seed=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedSettings:
@@ -101,3 +115,7 @@ class EmbedSettings:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+    def __post_init__(self) -> None:
+        require(self, batch_size=1)
+        require_choice("vectors", self.vectors, "embedding", "latent")

@@ -1,9 +1,13 @@
-"""Settings of a library: indexing, search, duplicates, the map; as in config.py. No imports."""
+"""Settings of a library: indexing, search, duplicates, the map; as in config.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, TypedDict
+
+from vaeneer.bounds import require, require_choice, require_positive
+from vaeneer.errors import SettingsError
+from vaeneer.text import is_utf8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,11 @@ class IndexSettings:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the network computes in; auto is bfloat16 where the hardware has it."""
 
+    def __post_init__(self) -> None:
+        require(self, min_side_px=16, batch_size=1, workers=0)
+        require_positive(self, "max_megapixels")
+        require_choice("parts", self.parts, "auto", "none", "halves", "quarters")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
@@ -76,6 +85,15 @@ class SearchSettings:
     """Prove by local features which hits contain the pixels of the query; these come first, with
     their place to the pixel."""
 
+    def __post_init__(self) -> None:
+        require(self, k=1, min_probability=0, likely_threshold=0)
+        for name in ("min_probability", "likely_threshold"):
+            if getattr(self, name) > 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}; use 0 to 1.")
+        for name, text in (("category", self.category), ("tag", self.tag)):
+            if text is not None and not is_utf8(text):
+                raise SettingsError(f"{name} is {text!r}, which is not UTF-8; no item has it.")
+
 
 class SearchOptions(TypedDict, total=False):
     """The fields of SearchSettings as keywords of `search`."""
@@ -104,6 +122,12 @@ class DuplicatesSettings:
     page_size: int = 0
     """Groups on a page; 0 answers all."""
 
+    def __post_init__(self) -> None:
+        require(self, page=1, page_size=0)
+        number = isinstance(self.threshold, int | float) and 0 < self.threshold <= 1
+        if self.threshold != "auto" and not number:
+            raise SettingsError(f"threshold is {self.threshold!r}; use auto, or 0.01 to 1.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class MapSettings:
@@ -131,6 +155,9 @@ class ClusterSettings:
     """Items that a cluster has at least; 0 is 5, and in a large library a quarter of the root of
     its items."""
 
+    def __post_init__(self) -> None:
+        require(self, min_size=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutliersSettings:
@@ -141,3 +168,6 @@ class OutliersSettings:
 
     neighbours: int = 10
     """How many nearest items each is compared with."""
+
+    def __post_init__(self) -> None:
+        require(self, most=0, neighbours=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vaeneer.bounds import SEED
+from vaeneer.bounds import SEED, require, require_choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,9 @@ class EvaluateSettings:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+    def __post_init__(self) -> None:
+        require(self, batch_size=1, iwae=0, worst=0, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +98,9 @@ class SimilaritySettings:
     def __post_init__(self) -> None:
         if self.protocol == "seed":  # its name in older scripts
             object.__setattr__(self, "protocol", "reference")
+        require(self, rounds=1, max_images=2, bootstrap=0, batch_size=1, seed=0, different_pairs=1)
+        require_choice("protocol", self.protocol, "reference", "strict")
+        require_choice("baselines", self.baselines, "on", "off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,3 +133,6 @@ class BenchSettings:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+    def __post_init__(self) -> None:
+        require(self, batch_size=1, images=1, image_side_px=64, seconds=0)

@@ -1,10 +1,15 @@
-"""Settings of `vaeneer serve`, as in config.py. Standard library only."""
+"""Settings of `vaeneer serve`, as in config.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from vaeneer.bounds import require
+from vaeneer.errors import SettingsError
+
+_LARGEST_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,3 +52,17 @@ class ServeSettings:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            port=0,
+            max_upload_bytes=1024,
+            max_megapixels=0.01,
+            timeout_seconds=0.1,
+            queue_length=1,
+            batch_crops=1,
+            batch_wait_ms=0,
+        )
+        if self.port > _LARGEST_PORT:
+            raise SettingsError(f"port is {self.port}; use 0 to {_LARGEST_PORT}.")

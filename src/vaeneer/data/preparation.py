@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,7 @@ from vaeneer.data.selecting import (
 from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.data.splitting import match_split, read_split, split_by_asset
 from vaeneer.data.verifying import verified_rows
-from vaeneer.errors import DataError, OutputExistsError, SettingsError
+from vaeneer.errors import DataError, OutputExistsError
 from vaeneer.files import claim_folder, holds_anything, mark_folder, remove_leftovers, write_json
 from vaeneer.progress import Progress, Silent
 
@@ -64,7 +63,6 @@ def prepare(
         progress or Silent(),
         time.monotonic(),
     )
-    _check_settings(settings)
     raw, out = _checked_folders(Path(raw), Path(out))
     earlier = _earlier_run(raw, out, overwrite=overwrite)
     rules, notices = _earlier_rules(earlier).changed(settings.exclude, settings.include_previews)
@@ -199,21 +197,6 @@ def _earlier_run(raw: Path, out: Path, *, overwrite: bool) -> Manifest | None:
             " pass --overwrite to replace it, or another --out."
         )
     return earlier
-
-
-def _check_settings(settings: PrepareSettings) -> None:
-    """Raise SettingsError for the first setting that is out of range."""
-    limits = {
-        "valid_fraction": (0 < settings.valid_fraction < 1, "between 0 and 1"),
-        "min_side_px": (settings.min_side_px >= 1, "1 or more"),
-        "max_megapixels": (settings.max_megapixels > 0, "more than 0"),
-        "near_duplicate_bits": (0 <= settings.near_duplicate_bits <= 31, "0 to 31"),
-        "workers": (settings.workers >= 0, "0 or more"),
-    }
-    for name, (good, allowed) in limits.items():
-        value = getattr(settings, name)
-        if not good or math.isnan(value):
-            raise SettingsError(f"{name} is {value}; it must be {allowed}.")
 
 
 def _how(raw: Path, settings: PrepareSettings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.checksums import read_stamped_json, write_stamped_json
-from vaeneer.config import DuplicatesSettings, require
+from vaeneer.config import DuplicatesSettings
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.files import replacing
 from vaeneer.library.catalog import Item, PixelBox
@@ -167,12 +167,7 @@ def write_csv(path: Path, groups: Sequence[DuplicateGroup]) -> None:
 
 
 def _least(settings: DuplicatesSettings) -> float:
-    require(settings, page=1, page_size=0)
-    if settings.threshold == "auto":
-        return LEAST_LIKENESS
-    if not isinstance(settings.threshold, int | float) or not 0 < settings.threshold <= 1:
-        raise SettingsError(f"threshold is {settings.threshold!r}; use auto, or 0.01 to 1.")
-    return float(settings.threshold)
+    return LEAST_LIKENESS if settings.threshold == "auto" else float(settings.threshold)
 
 
 def _search(library: Library, least: float, progress: Progress) -> _Found:

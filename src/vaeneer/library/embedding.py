@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from vaeneer.config import EmbedSettings, require
+from vaeneer.config import EmbedSettings
 from vaeneer.errors import LibraryError, OutputExistsError, SettingsError
 from vaeneer.library.library import Library
 from vaeneer.library.library_folders import existing_library
@@ -61,9 +61,6 @@ def embed(
 
 def _target(out: Path, settings: EmbedSettings, shard: Shard | None, overwrite: bool) -> Path:
     """Where this run writes, once all that can be refused at once is refused."""
-    require(settings, batch_size=1)
-    if settings.vectors not in ("embedding", "latent"):
-        raise SettingsError(f"vectors is {settings.vectors!r}; use embedding or latent.")
     check_suffix(out)
     target = shard.file(out) if shard else out
     if target.exists() and not overwrite:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaeneer.config import IndexSettings, require
+from vaeneer.config import IndexSettings
 from vaeneer.data.exclusion import Exclusion, remedy
 from vaeneer.data.scanning import FoundFile
 from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
@@ -73,7 +73,7 @@ def index(
         progress or Silent(),
         time.monotonic(),
     )
-    _check_settings(settings)
+    Exclusion(settings.exclude or ())  # refuses a pattern that cannot be read
     root, target = _checked_folders(Path(folder), None if library is None else Path(library))
     if library is None:
         _refuse_unnamed_library(root, target, moved=folder_moved)
@@ -345,12 +345,3 @@ def _listed(listing: Listing, failures: Mapping[str, str] | None = None) -> str:
     reasons += Counter(listing.others) + Counter({"other maps": maps} if maps else {})
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
     return listed or "it is empty"
-
-
-def _check_settings(settings: IndexSettings) -> None:
-    require(settings, min_side_px=16, batch_size=1, workers=0)
-    if not settings.max_megapixels > 0:
-        raise SettingsError(f"max_megapixels is {settings.max_megapixels}; use more than 0.")
-    Exclusion(settings.exclude or ())
-    if settings.parts not in ("auto", "none", "halves", "quarters"):
-        raise SettingsError(f"parts is {settings.parts!r}; use auto, none, halves or quarters.")

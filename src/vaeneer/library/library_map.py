@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.config import SEED, ClusterSettings, MapSettings, require, require_number
+from vaeneer.config import SEED, ClusterSettings, MapSettings, require_number
 from vaeneer.library.catalog import Floats, Item, Vectors
 from vaeneer.library.cluster_names import Cluster, named_clusters
 from vaeneer.library.clusters import cluster_labels, least_size
@@ -50,7 +50,6 @@ def map_of(
 
     Raises SettingsError for a perplexity below 1, a negative seed or least size.
     """
-    require(clustering, min_size=0)
     items, wholes = items_with_vectors(library)
     layout = _layout(library, wholes, settings, progress)
     labels = cluster_labels(layout.xy, least_size(len(items), clustering.min_size))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.config import OutliersSettings, require
+from vaeneer.config import OutliersSettings
 from vaeneer.library.catalog import Item
 from vaeneer.library.library import Library
 from vaeneer.library.library_map import items_with_vectors
@@ -62,7 +62,6 @@ def outliers(
     Candidates to look at, never a deletion. Raises LibraryError or SettingsError.
     """
     settings = settings or OutliersSettings()
-    require(settings, most=0, neighbours=1)
     progress = progress or Silent()
     started = time.monotonic()
     with ExitStack() as stack:

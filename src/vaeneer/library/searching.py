@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Unpack, get_args
 import numpy as np
 
 from vaeneer.bounds import with_changes
-from vaeneer.config import SearchOptions, SearchSettings, require
+from vaeneer.config import SearchOptions, SearchSettings
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
 from vaeneer.library.chances import calibration_in, chance
@@ -23,7 +23,6 @@ from vaeneer.library.library import Library
 from vaeneer.library.placing import PROVEN, Placer, is_small
 from vaeneer.library.queries import Query, Source, combined, cut_out, query_of
 from vaeneer.model.probability import Calibration
-from vaeneer.text import is_utf8
 
 Match = Literal["exact", "likely", "similar"]
 MATCHES: tuple[Match, ...] = get_args(Match)
@@ -163,7 +162,7 @@ def search(
     with ExitStack() as opened:
         if not isinstance(library, Library):
             library = opened.enter_context(Library.open(library))
-        check_search(settings)
+        check_condition(settings)
         sources = [*image] if isinstance(image, list | tuple) else [image]
         if not sources:
             raise SettingsError("There is no query image; give one or more.")
@@ -367,14 +366,7 @@ def _match(likely: float | None, exact: bool, threshold: float) -> Match | None:
     return "likely" if likely >= threshold else "similar"
 
 
-def check_search(settings: SearchSettings) -> None:
-    """Raise SettingsError (FilterError for `where`) for settings that no search takes."""
-    require(settings, k=1, min_probability=0, likely_threshold=0)
-    for name in ("min_probability", "likely_threshold"):
-        if getattr(settings, name) > 1:
-            raise SettingsError(f"{name} is {getattr(settings, name)}; use 0 to 1.")
-    for name, text in (("category", settings.category), ("tag", settings.tag)):
-        if text is not None and not is_utf8(text):
-            raise SettingsError(f"{name} is {text!r}, which is not UTF-8; no item has it.")
+def check_condition(settings: SearchSettings) -> None:
+    """Raise FilterError for a `where` that cannot be read, before anything is decoded."""
     if settings.where is not None:
-        condition(settings.where)  # before anything is decoded
+        condition(settings.where)

@@ -18,7 +18,7 @@ from vaeneer.library.catalog import Item
 from vaeneer.library.copies import Copies
 from vaeneer.library.filters import facts_condition
 from vaeneer.library.library import Library
-from vaeneer.library.searching import Hit, SearchReport, check_search
+from vaeneer.library.searching import Hit, SearchReport, check_condition
 from vaeneer.library.word_index import WordMatch, find_words
 
 
@@ -34,7 +34,7 @@ def search_words(
     image: min_probability, parts.
     """
     started, settings = time.monotonic(), settings or SearchSettings()
-    check_search(settings)
+    check_condition(settings)
     for name in ("min_probability", "parts"):
         if getattr(settings, name):
             raise SettingsError(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vaeneer.checksums import write_sums
-from vaeneer.config import CalibrateSettings, ReadoutSettings, require
+from vaeneer.config import CalibrateSettings, ReadoutSettings
 from vaeneer.data.folder import ImageFolder, open_data_set, open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.data.square_views import SOURCE_SIDE_PX
@@ -26,7 +26,7 @@ from vaeneer.model.box import is_in_box
 from vaeneer.model.checkpoint import MODEL_FILES, find_model, load
 from vaeneer.model.embedder import plain_readout_of
 from vaeneer.model.probability import Calibration, fit_calibration
-from vaeneer.model.readout import Readout, Vectors, check_settings, fit_readout
+from vaeneer.model.readout import Readout, Vectors, fit_readout
 from vaeneer.model.readout_files import write_readout
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
@@ -97,8 +97,6 @@ def calibrate(
     Raises ModelFileError, DataError, OutputExistsError or SettingsError.
     """
     settings = settings or CalibrateSettings()
-    require(settings, draws=1, max_images=2, different_pairs=1, batch_size=1, seed=0)
-    check_settings(settings)
     progress = progress or Silent()
     started = time.monotonic()
     source = find_model(model)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.config import EvaluateSettings, require
+from vaeneer.config import EvaluateSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.errors import ModelFileError
@@ -76,7 +76,6 @@ def evaluate(
     Raises ModelFileError, DataError, OutputExistsError or SettingsError.
     """
     settings = settings or EvaluateSettings()
-    require(settings, batch_size=1, iwae=0, worst=0, seed=0)
     progress = progress or Silent()
     started = time.monotonic()
     precision = choose_precision(settings.precision, choose_device(settings.device))

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.config import SimilaritySettings, require
+from vaeneer.config import SimilaritySettings
 from vaeneer.data.folder import ImageFolder, ImageItem, open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.data.strict_crops import SQUARE_SIDE_PX, StrictRecipe
-from vaeneer.errors import DataError, SettingsError
+from vaeneer.errors import DataError
 from vaeneer.files import claim_folder, write_json
 from vaeneer.measuring.crop_vectors import (
     STRICT_COLUMNS_OF,
@@ -203,12 +203,6 @@ def _of_the_whole(
 
 
 def _check(settings: SimilaritySettings) -> None:
-    require(settings, rounds=1, max_images=2, bootstrap=0, batch_size=1, seed=0)
-    if settings.different_pairs is not None:
-        require(settings, different_pairs=1)
-    for name, known in (("protocol", ("reference", "strict")), ("baselines", ("on", "off"))):
-        if getattr(settings, name) not in known:
-            raise SettingsError(f"{name} is {getattr(settings, name)!r}; use {' or '.join(known)}.")
     StrictRecipe(scale_gap=settings.scale_gap)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.config import ReadoutSettings
-from vaeneer.errors import DataError, SettingsError
+from vaeneer.errors import DataError
 
 Vectors = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -84,7 +84,6 @@ def fit_readout(
     for a setting out of range.
     """
     settings = settings or ReadoutSettings()
-    check_settings(settings)
     crops = _checked(latents)
     count, each, size = crops.shape
     mean = crops.mean((0, 1)) if settings.centre else np.zeros(size)
@@ -103,18 +102,6 @@ def fit_readout(
     return Readout(
         mean.astype(np.float32), whole.astype(np.float32), ratios.astype(np.float32), settings
     )
-
-
-def check_settings(settings: ReadoutSettings) -> None:
-    """Raise SettingsError for a setting of the read-out that is out of range."""
-    if not 0 <= settings.shrinkage <= 1:
-        raise SettingsError(f"shrinkage is {settings.shrinkage}; it is a share, use 0 to 1.")
-    if not 0 <= settings.dead < 1:
-        raise SettingsError(f"dead is {settings.dead}; it is a share, use 0 (off) to below 1.")
-    if settings.dimensions < 0:
-        raise SettingsError(f"dimensions is {settings.dimensions}; use 0 (all) or more.")
-    if not -2 <= settings.weigh <= 2:
-        raise SettingsError(f"weigh is {settings.weigh}; use -2 to 2, 0 is off.")
 
 
 def _checked(latents: NDArray[np.floating[Any]]) -> Floats:

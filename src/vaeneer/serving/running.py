@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeneer.config import require
 from vaeneer.cores import wait_passively
 from vaeneer.errors import SettingsError
 from vaeneer.library.library_folders import find_library
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
-_LARGEST_PORT = 65535
 _MOST_CONNECTIONS = 1024
 _GRACE_SECONDS = 5
 
@@ -65,7 +63,6 @@ def serve(
         progress or Silent(),
         time.monotonic(),
     )
-    check(settings)
     if folders is None:
         folders = find_library()
     known = served([folders] if isinstance(folders, Path | str) else folders)
@@ -82,22 +79,6 @@ def serve(
             server.run(sockets=[bound])
     seconds = time.monotonic() - started
     return ServeReport(url, list(known.libraries), list(known.runs()), seconds)
-
-
-def check(settings: ServeSettings) -> None:
-    """Raise SettingsError for a number that is out of range."""
-    require(
-        settings,
-        port=0,
-        max_upload_bytes=1024,
-        max_megapixels=0.01,
-        timeout_seconds=0.1,
-        queue_length=1,
-        batch_crops=1,
-        batch_wait_ms=0,
-    )
-    if settings.port > _LARGEST_PORT:
-        raise SettingsError(f"port is {settings.port}; use 0 to {_LARGEST_PORT}.")
 
 
 def listening(settings: ServeSettings) -> socket.socket:
