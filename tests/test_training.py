@@ -358,8 +358,9 @@ def test_impossible_settings_are_refused_before_anything_is_written(
     data_set: Path, tmp_path: Path, name: str, value: object
 ) -> None:
     with pytest.raises(SettingsError, match=name.split("_")[0]):
-        settings = TrainSettings(**{**asdict(TINY), name: value})
-        train(data_set, out=tmp_path / "run", settings=settings)
+        train(
+            data_set, out=tmp_path / "run", settings=TrainSettings(**{**asdict(TINY), name: value})
+        )
     assert not (tmp_path / "run").exists()
 
 
