@@ -139,6 +139,22 @@ def test_a_vae_is_exported_by_torch() -> None:
     assert torch.allclose(output.logits, wanted.logits, atol=1e-5)
 
 
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:No complete tensor:UserWarning"
+)
+def test_an_exported_vae_takes_batches_of_any_size(tmp_path: Path) -> None:
+    vae = vaeneer.load("surface-base")
+    sizes = {"images": {0: torch.export.Dim("batch", min=1, max=256)}}
+    exported = torch.export.export(vae, (torch.rand(2, 3, 254, 254),), dynamic_shapes=sizes)
+    torch.export.save(exported, tmp_path / "vae.pt2")
+    again = torch.export.load(tmp_path / "vae.pt2").module()
+    images = torch.rand(19, 3, 254, 254)  # more than the parts that the statistics are made in
+    with torch.no_grad():
+        output, wanted = again(images), vae(images)
+    assert type(output) is type(wanted)
+    assert torch.allclose(output.z, wanted.z, atol=1e-4)
+
+
 def test_the_example_program_lists_what_a_library_has(small_library: Path, tmp_path: Path) -> None:
     program = Path(__file__).parents[1] / "examples" / "compare_delivery.py"
     with vaeneer.Library(small_library) as library:

@@ -68,7 +68,9 @@ class Texture(nn.Module):
         """The posterior of directions (B, 160): mu and log_var, (B, 128) float32 each."""
         with torch.autocast(x.device.type, enabled=False):
             mu = self.linear(x) + self.branch(silu(self.hidden(x)))  # (B, 128)
-            return mu, self.log_var.repeat(len(mu), 1)  # no view: PyTorch's counters refuse those
+            return mu, self.log_var.repeat(
+                mu.shape[0], 1
+            )  # no view: PyTorch's counters refuse those
 
     def scaled(self, statistics: Tensor) -> Tensor:
         """Every block of statistics with the same weight, (B, STATISTICS)."""

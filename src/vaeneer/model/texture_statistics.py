@@ -69,8 +69,9 @@ class TextureStatistics(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """images: (B, 3, H, W) in [0, 1]. Returns (B, STATISTICS), blocks as in `block_sizes`."""
-        parts = images.split(_AT_ONCE if images.device.type == "cpu" else len(images))
-        return torch.cat([self._of(part.float().contiguous()) for part in parts])
+        if images.device.type != "cpu" or torch.compiler.is_exporting():  # batches of any size
+            return self._of(images.float().contiguous())
+        return torch.cat([self._of(x.float().contiguous()) for x in images.split(_AT_ONCE)])
 
     def _of(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):
@@ -181,7 +182,7 @@ def _shares(codes: Tensor, count: int) -> Tensor:
     """Roots of the shares of the codes 0 .. count - 1 in (B, h, w), (B, count) float32."""
     flat = codes.flatten(1).long()
     ones = torch.ones((), device=flat.device).expand(flat.shape)
-    found = torch.zeros(len(flat), count, device=flat.device).scatter_add_(1, flat, ones)
+    found = torch.zeros(flat.shape[0], count, device=flat.device).scatter_add_(1, flat, ones)
     return (found / flat.shape[1]).sqrt()
 
 
