@@ -112,3 +112,25 @@ def test_train_takes_colour_maps(
     assert json.loads((run_folder / "run.json").read_text())["train_images"] == 4
     kept = [path for path in sorted(tmp_path.rglob("*")) if run_folder not in (path, *path.parents)]
     assert kept == before
+
+
+def test_a_run_of_an_older_version_continues_with_all_its_maps(
+    tmp_path: Path, paint: Painter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for side in ("train", "valid"):
+        for number in range(2):
+            paint(tmp_path / "data" / side / f"{side}{number}_Color.png", number)
+            paint(tmp_path / "data" / side / f"{side}{number}_Normal.png", 50 + number)
+    out, rest = tmp_path / "run", ["--recipe", "reference", "--batch-size", "4"]
+    start = ["train", str(tmp_path / "data"), "--out", str(out), *rest]
+    assert run([*start, "--epochs", "1", "--all-maps"]) == 0
+    config = out / "config.toml"  # older versions have no such setting
+    lines = [line for line in config.read_text().splitlines() if "all_maps" not in line]
+    config.write_text("\n".join(lines) + "\n")
+    (out / "SHA256SUMS").unlink()
+    resume = [*start, "--epochs", "2", "--resume"]
+    capsys.readouterr()
+    assert run(resume) == 1
+    assert "--all-maps" in capsys.readouterr().err.splitlines()[-1]
+    assert run([*resume, "--all-maps"]) == 0
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
