@@ -50,6 +50,7 @@ TABLES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
             "hits": [FOUND],
             "matches": {"similar": 1},
             "gallery_size": 1,
+            "parts_pending": 0,
             "sheet": HOSTILE,
         },
     ),

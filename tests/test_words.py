@@ -187,6 +187,7 @@ def test_a_library_of_an_older_version_has_words(place: Path, tmp_path: Path) ->
     connection = sqlite3.connect(tmp_path / "library" / "catalog.sqlite")
     with connection:
         connection.execute("DROP TABLE words")
+        connection.execute("ALTER TABLE items DROP COLUMN pending")
         connection.execute("PRAGMA user_version = 4")
     connection.close()
     with Library.open(tmp_path / "library") as library:
