@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vaeneer
@@ -54,6 +56,39 @@ def test_a_setting_out_of_range_is_refused_at_once(
 ) -> None:
     with pytest.raises(SettingsError, match=rf"^{name} is .*{message}"):
         kind(**{name: value})
+
+
+OF_ANOTHER_TYPE: list[tuple[type, str, Any, str]] = [
+    (vaeneer.TrainSettings, "recipe", "best", "use surface, improved or reference"),
+    (vaeneer.TrainSettings, "epochs", "2", "use a whole number"),
+    (vaeneer.TrainSettings, "epochs", 2.5, "use a whole number"),
+    (vaeneer.TrainSettings, "turns", "no", "use True or False"),
+    (vaeneer.TrainSettings, "cache", 3, "use a path"),
+    (vaeneer.EmbedSettings, "views", "none", "use all, squares, tiles or centre"),
+    (vaeneer.EmbedSettings, "batch_size", True, "use a whole number"),
+    (vaeneer.SearchSettings, "k", "x", "use a whole number"),
+    (vaeneer.SearchSettings, "where", 3, "use a text"),
+    (vaeneer.DuplicatesSettings, "threshold", "high", "use a number or auto"),
+    (vaeneer.IndexSettings, "exclude", "*.psd", "use a list"),
+    (vaeneer.MapSettings, "colour", "red", "use cluster or category"),
+    (vaeneer.MapSettings, "perplexity", 0, "use 1 or more"),
+    (vaeneer.ServeSettings, "port", "8765", "use a whole number"),
+    (vaeneer.BenchSettings, "precision", "half", "use auto, float32 or bfloat16"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "message"), OF_ANOTHER_TYPE)
+def test_a_setting_of_another_type_or_choice_is_refused_at_once(
+    kind: type, name: str, value: Any, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name} is {re.escape(repr(value))}; {message}\.$"):
+        kind(**{name: value})
+
+
+def test_numbers_of_numpy_and_lists_are_taken() -> None:
+    assert vaeneer.SearchSettings(k=np.int64(3), min_probability=np.float32(0.5)).k == 3
+    assert vaeneer.TrainSettings(cache="there", learning_rate=1).cache == "there"  # type: ignore[arg-type]
+    assert vaeneer.IndexSettings(exclude=["wip/"]).exclude == ["wip/"]  # type: ignore[arg-type]
 
 
 def test_all_settings_are_right_as_they_are() -> None:

@@ -13,8 +13,8 @@ from typing import Literal
 from vaeneer.bounds import LARGEST_SEED as LARGEST_SEED
 from vaeneer.bounds import SEED as SEED
 from vaeneer.bounds import require as require
-from vaeneer.bounds import require_choice, require_positive, require_shares
 from vaeneer.bounds import require_number as require_number
+from vaeneer.bounds import require_positive, require_shares, require_types
 from vaeneer.embedding_config import CalibrateSettings as CalibrateSettings
 from vaeneer.embedding_config import EmbedSettings as EmbedSettings
 from vaeneer.embedding_config import ReadoutSettings as ReadoutSettings
@@ -75,6 +75,7 @@ class PrepareSettings:
     """Processes that decode; 0 takes one for each core."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         limits = {
             "valid_fraction": (0 < self.valid_fraction < 1, "between 0 and 1"),
             "min_side_px": (self.min_side_px >= 1, "1 or more"),
@@ -212,10 +213,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.recipe == "seed":  # its name in older runs and scripts
             object.__setattr__(self, "recipe", "reference")
+        require_types(self)
         require(self, checkpoint_every=1, beta=0, seed=0, workers=0, epochs=1, batch_size=1)
         require(self, views=1, weight_decay=0, clip_norm=0, consistency_weight=0)
         require_positive(self, "temperature", "learning_rate", "state_every_minutes")
         require_shares(self, "warmup", "final_rate", "kl_warmup", "averaging")
-        require_choice("loss", self.loss, "bce", "mse")
-        if self.consistency is not None:
-            require_choice("consistency", self.consistency, "off", "infonce", "vicreg", "kl")

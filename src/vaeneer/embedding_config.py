@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vaeneer.bounds import SEED, require, require_choice, require_shares
+from vaeneer.bounds import SEED, require, require_shares, require_types
 from vaeneer.errors import SettingsError
 
 
@@ -36,6 +36,7 @@ class ReadoutSettings:
     """Scale the vectors to length 1."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require_shares(self, "shrinkage")
         if not 0 <= self.dead < 1:
             raise SettingsError(f"dead is {self.dead}; it is a share, use 0 (off) to below 1.")
@@ -117,5 +118,5 @@ class EmbedSettings:
     """What the network computes in; auto is bfloat16 where the hardware has it."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self, batch_size=1)
-        require_choice("vectors", self.vectors, "embedding", "latent")

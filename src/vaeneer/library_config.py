@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from vaeneer.bounds import require, require_choice, require_positive
+from vaeneer.bounds import require, require_positive, require_types
 from vaeneer.errors import SettingsError
 from vaeneer.text import is_utf8
 
@@ -46,9 +46,9 @@ class IndexSettings:
     """What the network computes in; auto is bfloat16 where the hardware has it."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self, min_side_px=16, batch_size=1, workers=0)
         require_positive(self, "max_megapixels")
-        require_choice("parts", self.parts, "auto", "none", "halves", "quarters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,7 @@ class SearchSettings:
     their place to the pixel."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self, k=1, min_probability=0, likely_threshold=0)
         for name in ("min_probability", "likely_threshold"):
             if getattr(self, name) > 1:
@@ -123,9 +124,9 @@ class DuplicatesSettings:
     """Groups on a page; 0 answers all."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self, page=1, page_size=0)
-        number = isinstance(self.threshold, int | float) and 0 < self.threshold <= 1
-        if self.threshold != "auto" and not number:
+        if self.threshold != "auto" and not 0 < self.threshold <= 1:
             raise SettingsError(f"threshold is {self.threshold!r}; use auto, or 0.01 to 1.")
 
 
@@ -146,6 +147,10 @@ class MapSettings:
     seed: int | None = None
     """Seed of the layout; by default that of the layout which the library keeps, of a new one 0."""
 
+    def __post_init__(self) -> None:
+        require_types(self)
+        require(self, perplexity=1, seed=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
@@ -156,6 +161,7 @@ class ClusterSettings:
     its items."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self, min_size=0)
 
 
@@ -170,4 +176,5 @@ class OutliersSettings:
     """How many nearest items each is compared with."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self, most=0, neighbours=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vaeneer.bounds import SEED, require, require_choice
+from vaeneer.bounds import SEED, require, require_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class EvaluateSettings:
     """What the network computes in; auto is bfloat16 where the hardware has it."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self, batch_size=1, iwae=0, worst=0, seed=0)
 
 
@@ -98,9 +99,8 @@ class SimilaritySettings:
     def __post_init__(self) -> None:
         if self.protocol == "seed":  # its name in older scripts
             object.__setattr__(self, "protocol", "reference")
+        require_types(self)
         require(self, rounds=1, max_images=2, bootstrap=0, batch_size=1, seed=0, different_pairs=1)
-        require_choice("protocol", self.protocol, "reference", "strict")
-        require_choice("baselines", self.baselines, "on", "off")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,4 +135,5 @@ class BenchSettings:
     """What the network computes in; auto is bfloat16 where the hardware has it."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self, batch_size=1, images=1, image_side_px=64, seconds=0)

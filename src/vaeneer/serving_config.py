@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vaeneer.bounds import require
+from vaeneer.bounds import require, require_types
 from vaeneer.errors import SettingsError
 
 _LARGEST_PORT = 65535
@@ -54,6 +54,7 @@ class ServeSettings:
     """What the network computes in; auto is bfloat16 where the hardware has it."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(
             self,
             port=0,

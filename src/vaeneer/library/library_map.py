@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.config import SEED, ClusterSettings, MapSettings, require_number
+from vaeneer.config import SEED, ClusterSettings, MapSettings
 from vaeneer.library.catalog import Floats, Item, Vectors
 from vaeneer.library.cluster_names import Cluster, named_clusters
 from vaeneer.library.clusters import cluster_labels, least_size
@@ -83,8 +83,6 @@ def _layout(library: Library, wholes: Vectors, settings: MapSettings, progress: 
         perplexity = kept.perplexity if kept else PERPLEXITY
     if seed is None:
         seed = kept.seed if kept else SEED
-    require_number("perplexity", perplexity, 1)
-    require_number("seed", seed, 0)
     before = None if settings.fresh else kept
     layout = updated(
         before, library.wholes, wholes, perplexity=perplexity, seed=seed, progress=progress

@@ -82,7 +82,7 @@ def map(
     settings = settings or MapSettings()
     progress = progress or Silent()
     started = time.monotonic()
-    target = _target(Path(out), settings, overwrite)
+    target = _target(Path(out), overwrite)
     with ExitStack() as stack:
         opened = library if isinstance(library, Library) else stack.enter_context(_open(library))
         found = map_of(opened, settings, ClusterSettings(), progress)
@@ -143,11 +143,9 @@ def _named(item: Item) -> dict[str, Any]:
     return {"id": item.id, "path": item.path}
 
 
-def _target(out: Path, settings: MapSettings, overwrite: bool) -> Path:
+def _target(out: Path, overwrite: bool) -> Path:
     if out.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"{out} has no known suffix; name it *.html, *.png or *.parquet.")
-    if settings.colour not in ("cluster", "category"):
-        raise SettingsError(f"colour is {settings.colour!r}; use cluster or category.")
     if out.exists() and not overwrite:
         raise OutputExistsError(f"{out} exists; name another file, or pass --overwrite.")
     return out
