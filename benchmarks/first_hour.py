@@ -35,16 +35,21 @@ def main(
     *surfaces: Path,
     work: Path,
     counts: Annotated[tuple[int, ...], Several] = COUNTS,
+    whole_from: int = 10**9,
     note: str = "",
 ) -> None:
-    """Index a folder of each size, search it, write what it took."""
+    """Index a folder of each size, search it, write what it took.
+
+    whole_from: count from which whole pictures alone are embedded, to save the time.
+    """
     rows = []
     for count in counts:
         shutil.rmtree(work, ignore_errors=True)
         folder, library = work / "surfaces", work / "library"
         make(folder, surfaces, count)
-        first = index(folder, library)
-        again = index(folder, library)
+        parts = ["--parts", "none"] if count >= whole_from else []
+        first = index(folder, library, *parts)
+        again = index(folder, library, *parts)
         other = work / "other.jpg"
         with Image.open(next(folder.rglob("*.jpg"))) as picture:
             picture.resize((700, 700)).save(other)
@@ -85,10 +90,19 @@ def pictures(surfaces: tuple[Path, ...]) -> Iterator[Image.Image]:
             yield picture.point(levels * 3)
 
 
-def index(folder: Path, library: Path) -> dict[str, Any]:
+def index(folder: Path, library: Path, *flags: str) -> dict[str, Any]:
     """The report of `vaeneer index`, and the seconds of its process."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "vaeneer", "index", str(folder), "--library", str(library)]
+    command = [
+        sys.executable,
+        "-m",
+        "vaeneer",
+        "index",
+        str(folder),
+        "--library",
+        str(library),
+        *flags,
+    ]
     done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout) | {"process_seconds": time.perf_counter() - started}
 
