@@ -48,13 +48,16 @@ export function show(place, state, library) {
 const ended = (run) => (run.updated ? `, last epoch ${new Date(run.updated * 1000).toLocaleString()}` : "");
 
 /** Overlay a run in the charts, or take it away; it stands in the address. */
-const overlay = (name, others, on) => go(changed({ with: on ? [...others, name] : others.filter((one) => one !== name) }));
+function overlay(name, on) {
+  const others = read().all("with").filter((one) => one !== name);  // as it is now: the table may be older
+  go(changed({ with: on ? [...others, name] : others }));
+}
 
 function table(runs, chosen, others) {
   const head = ["Run", ...(runs.length > 1 ? ["Compare"] : []), "Epochs", "State", "Validation, nats per image", "Network", "Started"];
   const compare = (run) => make("td", {}, make("label", { class: "compare" }, make("input", {
     type: "checkbox", "aria-label": `Show ${run.name} in the charts`, disabled: run === chosen,
-    set: { checked: run === chosen || others.includes(run.name) }, on: { change: (event) => overlay(run.name, others, event.target.checked) } })));
+    set: { checked: run === chosen || others.includes(run.name) }, on: { change: (event) => overlay(run.name, event.target.checked) } })));
   const rows = runs.map((run) => make("tr", { "aria-current": run === chosen ? "true" : null },
     make("th", { scope: "row" }, make("a", { href: addressOf({ view: "runs", library: read().library, run: run.name }), "data-go": true }, run.name)), runs.length > 1 ? compare(run) : null,
     make("td", {}, run.planned_epochs ? `${run.epochs} of ${run.planned_epochs}` : String(run.epochs)), make("td", { title: `${run.state}${ended(run)}` }, run.state),
