@@ -47,7 +47,7 @@ LAYERS = (
     ("measuring_config", "embedding_config", "library_config", "serving_config"),
     ("bounds",),
     ("errors",),
-    ("text", "stamps", "sqlite_files", "look"),
+    ("text", "stamps", "sqlite_files", "look", "lettering"),
 )
 """From the top to the ground. A package or module imports from its own layer and below."""
 DEPTHS = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 )
 VIEWS = ("browse", "search", "map", "duplicates", "runs", "play")
 CELL = ".cell:not([hidden])"
-DESKTOP, PHONE = (1280, 800), (360, 740)
+DESKTOP, PHONE, TALL_PHONE = (1280, 800), (360, 740), (390, 844)
 MARKUP = "<img src=x onerror=window.bitten=1>.png"
 HOSTILE = (
     MARKUP,
@@ -182,8 +182,9 @@ def _wait(page: Any, what: str) -> None:
 
 
 def _drawn(page: Any) -> None:
-    """Wait until no picture is under way."""
-    _wait(page, "[...document.images].every(i => i.complete)")
+    """Wait until no picture is under way, of those that are not far below."""
+    below = "i.loading === 'lazy' && i.getBoundingClientRect().top > innerHeight"
+    _wait(page, f"[...document.images].every(i => i.complete || {below})")
 
 
 def _draw_box(page: Any) -> None:
@@ -715,6 +716,80 @@ def test_a_finger_hits_what_can_be_pressed(visit: Open, view: str, picture: Any)
     assert small == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     picture(page, f"phone-{view}")
+
+
+SMALL = """() => [...document.querySelectorAll('button, a[href], select, input, summary')]
+  .filter(one => one.checkVisibility({visibilityProperty: true}) && !one.matches('.skip, .unseen'))
+  .map(one => [one, (one.closest('label.check, label.compare') ?? one).getBoundingClientRect()])
+  .filter(([, area]) => area.width < 39.5 || area.height < 39.5)
+  .map(([one, area]) => `${one.outerHTML.slice(0, 80)} ${area.width} x ${area.height}`)"""
+BEYOND = """() => [...document.querySelectorAll('body *')]
+  .filter(one => one.checkVisibility() && !one.closest('.unseen, .skip, .wide-table, pre, svg'))
+  .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
+  .map(one => one.outerHTML.slice(0, 80))"""
+STATES = {
+    "filters": ("/?library=surfaces", ".filters summary", ".filters .fields"),
+    "drawer": ("/?library=surfaces&item=3", None, "dialog .facts"),
+    "search": ("/?view=search&library=surfaces&item=3&box=20,20,100,90", None, ".hit .acts"),
+    "settings": ("/?view=search&library=surfaces&item=3", ".more summary", ".hit .acts"),
+    "examples": ("/?view=search&library=surfaces&item=3&item=5&without=7", None, ".hit .acts"),
+    "selection": ("/?view=map&library=surfaces&selected=3,5", None, ".pick"),
+    "legend": ("/?view=map&library=surfaces", ".map-legend summary", ".map-legend li"),
+    "compared": ("/?view=duplicates&library=hostile <i>", "text=Compare", ".apart canvas"),
+    "left out": ("/?library=hostile <i>&left_out=1", None, ".files li"),
+    "one run": ("/?view=runs&library=surfaces", "text=Settings and facts", ".chart text"),
+    "play": ("/?view=play&library=surfaces", None, ".pair img"),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_phone_has_room_and_targets_for_fingers(visit: Open, state: str, picture: Any) -> None:
+    address, opened, awaited = STATES[state]
+    page = visit(address, size=TALL_PHONE)
+    if opened:
+        page.locator(opened).first.click(timeout=60_000)
+    page.locator(awaited).first.wait_for(timeout=60_000)
+    _drawn(page)
+    assert page.evaluate(SMALL) == []
+    assert page.evaluate(BEYOND) == []
+    picture(page, f"{state.replace(' ', '-')}-{TALL_PHONE[0]}")
+
+
+@pytest.mark.parametrize("query", ["item=3", "item=3&box=20,20,100,90", "item=3&item=5&without=7"])
+def test_hits_begin_above_the_fold_on_a_phone(visit: Open, query: str) -> None:
+    page = visit(f"/?view=search&library=surfaces&{query}", size=TALL_PHONE)
+    page.locator(".hit").first.wait_for()
+    area = page.locator(".hit .square").first.bounding_box()
+    bar = page.locator("nav").first.bounding_box()
+    assert area["y"] + area["height"] / 2 < bar["y"]
+
+
+def test_the_map_of_a_large_library_shows_pictures_on_a_phone(visit: Open, site: Site) -> None:
+    page = visit("/static/icon.svg", size=TALL_PHONE)
+
+    def many(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        if answer.status == 200 and "ids" in body:
+            ids = body["ids"] * 40  # the same surfaces, farther apart than one screen can show
+            side = range(len(ids))
+            body |= {"ids": ids, "x": [n % 30 for n in side], "y": [n // 30 for n in side]}
+            lists = ("categories", "clusters")
+            body |= {name: body[name] * 40 for name in lists}
+        route.fulfill(status=answer.status, headers=answer.headers, json=body)
+
+    page.route(re.compile(r"/api/v1/map\b"), many)
+    page.goto(f"{site.url}/?view=map&library=surfaces")
+    page.locator(".map-canvas").wait_for(timeout=60_000)
+    painted = """() => { const canvas = document.querySelector('.map-canvas');
+      const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+      let count = 0;
+      for (let n = 3; n < pixels.length; n += 4) count += pixels[n] === 255;
+      return count / (canvas.width * canvas.height); }"""
+    _wait(page, f"({painted})() > 0.15")
+    area = page.locator(".map-canvas").bounding_box()
+    page.mouse.click(area["x"] + area["width"] / 2, area["y"] + area["height"] / 2)
+    page.locator("dialog .facts").wait_for()
 
 
 def test_a_box_by_touch_on_a_phone(visit: Open, picture: Any) -> None:

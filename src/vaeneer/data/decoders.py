@@ -19,7 +19,7 @@ import numpy as np
 
 from vaeneer.data import oiio_decoding, psd_decoding, tiff_decoding
 from vaeneer.data.image_files import check_pixels
-from vaeneer.data.levels import Array, CheckSize, Decoded, name_mode
+from vaeneer.data.levels import DAMAGED, Array, CheckSize, Decoded, name_mode
 from vaeneer.errors import FORMATS_HINT, ImageFileError
 
 # fmt: off
@@ -239,5 +239,7 @@ def _heif_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # libheif's errors have no common root
         text = " ".join(str(error).split())[:120]
         cut = isinstance(error, EOFError) or "end of file" in text.lower()
-        reason = "truncated: the file ends too early" if cut else f"corrupt: {text}"
+        reason = "truncated: the file ends too early" if cut else f"corrupt: {DAMAGED}"
+        if text.lower().startswith("unsupported"):
+            reason = f"not supported: {text}"
         raise ImageFileError(path, reason) from error

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from vaeneer.data.image_depth import HEADER_BYTES, deep_colors
 from vaeneer.data.image_repair import can_rebuild, is_cut_png, is_cut_tiff, rebuild
 from vaeneer.data.jpeg_repair import TruncatedError, is_cut_jpeg, looks_cut
+from vaeneer.data.levels import DAMAGED
 from vaeneer.data.tiff_decoding import is_within, seek_picture
 from vaeneer.errors import ImageFileError
 
@@ -218,7 +219,7 @@ def error_reason(error: Exception, start: bytes = b"") -> str:
         return "truncated: the file ends too early"
     if isinstance(error, NotImplementedError) or text.lower().startswith(_UNSUPPORTED):
         return f"not supported: {text}"
-    return f"corrupt: {text}" if text else f"corrupt: {type(error).__name__}"
+    return f"corrupt: {text or DAMAGED}"
 
 
 def known_formats() -> tuple[str, ...]:

@@ -27,6 +27,8 @@ from PIL import Image
 
 from vaeneer.data.color import encode_srgb
 
+DAMAGED = "the picture data are damaged"
+"""The reason where a decoder gives none that a reader understands."""
 WHITE_PERCENTILE = 99.0
 """Share of the pixels of linear light, in percent, that the exposure keeps at or below white."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from PIL import Image
 
-from vaeneer.data.levels import Array, CheckSize, Decoded, name_mode
+from vaeneer.data.levels import DAMAGED, Array, CheckSize, Decoded, name_mode
 from vaeneer.errors import FORMATS_HINT, ImageFileError
 
 if TYPE_CHECKING:
@@ -288,4 +288,4 @@ def _reason(error: Exception) -> str:
         return f"not supported: {text}"
     if "read" in text and "bytes" in text:
         return "truncated: the file ends too early"
-    return f"corrupt: {text}" if text else f"corrupt: {type(error).__name__}"
+    return f"corrupt: {text or DAMAGED}"

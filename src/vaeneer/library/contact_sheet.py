@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from vaeneer.errors import ImageFileError, SettingsError
 from vaeneer.files import save_picture
+from vaeneer.lettering import Lettering, Written
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Query
@@ -29,14 +30,13 @@ _PAPER, _MAT, _INK, _FAINT = (250, 250, 248), (236, 235, 231), (32, 33, 36), (12
 _MARK = (255, 98, 0)
 
 Drawing = ImageDraw.ImageDraw
-Font = ImageFont.FreeTypeFont
 
 
 class _Fonts(NamedTuple):
-    title: Font
-    bold: Font
-    plain: Font
-    small: Font
+    title: Lettering
+    bold: Lettering
+    plain: Lettering
+    small: Lettering
 
 
 class _Area(NamedTuple):
@@ -90,7 +90,7 @@ def contact_sheet(library: Library, report: SearchReport) -> Image.Image:
         _paste(sheet, draw, _picture(library, hit.id), area, hit.box, size_px)
         _draw_caption(draw, area, place + 1, hit, fonts)
     if not hits:
-        draw.text((left, _TITLE_PX + 8), "Nothing found.", _FAINT, fonts.bold)
+        draw.text((left, _TITLE_PX + 8), "Nothing found.", _FAINT, fonts.bold.font)
     return sheet
 
 
@@ -101,7 +101,7 @@ def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) 
     if report.words is not None:
         what = f"Words: {printable(report.words)}"
     title = _fitting(what, fonts.title, width - 2 * _EDGE_PX)
-    draw.text((_EDGE_PX, 22), title, _INK, fonts.title)
+    draw.text((_EDGE_PX, 22), title.text, _INK, title.font)
     found = "1 hit" if len(report.hits) == 1 else f"{len(report.hits)} hits"
     if report.matches:
         found = f"{found} ({matches_in_words(report.matches)})"
@@ -111,9 +111,8 @@ def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) 
         if limit is not None
     ]
     line = " · ".join([f"{found} in {report.library}", *limits])
-    draw.text(
-        (_EDGE_PX, 52), _fitting(line, fonts.small, width - 2 * _EDGE_PX), _FAINT, fonts.small
-    )
+    line_shown = _fitting(line, fonts.small, width - 2 * _EDGE_PX)
+    draw.text((_EDGE_PX, 52), line_shown.text, _FAINT, line_shown.font)
 
 
 def _draw_query(
@@ -134,27 +133,28 @@ def _draw_query(
     bottom = _TITLE_PX + _QUERY_PX if len(shown) != 2 else _TITLE_PX + side
     more = len(queries) - len(shown)
     text = "query" if not more else f"query: these and {more} more"
-    draw.text((_EDGE_PX, bottom + 8), text, _FAINT, fonts.plain)
+    draw.text((_EDGE_PX, bottom + 8), text, _FAINT, fonts.plain.font)
 
 
 def _draw_caption(draw: Drawing, area: _Area, rank: int, hit: Hit, fonts: _Fonts) -> None:
     top, right = area.top + area.height + 6, area.left + area.width
-    draw.text((area.left, top), str(rank), _MARK, fonts.bold)
+    draw.text((area.left, top), str(rank), _MARK, fonts.bold.font)
     score = f"{hit.score:.3f}"
     if hit.probability is not None:
         percent = f"{100 * hit.probability:.0f}" if hit.probability >= 0.01 else "< 1"
         score += f"   {percent} %"
     ink = _FAINT if hit.match == "similar" else _INK
-    draw.text((right - fonts.plain.getlength(score), top), score, ink, fonts.plain)
+    plain = fonts.plain.font
+    draw.text((right - plain.getlength(score), top), score, ink, plain)
     if hit.match is not None:
-        after = area.left + fonts.bold.getlength(f"{rank} ") + 4
-        draw.text((after, top), hit.match, ink, fonts.plain)
-    name = _fitting(PurePath(hit.path).name, fonts.small, area.width)
-    draw.text((area.left, top + 20), name, _INK, fonts.small)
+        after = area.left + fonts.bold.font.getlength(f"{rank} ") + 4
+        draw.text((after, top), hit.match, ink, plain)
+    name = _fitting(PurePath(hit.path).name, fonts.small, area.width, number=f"item {hit.id}")
+    draw.text((area.left, top + 20), name.text, _INK, name.font)
     absent = ("offline" if hit.offline else "gone") if hit.missing else None
     facts = [absent, hit.category, f"{hit.width_px} × {hit.height_px} px"]
     line = _fitting(" · ".join(fact for fact in facts if fact), fonts.small, area.width)
-    draw.text((area.left, top + 36), line, _FAINT, fonts.small)
+    draw.text((area.left, top + 36), line.text, _FAINT, line.font)
 
 
 def _paste(
@@ -204,21 +204,17 @@ def _picture(library: Library, number: int) -> Image.Image | None:
 
 
 def _fonts() -> _Fonts:
-    """DejaVu, which matplotlib brings along: Latin, Greek, Cyrillic and more."""
-    import matplotlib
-
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    bold, plain = folder / "DejaVuSans-Bold.ttf", folder / "DejaVuSans.ttf"
-    sizes = ((bold, 19), (bold, 14), (plain, 13), (plain, 11))
-    return _Fonts(*(ImageFont.truetype(str(file), size) for file, size in sizes))
+    sizes = ((19, True), (14, True), (13, False), (11, False))
+    return _Fonts(*(Lettering(size, bold=bold) for size, bold in sizes))
 
 
-def _fitting(text: str, font: Font, width_px: int) -> str:
+def _fitting(text: str, letters: Lettering, width_px: int, *, number: str = "") -> Written:
     """The text in one line, cut in its middle where it is too long: names differ at the ends."""
     text = "".join(sign if sign.isprintable() else "�" for sign in printable(text[:1000]))
+    text, font = letters.written(text, number=number)
     keep = len(text)
     shown = text
     while keep > 1 and font.getlength(shown) > width_px:
         keep -= 1
         shown = f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
-    return shown
+    return Written(shown, font)

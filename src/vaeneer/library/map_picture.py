@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 
+from vaeneer.lettering import Lettering
 from vaeneer.library.map_grid import Grid, Label, name_places
 from vaeneer.library.map_groups import Groups
 from vaeneer.library.map_tiles import Tiles
@@ -43,15 +42,6 @@ def names_on(grid: Grid, groups: Groups, height: float, per_letter: float) -> li
     """Where names go, in cells; height of a line and about the width of a letter in cells."""
     widths = np.array([len(word) * per_letter + height * 0.5 for word in groups.words])
     return name_places(grid, groups.labels, widths, height)
-
-
-def font(size_px: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
-    return ImageFont.truetype(str(file), max(6, round(size_px)))
 
 
 def _ground(grid: Grid, groups: Groups, cell: int) -> Image.Image:
@@ -107,13 +97,14 @@ def _write_names(
     draw: ImageDraw.ImageDraw, grid: Grid, groups: Groups, cell: int, *, tinted: bool
 ) -> None:
     size_px = max(cell * 0.3, max(grid.columns, grid.rows) * cell / 110)
-    letters = font(size_px, bold=True)
+    lettering = Lettering(size_px, bold=True)
     places = names_on(grid, groups, 1.5 * size_px / cell, 0.68 * size_px / cell)
     named = zip(groups.words, groups.colours, places, strict=True)
     for number, (word, colour, place) in enumerate(named):
         if not place.free and number >= _MOST_COVERING:
             continue
         at = place.x * cell, place.y * cell
+        word, letters = lettering.written(word, number=f"{groups.kind} {number + 1}")
         tint = tuple((level + 2 * white) // 3 for level, white in zip(colour, INK, strict=True))
         if not place.free:
             box = draw.textbbox(at, word, font=letters, anchor="mm")
@@ -128,17 +119,20 @@ def _write_foot(
 ) -> None:
     foot = _foot_px(size)
     middle = size[1] - 0.62 * foot
-    large, small = font(foot * 0.42, bold=True), font(foot * 0.3)
+    title, large = Lettering(foot * 0.42, bold=True).written(title)
+    small = Lettering(foot * 0.3)
+    line, line_font = small.written(line)
     draw.text((foot, middle), title, font=large, anchor="lm", fill=INK)
-    draw.text((size[0] - foot, middle), line, font=small, anchor="rm", fill=QUIET)
+    draw.text((size[0] - foot, middle), line, font=line_font, anchor="rm", fill=QUIET)
     if listed is None:
         return
     left = foot * 2 + draw.textlength(title, font=large)
-    right, mark = size[0] - 2 * foot - draw.textlength(line, font=small), foot * 0.12
-    for word, colour in zip(listed.words, listed.colours, strict=True):
-        wide = draw.textlength(word, font=small) + 2 * mark + foot * 0.6
+    right, mark = size[0] - 2 * foot - draw.textlength(line, font=line_font), foot * 0.12
+    for number, (word, colour) in enumerate(zip(listed.words, listed.colours, strict=True)):
+        word, letters = small.written(word, number=f"{listed.kind} {number + 1}")
+        wide = draw.textlength(word, font=letters) + 2 * mark + foot * 0.6
         if left + wide > right:
             break
         draw.rectangle((left, middle - mark, left + 2 * mark, middle + mark), fill=colour)
-        draw.text((left + 3 * mark, middle), word, font=small, anchor="lm", fill=INK)
+        draw.text((left + 3 * mark, middle), word, font=letters, anchor="lm", fill=INK)
         left += wide

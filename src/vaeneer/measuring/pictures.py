@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vaeneer.files import save_picture
+from vaeneer.lettering import Lettering, Written
 from vaeneer.text import printable
 
 _GAP_PX = 6
@@ -47,25 +48,25 @@ def save_grid(
         _PAPER,
     )
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=12)
+    letters = Lettering(11)
     for place, image in enumerate(images):
         row, column = divmod(place, columns)
         left, top = _GAP_PX + column * (width + _GAP_PX), _GAP_PX + row * (cell_height + _GAP_PX)
         sheet.paste(Image.fromarray(image), (left, top))
         if captions:
-            text = _fitting(captions[place], font, width)
+            text, font = _fitting(captions[place], letters, width)
             draw.text((left, top + height + 2), text, fill=_INK, font=font)
     save_picture(sheet, path)
     return path
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> str:
-    text = printable(text)  # a line end cannot be measured
+def _fitting(text: str, letters: Lettering, width_px: int) -> Written:
+    text, font = letters.written(printable(text))  # a line end cannot be measured
     if font.getlength(text) <= width_px:
-        return text
+        return Written(text, font)
     while text and font.getlength(text + "…") > width_px:
         text = text[:-1]
-    return text + "…"
+    return Written(text + "…", font)
 
 
 def show_pictures(folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 import { drawing, make } from "./dom.js";
 
-const WIDTH = 560, HEIGHT = 260, EDGE = { left: 62, right: 14, top: 12, bottom: 34 };
+const HEIGHT = 240, EDGE = { left: 62, right: 14, top: 12, bottom: 34 };
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 const exact = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
@@ -19,15 +19,24 @@ export function ticks(least, most, wanted = 5) {
 /** One chart. lines: [{name, points: [[x, y], ...]}]; update(lines) draws again. */
 export class Chart {
   constructor(title, unit, across = "epoch") {
-    Object.assign(this, { title, unit, across, lines: [], at: null });
-    this.svg = drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, tabindex: 0, role: "img" });
+    Object.assign(this, { title, unit, across, lines: [], at: null, width: 400 });
+    this.svg = drawing("svg", { viewBox: `0 0 ${this.width} ${HEIGHT}`, tabindex: 0, role: "img" });
     this.told = make("output", { class: "told" });
     this.legend = make("ul", { class: "legend plain" });
     this.element = make("figure", { class: "chart panel" }, make("figcaption", {}, make("b", {}, title), make("span", { class: "lead" }, unit)), this.svg, this.legend, this.told);
-    this.svg.addEventListener("pointermove", (event) => this.#point(event));
+    for (const kind of ["pointermove", "pointerdown"]) this.svg.addEventListener(kind, (event) => this.#point(event));
     this.svg.addEventListener("pointerleave", () => this.#tell(null));
     this.svg.addEventListener("keydown", (event) => this.#key(event));
     this.svg.addEventListener("blur", () => this.#tell(null));
+    new ResizeObserver(([{ contentRect }]) => this.#resize(Math.round(contentRect.width))).observe(this.svg);
+  }
+
+  /** As wide as the figure, so that letters have the size of the page's. */
+  #resize(width) {
+    if (width < 1 || width === this.width) return;
+    this.width = width;
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    this.update(this.lines);
   }
 
   update(lines) {
@@ -49,7 +58,7 @@ export class Chart {
     this.#tell(this.at);
   }
 
-  #x = (x) => EDGE.left + (x - this.from[0]) / (this.to[0] - this.from[0]) * (WIDTH - EDGE.left - EDGE.right);
+  #x = (x) => EDGE.left + (x - this.from[0]) / (this.to[0] - this.from[0]) * (this.width - EDGE.left - EDGE.right);
 
   #y = (y) => HEIGHT - EDGE.bottom - (y - this.from[1]) / (this.to[1] - this.from[1]) * (HEIGHT - EDGE.top - EDGE.bottom);
 
@@ -57,10 +66,10 @@ export class Chart {
     const made = [];
     const text = (x, y, words, anchor) => drawing("text", { x, y, "text-anchor": anchor }, words);
     for (const y of ticks(this.from[1], this.to[1])) {
-      made.push(drawing("line", { class: "axis", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: this.#y(y), y2: this.#y(y) }), text(EDGE.left - 8, this.#y(y) + 4, short.format(y), "end"));
+      made.push(drawing("line", { class: "axis", x1: EDGE.left, x2: this.width - EDGE.right, y1: this.#y(y), y2: this.#y(y) }), text(EDGE.left - 8, this.#y(y) + 4, short.format(y), "end"));
     }
     for (const x of ticks(this.from[0], this.to[0], 7).filter(Number.isInteger)) made.push(text(this.#x(x), HEIGHT - EDGE.bottom + 18, short.format(x), "middle"));
-    made.push(text(WIDTH - EDGE.right, HEIGHT - 2, this.across, "end"));
+    made.push(text(this.width - EDGE.right, HEIGHT - 2, this.across, "end"));
     return made;
   }
 
@@ -71,7 +80,7 @@ export class Chart {
 
   #point(event) {
     if (!this.xs) return;
-    const area = this.svg.getBoundingClientRect(), at = (event.clientX - area.left) / area.width * WIDTH;
+    const area = this.svg.getBoundingClientRect(), at = (event.clientX - area.left) / area.width * this.width;
     this.#tell(this.xs.reduce((best, x) => (Math.abs(this.#x(x) - at) < Math.abs(this.#x(best) - at) ? x : best)));
   }
 

@@ -7,7 +7,7 @@ import { writing } from "./help.js";
 import { openItem } from "./item.js";
 import { Camera } from "./map_camera.js";
 import { groupsOf } from "./map_groups.js";
-import { drawOver, Lasso, Pictures } from "./map_pictures.js";
+import { drawOver, Lasso, mixedOrder, Pictures } from "./map_pictures.js";
 import { inside, Places } from "./map_places.js";
 import { pointsOn } from "./map_points.js";
 import { HoverCard, selectionPanel } from "./map_selection.js";
@@ -38,10 +38,11 @@ class Chart {
   #dialog = null;
 
   constructor(map, library, signal) {
-    Object.assign(this, { map, library, signal, selected: new Set(), over: -1, centre: -1, groups: [] });
+    Object.assign(this, { map, library, signal, selected: new Set(), pictured: new Map(), over: -1, centre: -1, groups: [] });
     this.rows = new Map(map.ids.map((id, n) => [id, n]));
     this.places = new Places(map.x, map.y);
     this.pictures = new Pictures(() => this.soon());
+    this.order = mixedOrder(map.ids.length);
     this.under = make("canvas", { "aria-hidden": "true" });
     this.canvas = make("canvas", {
       tabindex: 0, role: "application", class: "map-canvas",
@@ -138,8 +139,8 @@ class Chart {
     this.points.draw(this.camera, size);
     const paint = (n) => `rgb(${this.groups[this.#group[n]].colour.join(" ")})`;
     const names = this.#only >= 0 ? [this.groups[this.#only]] : this.groups.filter((group) => !group.apart && group.size >= NAMED);
-    drawOver(this.canvas.getContext("2d"), this.camera, {
-      places: this.places, ids: this.map.ids, shown: this.#shown, paint, selected: this.selected, over: this.over, centre: this.centre,
+    this.pictured = drawOver(this.canvas.getContext("2d"), this.camera, {
+      places: this.places, order: this.order, ids: this.map.ids, shown: this.#shown, paint, selected: this.selected, over: this.over, centre: this.centre,
       pictures: this.pictures, outline: this.outline, names: names.slice(0, 60).map(({ name, x, y, size: members }) => ({ word: name, x, y, size: members })),
     });
   }
@@ -155,6 +156,10 @@ class Chart {
   }
 
   #at(px, py) {
+    for (const [n, side] of this.pictured) {
+      const [x, y] = this.camera.screen(this.map.x[n], this.map.y[n]);
+      if (Math.abs(px - x) <= side / 2 && Math.abs(py - y) <= side / 2) return n;
+    }
     const reach = Math.max(12, Math.min(66, this.camera.scale * this.places.spacing * 0.85)) / this.camera.scale;
     return this.places.nearest(...this.camera.place(px, py), reach, this.#shown);
   }

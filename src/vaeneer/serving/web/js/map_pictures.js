@@ -3,7 +3,7 @@
 import { thumbnail } from "./api.js";
 import { colour } from "./theme.js";
 
-const LEAST = 20, MOST = 132, AT_ONCE = 10, KEPT = 1200;  // px, px, requests, pictures
+const LEAST = 40, MOST = 132, AT_ONCE = 10, KEPT = 1200, TRIED = 3000, SHOWN = 500;  // px, px, requests, pictures, points, pictures
 
 /** Thumbnails, loaded a few at a time, the last asked for first. */
 export class Pictures {
@@ -47,7 +47,7 @@ export class Pictures {
   }
 }
 
-/** Draw what lies over the points. scene: {places, ids, paint(n), shown(n), names, selected, over, pictures, outline}. */
+/** Draw what lies over the points; the shown pictures with their sides. scene: {places, ids, paint(n), shown(n), names, selected, over, pictures, outline}. */
 export function drawOver(brush, camera, scene) {
   const { width, height, dots } = camera;
   brush.setTransform(dots, 0, 0, dots, 0, 0);
@@ -56,31 +56,33 @@ export function drawOver(brush, camera, scene) {
   rings(brush, camera, scene, put);
   names(brush, camera, scene);
   scene.outline.draw(brush, colour("--accent"));
+  return put;
 }
 
-/** How large thumbnails are at this zoom, px. */
-const sideAt = (camera, places) => Math.min(MOST, camera.scale * places.spacing * 1.25);
+/** How large thumbnails are at this zoom, px; where there is no room for all, some are shown. */
+const sideAt = (camera, places) => Math.max(LEAST, Math.min(MOST, camera.scale * places.spacing * 1.25));
 
-function thumbs(brush, camera, { places, ids, paint, shown, pictures }) {
+function thumbs(brush, camera, { places, order, ids, paint, shown, selected, pictures }) {
   const side = sideAt(camera, places), put = new Map();
-  if (side < LEAST) return put;
   const taken = new Taken(side + 3), [x0, y1] = camera.place(-side, -side), [x1, y0] = camera.place(camera.width + side, camera.height + side);
-  const found = [];
-  places.between(x0, y0, x1, y1, (n) => { if (shown(n)) found.push(n); });
-  found.sort((a, b) => mixed(a) - mixed(b));  // the same ones are seen while zooming
-  for (const n of found) {
-    if (put.size >= 500) break;
+  let tried = 0;
+  const place = (n) => {
+    const x = places.x[n], y = places.y[n];
+    if (x < x0 || x > x1 || y < y0 || y > y1 || put.has(n) || !shown(n)) return;
+    tried++;
     const [px, py] = camera.screen(places.x[n], places.y[n]);
-    if (!taken.free(px, py)) continue;
+    if (!taken.free(px, py)) return;
     const image = pictures.of(ids[n]);
     taken.take(px, py);
     put.set(n, side);
-    if (!image) continue;
+    if (!image) return;
     const part = Math.min(image.naturalWidth, image.naturalHeight);
     brush.fillStyle = paint(n);
     brush.fillRect(px - side / 2 - 1.5, py - side / 2 - 1.5, side + 3, side + 3);
     brush.drawImage(image, (image.naturalWidth - part) / 2, (image.naturalHeight - part) / 2, part, part, px - side / 2, py - side / 2, side, side);
-  }
+  };
+  for (const n of selected) if (put.size < SHOWN) place(n);
+  for (let at = 0; at < order.length && put.size < SHOWN && tried < TRIED; at++) place(order[at]);
   return put;
 }
 
@@ -92,7 +94,7 @@ class Taken {
     this.side = side;
   }
 
-  #key = (x, y, dx = 0, dy = 0) => `${Math.floor(x / this.side) + dx},${Math.floor(y / this.side) + dy}`;
+  #key = (x, y, dx = 0, dy = 0) => (Math.floor(x / this.side) + dx) * 65536 + Math.floor(y / this.side) + dy;
 
   free(x, y) {
     for (let dx = -1; dx <= 1; dx++) {
@@ -110,6 +112,9 @@ class Taken {
 }
 
 const mixed = (n) => Math.imul(n + 1, 2654435761) >>> 0;
+
+/** The points in the order in which their pictures are placed: mixed, and the same at each zoom. */
+export const mixedOrder = (count) => Uint32Array.from({ length: count }, (_, n) => n).sort((a, b) => mixed(a) - mixed(b));
 
 function rings(brush, camera, { places, selected, over, centre }, put) {
   const ring = (n, paint, wide) => {

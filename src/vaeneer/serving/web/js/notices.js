@@ -32,10 +32,12 @@ export function empty(title, advice, ...actions) {
   return make("div", { class: "notice" }, make("h2", {}, title), make("p", {}, advice), make("div", { class: "row" }, actions));
 }
 
+const TITLES = { 400: "This cannot be done as written", 404: "Not found", 409: "Not possible now", 413: "Too large", 415: "Not a picture that can be read", 422: "This cannot be done as written", 503: "Busy" };
+
 export function failed(error, again) {
   const advice = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : "";
   return make("div", { class: "notice wrong", role: "alert" },
-    make("h2", {}, error.title ?? "Something is wrong on this page"),
+    make("h2", {}, TITLES[error.status] ?? error.title ?? "Something is wrong on this page"),
     make("p", {}, `${error.message}${advice}`),
     again ? button("Try again", again) : null);
 }
