@@ -20,6 +20,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import vaeneer
+from vaeneer.cli.app import run
 from vaeneer.config import IndexSettings
 from vaeneer.library import embedding_items, recording
 from vaeneer.library.decisions import csv_text
@@ -765,7 +766,7 @@ def test_hits_begin_above_the_fold_on_a_phone(visit: Open, query: str) -> None:
 
 
 def test_the_map_of_a_large_library_shows_pictures_on_a_phone(visit: Open, site: Site) -> None:
-    page = visit("/static/icon.svg", size=TALL_PHONE)
+    page = visit("/static/icon.svg", size=TALL_PHONE, allowed="willReadFrequently")
 
     def many(route: Any) -> None:
         answer = route.fetch()
@@ -790,6 +791,22 @@ def test_the_map_of_a_large_library_shows_pictures_on_a_phone(visit: Open, site:
     area = page.locator(".map-canvas").bounding_box()
     page.mouse.click(area["x"] + area["width"] / 2, area["y"] + area["height"] / 2)
     page.locator("dialog .facts").wait_for()
+
+
+@pytest.mark.parametrize("report", ["map", "duplicates"])
+def test_reports_fit_on_a_phone(browser: Any, site: Site, tmp_path: Path, report: str) -> None:
+    library, page_file = site.run.parent / "hostile <i>", tmp_path / "report.html"
+    option = {"map": "--out", "duplicates": "--html"}[report]
+    assert run([report, str(library), option, str(page_file)]) == 0
+    context = browser.new_context(
+        viewport={"width": TALL_PHONE[0], "height": TALL_PHONE[1]}, has_touch=True
+    )
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= TALL_PHONE[0]
+    assert page.evaluate(BEYOND) == []
+    assert page.evaluate(SMALL) == []
+    context.close()
 
 
 def test_a_box_by_touch_on_a_phone(visit: Open, picture: Any) -> None:
