@@ -1,4 +1,4 @@
-"""Whether a rebuild changed what comes out: figures and vectors before it, compared with those after.
+"""Whether a rebuild changed what comes out: its figures and vectors compared with those before.
 
     python benchmarks/unchanged.py SURFACES SPLIT_CSV WORK --store      # before
     python benchmarks/unchanged.py SURFACES SPLIT_CSV WORK              # after: compares
