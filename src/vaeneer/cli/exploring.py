@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import vaeneer
-from vaeneer import library_tables as tables
+from vaeneer import library_tables
 from vaeneer.cli.options import (
     OUTPUT,
     Flat,
@@ -53,7 +53,7 @@ def duplicates(
 
         write_bytes(csv_text(report.groups).encode())
         return
-    show(report.to_dict(), tables.copies, json)
+    show(report.to_dict(), library_tables.copies, json)
 
 
 def map(
@@ -77,7 +77,7 @@ def map(
     report = vaeneer.map(
         find(library), out=out, settings=settings, overwrite=overwrite, progress=ConsoleProgress()
     )
-    show(report.to_dict(), tables.drawn, json)
+    show(report.to_dict(), library_tables.drawn, json)
 
 
 def cluster(
@@ -88,7 +88,7 @@ def cluster(
 ) -> None:
     """Group the items that look alike, named by what is known of them."""
     report = vaeneer.cluster(find(library), settings=settings, progress=ConsoleProgress())
-    show(report.to_dict(), tables.clusters, json)
+    show(report.to_dict(), library_tables.clusters, json)
 
 
 def outliers(
@@ -99,4 +99,4 @@ def outliers(
 ) -> None:
     """List files that do not belong, each with the reason: candidates to look at."""
     report = vaeneer.outliers(find(library), settings=settings, progress=ConsoleProgress())
-    show(report.to_dict(), tables.strange, json)
+    show(report.to_dict(), library_tables.strange, json)

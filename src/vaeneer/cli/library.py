@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import vaeneer
-from vaeneer import library_tables as tables
+from vaeneer import library_tables
 from vaeneer.cli.options import Flat, Json, LibraryFolder, find, show
 from vaeneer.config import IndexSettings
 from vaeneer.console import ConsoleProgress
@@ -54,9 +54,9 @@ def index(
         forget_missing=forget_missing,
         progress=ConsoleProgress(),
     )
-    show(report.to_dict(), tables.indexing, json)
+    show(report.to_dict(), library_tables.indexing, json)
 
 
 def stats(library: LibraryFolder = None, *, json: Json = False) -> None:
     """Count what a library holds."""
-    show(vaeneer.stats(find(library)).to_dict(), tables.census, json)
+    show(vaeneer.stats(find(library)).to_dict(), library_tables.census, json)

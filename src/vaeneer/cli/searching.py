@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 import vaeneer
-from vaeneer import library_tables as tables
+from vaeneer import library_tables
 from vaeneer.cli.options import OUTPUT, Flat, Json, find, show, write_bytes
 from vaeneer.config import SearchSettings
 from vaeneer.errors import ImageFileError, LibraryError, SettingsError
@@ -83,7 +83,7 @@ def search(
         _write_paths(report, end=b"\0" if null else b"\n")
         return
     values = report.to_dict() | ({"sheet": str(sheet)} if sheet is not None else {})
-    show(values, tables.hits, json)
+    show(values, library_tables.hits, json)
 
 
 def _write_paths(report: SearchReport, end: bytes) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vaeneer.files import remove_leftovers, write_bytes
-from vaeneer.stamps import is_whole
+from vaeneer import stamps
 
 FOLDER = "thumbs"
 
@@ -38,7 +38,7 @@ def is_thumbnail_whole(path: Path) -> bool:
     from PIL import Image
 
     try:
-        if (whole := is_whole(path)) is not None:
+        if (whole := stamps.is_whole(path)) is not None:
             return whole
         with Image.open(path) as picture:
             picture.load()

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from vaeneer.bounds import SEED
 from vaeneer.errors import DataError, LibraryError
 from vaeneer.files import native_name, replacing
+from vaeneer.library.catalog import Floats as Floats
+from vaeneer.library.catalog import Ids as Ids
 from vaeneer.storage import storage_error
 
-Floats = NDArray[np.float32]
-Ids = NDArray[np.int64]
 IVF_FROM = 1_000_000
 """From so many vectors on they are clustered, and a search looks into the nearest clusters."""
 LEAST_RECALL = 0.98

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import numpy as numpy_tensors
 
 from vaeneer.checksums import damaged_file
 from vaeneer.config import ReadoutSettings
@@ -29,7 +29,7 @@ READOUT_REMEDY = (
 def write_readout(folder: Path, readout: Readout, calibration: Calibration | None) -> None:
     """Write both files into a model folder that is being made (`replacing_folder`)."""
     tensors = {name: np.ascontiguousarray(getattr(readout, name)) for name in _shapes(0, 0)}
-    save_file(tensors, folder / TENSORS)
+    numpy_tensors.save_file(tensors, folder / TENSORS)
     facts = {
         "settings": asdict(readout.settings),
         "calibration": None if calibration is None else asdict(calibration),
@@ -56,7 +56,7 @@ def read_readout(folder: Path, size: int) -> tuple[Readout | None, Calibration |
         if facts["format"] > FORMAT:
             raise ValueError(f"it has format {facts['format']}, and this vaeneer reads {FORMAT}")
         with native_name(folder / TENSORS) as name:
-            tensors = load_file(name)
+            tensors = numpy_tensors.load_file(name)
         _check(tensors, size)
         known = facts["calibration"]
         readout = Readout(

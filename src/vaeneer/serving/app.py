@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from vaeneer.errors import VaeneerError
 from vaeneer.serving import asking, browsing, indexing, playing, probes, reports, runs
 from vaeneer.serving.addresses import API
-from vaeneer.serving.answers import Problem
+from vaeneer.serving import answers
 from vaeneer.serving.doorkeeper import Doorkeeper
 from vaeneer.serving.house import House
 from vaeneer.serving.problems import (
@@ -101,7 +101,7 @@ def _describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         schema = framework()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = Problem.model_json_schema()
+        schemas["Problem"] = answers.Problem.model_json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API
 from vaeneer.serving.house import TheHouse
-from vaeneer.serving.metrics import MEDIA_TYPE
+from vaeneer.serving.metrics import METRICS_MEDIA_TYPE
 from vaeneer.serving.problems import Json, Problem, busy
 from vaeneer.serving.tokens import COOKIE
 
@@ -57,7 +57,7 @@ async def readyz(house: TheHouse) -> dict[str, str]:
 )
 async def prometheus(house: TheHouse) -> Response:
     """Requests, latency, queues and batches, in the text format."""
-    return Response(house.metrics.text(), media_type=MEDIA_TYPE)
+    return Response(house.metrics.text(), media_type=METRICS_MEDIA_TYPE)
 
 
 @router.post(f"{API}/login", summary="Log the page in", response_model=answers.StateAnswer)
