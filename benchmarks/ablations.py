@@ -38,7 +38,7 @@ from vaeneer.model.initialisation import scaled_start
 from vaeneer.model.losses import bce_nats, elbo_terms, kl_per_latent_nats
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.recipes import Recipe
-from vaeneer.seeds import NumberTable, numbers_for
+from vaeneer.rng import NumberTable, numbers_for
 from vaeneer.training.schedule import average_share, kl_share, learning_rate
 
 BATCH, SIDE_PX = 16, 568

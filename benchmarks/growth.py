@@ -99,10 +99,10 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     """Seconds of each step but the first three, and the memory of this process after them, MiB."""
     from vaeneer.data.crops import CropRecipe
     from vaeneer.data.packed_crops import PackedCrops
+    from vaeneer.device import choose_device, choose_precision
     from vaeneer.model.card import ModelCard
     from vaeneer.progress import Silent
     from vaeneer.recipes import Recipe
-    from vaeneer.runtime import choose_device, choose_precision
     from vaeneer.training.first_weights import started_network
     from vaeneer.training.loop import take_step
     from vaeneer.training.run import Run

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from vaeneer.device import choose_device, choose_precision, describe_device
 from vaeneer.files import write_json
-from vaeneer.runtime import choose_device, choose_precision, describe_device
 
 RESULTS = Path(os.environ.get("VAENEER_RESULTS") or Path(__file__).parent / "results")
 

@@ -45,7 +45,7 @@ from vaeneer.model.readout import fit_readout
 from vaeneer.model.texture import Texture
 from vaeneer.model.texture_statistics import TextureStatistics, block_sizes
 from vaeneer.recipes import Recipe
-from vaeneer.seeds import NumberTable
+from vaeneer.rng import NumberTable
 from vaeneer.training.texture_start import learn_from_statistics
 
 DRAWS = 6

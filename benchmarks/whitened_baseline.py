@@ -46,7 +46,7 @@ from vaeneer.measuring.whitened_baseline import (
     save_whitening,
     whitened_features,
 )
-from vaeneer.seeds import NumberTable
+from vaeneer.rng import NumberTable
 
 FREE = ("CC0", "Public domain")
 FIRST_DRAW = 1  # draw 0 is what similarity measures

@@ -21,7 +21,7 @@ from vaeneer.measuring.whitened_baseline import load_whitening, whitened_feature
 from vaeneer.model.box import BOX, box_names
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
-from vaeneer.seeds import NumberTable
+from vaeneer.rng import NumberTable
 from vaeneer.training.loop import train
 
 NAMES = ("reference-base", "surface-base")

@@ -16,13 +16,13 @@ from vaeneer.cli.app import run
 from vaeneer.config import CalibrateSettings, ReadoutSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.device import choose_device, choose_precision
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
 from vaeneer.measuring.calibration import calibrate, fit_similarity, split_sides
 from vaeneer.measuring.strict_latents import cosine_pairs
 from vaeneer.model import box
 from vaeneer.model.checkpoint import load, save
 from vaeneer.progress import Silent
-from vaeneer.runtime import choose_device, choose_precision
 
 QUICK = CalibrateSettings(draws=2, device="cpu", precision="float32", dimensions=6)
 

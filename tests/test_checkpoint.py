@@ -15,7 +15,7 @@ from torch import nn
 import vaeneer
 from vaeneer.config import ReadoutSettings
 from vaeneer.errors import ModelFileError, OutputExistsError
-from vaeneer.inspection import info
+from vaeneer.info import info
 from vaeneer.model import box
 from vaeneer.model.architectures import build
 from vaeneer.model.card import ModelCard

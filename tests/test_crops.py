@@ -18,7 +18,7 @@ from vaeneer.config import TrainSettings
 from vaeneer.data.crop_batches import cut_crops
 from vaeneer.data.crops import COLUMNS, CropRecipe, Crops, cut_crop, draw_crops
 from vaeneer.errors import SettingsError
-from vaeneer.seeds import NumberTable
+from vaeneer.rng import NumberTable
 
 RECIPE = CropRecipe.of(TrainSettings(recipe="reference"))
 USUAL = RECIPE.ratio

@@ -47,9 +47,9 @@ from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.map_words import Strength, map_words
 from vaeneer.data.pack_index import IndexRow
 from vaeneer.data.prepare_report import PrepareReport
-from vaeneer.demonstration import DemoReport
-from vaeneer.generating.drawing import PictureReport
-from vaeneer.inspection import InfoReport
+from vaeneer.demo import DemoReport
+from vaeneer.generate import PictureReport
+from vaeneer.info import InfoReport
 from vaeneer.library.census import StatsReport
 from vaeneer.library.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.embedding import EmbedReport

@@ -12,9 +12,9 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image, ImageDraw
 
-from vaeneer import lettering
+from vaeneer import fonts as fonts_module
 from vaeneer.config import IndexSettings, SearchSettings
-from vaeneer.lettering import Lettering, ascii_form
+from vaeneer.fonts import Lettering, ascii_form
 from vaeneer.library.contact_sheet import contact_sheet
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
@@ -55,7 +55,7 @@ def system(
     if request.param != "without":
         file = _font(tmp_path / "japanese.ttf", set(JAPANESE) | {"…"})
     fonts = (str(tmp_path / "broken.ttf"), *([file] if file else []))
-    monkeypatch.setattr(lettering, "system_fonts", lambda: fonts)
+    monkeypatch.setattr(fonts_module, "system_fonts", lambda: fonts)
     return file
 
 

@@ -14,7 +14,7 @@ from vaeneer.data.folder import open_folder
 from vaeneer.data.loading import Batch, pixel_entropy_nats
 from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.data.packs import Pack, PackLayout, open_pack
-from vaeneer.seeds import NumberTable
+from vaeneer.rng import NumberTable
 
 CPU = torch.device("cpu")
 RECIPE = CropRecipe.of(TrainSettings(recipe="reference", turns=True))

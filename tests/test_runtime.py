@@ -16,20 +16,20 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vaeneer import runtime
+from vaeneer import device as device_module
 from vaeneer.config import TrainSettings
-from vaeneer.cores import core_count
+from vaeneer.device import choose_device, choose_precision, describe_device
 from vaeneer.errors import SettingsError
 from vaeneer.model.architectures import build
 from vaeneer.model.consistency import consistency_of
 from vaeneer.model.losses import elbo_terms
 from vaeneer.progress import Silent
 from vaeneer.recipes import Recipe
-from vaeneer.runtime import choose_device, choose_precision, describe_device
 from vaeneer.training.graphs import graphed
 from vaeneer.training.loop import take_step
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.starting import start_run
+from vaeneer.workers import core_count
 
 ACTIVE = {"OMP_WAIT_POLICY": "ACTIVE"}
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ RECIPES: dict[str, Any] = {"reference": "improved", "surface": "surface"}
 def test_auto_is_bfloat16_where_the_hardware_has_it(
     lower: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "_computes_in_bfloat16", lambda device: lower)
+    monkeypatch.setattr(device_module, "_computes_in_bfloat16", lambda device: lower)
     assert choose_precision("auto", CPU).name == ("bfloat16" if lower else "float32")
     assert choose_precision("float32", CPU).name == "float32"
     assert choose_precision("bfloat16", CPU).name == "bfloat16"
@@ -81,8 +81,8 @@ def test_glibc_takes_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             answers.append(real.mallopt(parameter, value))
             return answers[-1]
 
-    real = runtime.ctypes.CDLL(None)
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: Process())
+    real = device_module.ctypes.CDLL(None)
+    monkeypatch.setattr(device_module.ctypes, "CDLL", lambda name: Process())
     choose_precision("auto", CPU)
     assert answers == [1, 1], "1 is success"
 
@@ -127,7 +127,7 @@ def test_a_step_has_no_operation_that_waits_or_copies(
 
 def test_float32_on_cuda_is_never_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(runtime, "_computes_in_bfloat16", lambda device: True)
+    monkeypatch.setattr(device_module, "_computes_in_bfloat16", lambda device: True)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
@@ -170,7 +170,7 @@ def test_a_graph_takes_the_same_steps(
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
 def test_workers_are_as_many_as_the_cores_that_a_process_may_use() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    code += "from vaeneer.cores import core_count; print(core_count(), core_count(3))"
+    code += "from vaeneer.workers import core_count; print(core_count(), core_count(3))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "3"]
 

@@ -19,7 +19,7 @@ from vaeneer.data.strict_crops import (
     strict_crops,
 )
 from vaeneer.errors import DataError, SettingsError
-from vaeneer.seeds import NumberTable
+from vaeneer.rng import NumberTable
 
 PLAIN = StrictRecipe(light=False)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from test_training import Counting, figures, same_models, stop_at
 from vaeneer.config import TrainSettings
 from vaeneer.errors import ModelFileError, OutputExistsError, SettingsError, TrainingInterrupted
-from vaeneer.inspection import info
+from vaeneer.info import info
 from vaeneer.model.checkpoint import load, read_card
 from vaeneer.recipes import Recipe
 from vaeneer.toml_settings import read_settings

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from vaeneer.config import EvaluateSettings, TrainSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.device import choose_precision
 from vaeneer.errors import (
     DataError,
     NonFiniteLossError,
@@ -35,7 +36,6 @@ from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Bar
 from vaeneer.recipes import Recipe
-from vaeneer.runtime import choose_precision
 from vaeneer.toml_settings import read_settings
 from vaeneer.training import loop
 from vaeneer.training.loop import train

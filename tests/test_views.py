@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vaeneer.data.crops import COLUMNS, CropRecipe, draw_crops
 from vaeneer.data.views import OneScale, Views
-from vaeneer.seeds import NumberTable
+from vaeneer.rng import NumberTable
 
 NUMBERS = NumberTable("crop", 3, 1, columns=COLUMNS)
 ASSETS = ["wood", "brick", "wood", "sand", "wood", "sand"]

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from vaeneer.config import TrainSettings as TrainSettings
     from vaeneer.data.preparation import prepare as prepare
     from vaeneer.data.synthetic import synthesize as synthesize
-    from vaeneer.demonstration import demo as demo
+    from vaeneer.demo import demo as demo
     from vaeneer.doctor import doctor as doctor
     from vaeneer.errors import VaeneerError as VaeneerError
-    from vaeneer.generating.drawing import reconstruct as reconstruct
-    from vaeneer.generating.drawing import sample as sample
-    from vaeneer.inspection import info as info
+    from vaeneer.generate import reconstruct as reconstruct
+    from vaeneer.generate import sample as sample
+    from vaeneer.info import info as info
     from vaeneer.library.census import stats as stats
     from vaeneer.library.duplicates import duplicates as duplicates
     from vaeneer.library.embedding import embed as embed

@@ -11,7 +11,7 @@ def main() -> None:
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.ignore_environment:
         _run_in_utf8_mode()
     from vaeneer.cli.app import run
-    from vaeneer.cores import wait_passively
+    from vaeneer.workers import wait_passively
 
     wait_passively()
     sys.exit(run(sys.argv[1:]))

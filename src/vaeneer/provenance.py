@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.errors import ImageFileError
-from vaeneer.sqlite_files import start_of_sqlite_file
+from vaeneer.storage import start_of_sqlite_file
 
 MARKER = ".vaeneer.json"
 """A file of this name says what vaeneer made a folder for."""

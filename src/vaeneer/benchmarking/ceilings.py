@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from vaeneer.benchmarking.timing import median_seconds
-from vaeneer.cores import core_count
-from vaeneer.runtime import Precision
+from vaeneer.device import Precision
+from vaeneer.workers import core_count
 
 SQUARE_SIDES = {"cpu": 2048, "cuda": 8192}
 """Of the matrices that are multiplied."""

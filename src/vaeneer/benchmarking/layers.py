@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vaeneer.benchmarking.timing import median_seconds
+from vaeneer.device import Precision
 from vaeneer.model.phases import PhasedConvTranspose2d
 from vaeneer.model.vae import VAE
-from vaeneer.runtime import Precision
 
 _KINDS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 

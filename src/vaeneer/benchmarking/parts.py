@@ -10,7 +10,6 @@ import torch
 
 from vaeneer.benchmarking.timing import Arrivals, Listener, median_seconds
 from vaeneer.config import EvaluateSettings
-from vaeneer.cores import core_count
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.library.folder_vectors import embedded
@@ -21,6 +20,7 @@ from vaeneer.training.graphs import Step, graphed
 from vaeneer.training.interruption import StopRequest
 from vaeneer.training.loop import take_step, train_epoch
 from vaeneer.training.run import Run
+from vaeneer.workers import core_count
 
 _BATCHES_AHEAD = 5  # what threads have done before anyone looks is left out
 _STEPS_BEFORE = {"cpu": 1, "cuda": 6}  # on CUDA the first ones are not yet a graph

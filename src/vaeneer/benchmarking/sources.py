@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vaeneer.cores import core_count
 from vaeneer.data.folder import open_folder
 from vaeneer.data.synthetic import FAMILIES, surface
+from vaeneer.workers import core_count
 
 _DIFFERENT = 12  # surfaces that are made; the images are these, shifted
 _SURFACE_SIDE_PX = 384

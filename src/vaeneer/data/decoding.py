@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vaeneer.cores import core_count
 from vaeneer.data.images import read_image
 from vaeneer.data.near_duplicates import Fingerprint, fingerprint
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.files import replacing
 from vaeneer.provenance import refuse_own_picture
+from vaeneer.workers import core_count
 
 _Job = TypeVar("_Job")
 _Answer = TypeVar("_Answer")

@@ -17,9 +17,9 @@ import PIL
 from numpy.typing import NDArray
 
 from vaeneer.checksums import file_facts
-from vaeneer.cores import core_count
 from vaeneer.errors import SettingsError
 from vaeneer.files import read_json, read_parquet, write_json, write_parquet
+from vaeneer.workers import core_count
 
 if TYPE_CHECKING:
     import pyarrow

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeneer.cores import core_count
 from vaeneer.data.crop_batches import cut_crops
 from vaeneer.data.crops import CropRecipe, Pixels, cut_crop, draw_crops
 from vaeneer.data.loading import Batch, load_batches, to_unit
 from vaeneer.data.packs import Pack
 from vaeneer.data.views import Rows
+from vaeneer.workers import core_count
 
 _SHARE_OF_MEMORY = 0.5  # of what is free on a device: the network needs the rest
 _UPLOAD_BYTES = 2**28

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vaeneer.data.ahead import made_ahead
 from vaeneer.data.crops import Pixels
 from vaeneer.errors import ImageFileError, SettingsError
+from vaeneer.workers import made_ahead
 
 Views = Literal["all", "squares", "tiles", "centre"]
 SOURCE_SIDE_PX = 568

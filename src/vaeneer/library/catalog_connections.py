@@ -17,8 +17,7 @@ from pathlib import Path
 from vaeneer.errors import LibraryDamagedError, LibraryError, LibraryUnavailableError
 from vaeneer.library.sealing import NAME as SEAL
 from vaeneer.library.sealing import remedy
-from vaeneer.sqlite_files import connect
-from vaeneer.storage import free_space, is_full
+from vaeneer.storage import connect, free_space, is_full
 
 MAX_CONNECTIONS = 4
 """To one file; each has two descriptors, and one more is for all."""

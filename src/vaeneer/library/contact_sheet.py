@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from vaeneer.errors import ImageFileError, SettingsError
 from vaeneer.files import save_picture
-from vaeneer.lettering import Lettering, Written
+from vaeneer.fonts import Lettering, Written
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Query

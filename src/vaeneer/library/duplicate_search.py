@@ -17,8 +17,6 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from vaeneer.cores import core_count
-from vaeneer.data.ahead import made_ahead
 from vaeneer.data.image_depth import stored_bits
 from vaeneer.data.image_files import decode_file
 from vaeneer.data.naming import group_names
@@ -41,6 +39,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.proving import PartProof, frame_proofs, kind_by_colour, part_proof
 from vaeneer.library.sketches import WORKING_PX, Sketches
 from vaeneer.progress import Progress
+from vaeneer.workers import core_count, made_ahead
 
 _SAME_PIXELS_LEVELS = 1.0  # by which thumbnails of the same pixels may differ, at reduced decoding
 

@@ -18,6 +18,7 @@ from vaeneer.data.folder import ImageFolder, open_folder
 from vaeneer.data.loading import load_batches
 from vaeneer.data.packs import Pack, PackLayout
 from vaeneer.data.square_views import SOURCE_SIDE_PX
+from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import ModelFileError
 from vaeneer.library.images_to_embed import decoded_images, digest_of, names_of, why_skipped
 from vaeneer.library.vector_chunks import partial_beside
@@ -27,7 +28,6 @@ from vaeneer.model.checkpoint import find_model, load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import Precision, choose_device, choose_precision, describe_device
 
 _MODEL_FILES = ("config.json", "model.safetensors", "readout.json", "readout.safetensors")
 

@@ -19,7 +19,7 @@ from platformdirs import user_data_path
 
 from vaeneer.errors import LibraryError
 from vaeneer.library.sealing import CATALOG, listed_facts
-from vaeneer.sqlite_files import connect
+from vaeneer.storage import connect
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _LONGEST_NAME = 48  # characters of the folder's name in that of its library

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from vaeneer.lettering import Lettering
+from vaeneer.fonts import Lettering
 from vaeneer.library.map_grid import Grid, Label, name_places
 from vaeneer.library.map_groups import Groups
 from vaeneer.library.map_tiles import Tiles

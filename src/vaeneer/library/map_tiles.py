@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.cores import core_count
 from vaeneer.errors import ImageFileError
 from vaeneer.progress import Progress
+from vaeneer.workers import core_count
 
 Tiles = NDArray[np.uint8]
 RGB = tuple[float, float, float]

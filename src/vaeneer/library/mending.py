@@ -20,7 +20,7 @@ from vaeneer.library.own_model import model_fingerprint
 from vaeneer.library.recording import GENERATION, ImageVectors, crops_of, item_checksum
 from vaeneer.library.sealing import break_seal, state_of
 from vaeneer.progress import Progress
-from vaeneer.sqlite_files import connect
+from vaeneer.storage import connect
 
 DAMAGED = "catalog.damaged.sqlite"
 _BY_OLD_IDS = (LAYOUT, DUPLICATES)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vaeneer.checksums import Remembered, read_stamped_json, write_stamped_json
-from vaeneer.sqlite_files import connect, sqlite_file_sha256
+from vaeneer.storage import connect, sqlite_file_sha256
 
 NAME = "seal.json"
 CATALOG = "catalog.sqlite"

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.ahead import made_ahead
 from vaeneer.errors import ImageFileError
 from vaeneer.library.geometry import MOST_FEATURES, Features, find_features
 from vaeneer.library.likeness import THUMB_PX, Floats, thumb
 from vaeneer.progress import Progress
 from vaeneer.storage import writing
+from vaeneer.workers import made_ahead
 
 NAME = "sketches.bin"
 WORKING_PX = 400

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from vaeneer.files import remove_leftovers, write_bytes
 from vaeneer import stamps
+from vaeneer.files import remove_leftovers, write_bytes
 
 FOLDER = "thumbs"
 

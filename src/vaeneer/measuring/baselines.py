@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from vaeneer.measuring.local_patterns import local_binary_patterns
-from vaeneer.seeds import numbers_for
+from vaeneer.rng import numbers_for
 
 _LEVELS = 8  # per channel
 _GREY = 0.5  # the mean that each channel is scaled to

@@ -17,6 +17,7 @@ from vaeneer.data.folder import ImageFolder, open_data_set, open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.data.square_views import SOURCE_SIDE_PX
 from vaeneer.data.strict_crops import CROPS
+from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError
 from vaeneer.files import claim_folder, replacing_folder
 from vaeneer.measuring.calibration_plots import draw_reliability
@@ -30,8 +31,7 @@ from vaeneer.model.readout import Readout, Vectors, fit_readout
 from vaeneer.model.readout_files import write_readout
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import Precision, choose_device, choose_precision, describe_device
-from vaeneer.seeds import numbers_for
+from vaeneer.rng import numbers_for
 
 _HELD_OUT = 0.2  # of the assets of a folder without sides
 _LEAST_ASSETS = 2

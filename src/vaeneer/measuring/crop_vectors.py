@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.config import SimilaritySettings, TrainSettings
-from vaeneer.cores import core_count
 from vaeneer.data.crops import COLUMNS, CropRecipe, cut_crop, draw_crops
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.images import read_rgb
@@ -39,7 +38,8 @@ from vaeneer.measuring.pairing import Comparison
 from vaeneer.measuring.representations import Representations
 from vaeneer.measuring.retrieval import Round
 from vaeneer.progress import Progress
-from vaeneer.seeds import NumberTable, numbers_for
+from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.workers import core_count
 
 Crops = NDArray[np.float32]  # (crops of one image, 3, side, side) in [0, 1]
 Vectors = NDArray[np.float32]  # (images, crops of each, D)

@@ -13,6 +13,7 @@ import numpy as np
 from vaeneer.config import EvaluateSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import ModelFileError
 from vaeneer.files import claim_folder, replacing, write_json
 from vaeneer.measuring.evaluation_plots import draw_loss_per_image, draw_worst
@@ -20,7 +21,6 @@ from vaeneer.measuring.measurement import Figures, Measurements, measure, trivia
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import Precision, choose_device, choose_precision, describe_device
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.cores import core_count
+from vaeneer.workers import core_count
 
 _RINGS = ((8, 1), (16, 2), (24, 4))  # neighbours, radius in pixels
 DIMENSIONS = sum(points + 2 for points, _ in _RINGS)

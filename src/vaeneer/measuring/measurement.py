@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.config import SEED
-from vaeneer.cores import core_count
 from vaeneer.data.folder import RGB, ImageItem
 from vaeneer.data.loading import chunks, load_batches
 from vaeneer.data.packs import Pack
+from vaeneer.device import Precision
 from vaeneer.errors import ImageFileError
 from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats
 from vaeneer.model.vae import VAE, Posterior, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import Precision
-from vaeneer.seeds import numbers_for
+from vaeneer.rng import numbers_for
+from vaeneer.workers import core_count
 
 Figures = NDArray[np.float64]
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 4.2

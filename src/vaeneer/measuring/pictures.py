@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vaeneer.files import save_picture
-from vaeneer.lettering import Lettering, Written
+from vaeneer.fonts import Lettering, Written
 from vaeneer.text import printable
 
 _GAP_PX = 6

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from vaeneer.device import Precision
 from vaeneer.errors import ModelFileError
 from vaeneer.measuring.baselines import BASELINES
 from vaeneer.measuring.whitened_baseline import Whitening, joined, load_whitening
@@ -17,8 +18,7 @@ from vaeneer.model.box import box_model
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, Posterior
-from vaeneer.runtime import Precision
-from vaeneer.seeds import numbers_for
+from vaeneer.rng import numbers_for
 
 Place = tuple[int, ...]
 Rows = dict[str, Tensor]  # by name, (B, D) float32 on the CPU

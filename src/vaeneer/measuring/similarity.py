@@ -20,6 +20,7 @@ from vaeneer.config import SimilaritySettings
 from vaeneer.data.folder import ImageFolder, ImageItem, open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.data.strict_crops import SQUARE_SIDE_PX, StrictRecipe
+from vaeneer.device import describe_device
 from vaeneer.errors import DataError
 from vaeneer.files import claim_folder, write_json
 from vaeneer.measuring.crop_vectors import (
@@ -47,7 +48,6 @@ from vaeneer.measuring.similarity_page import PAGE, Shown, write_similarity_page
 from vaeneer.measuring.verdict import colour_note, verdict
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Bar, Progress, Silent
-from vaeneer.runtime import describe_device
 
 _MOST_PAIRS = {"reference": 20_000, "strict": 500_000}
 STRICT_VARIANTS = tuple(STRICT_COLUMNS_OF)

@@ -31,7 +31,7 @@ from vaeneer.measuring.statistics import (
     Separation,
     separation,
 )
-from vaeneer.seeds import numbers_for
+from vaeneer.rng import numbers_for
 
 _JSON_NAMES = {"tpr_at_fpr_1e_2": "tpr_at_fpr_1e-2", "tpr_at_fpr_1e_3": "tpr_at_fpr_1e-3"}
 _WITH_OLD_INTERVALS = ("auc", "d_prime", "eer", "recall_at_1")

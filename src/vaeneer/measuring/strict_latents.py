@@ -10,17 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from vaeneer.config import CalibrateSettings
-from vaeneer.cores import core_count
-from vaeneer.data.ahead import made_ahead
 from vaeneer.data.packs import Pack
 from vaeneer.data.strict_crops import COLUMNS, CROPS, StrictRecipe, centre_square, strict_crops
+from vaeneer.device import Precision
 from vaeneer.measuring.statistics import Floats
 from vaeneer.model.embedder import texture_latents
 from vaeneer.model.readout import Vectors
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
-from vaeneer.runtime import Precision
-from vaeneer.seeds import NumberTable, numbers_for
+from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.workers import core_count, made_ahead
 
 
 class Side(NamedTuple):

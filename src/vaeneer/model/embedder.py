@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from vaeneer.config import require_number
-from vaeneer.cores import core_count
 from vaeneer.data.crops import Pixels
 from vaeneer.data.given_images import picture_of
 from vaeneer.data.loading import to_unit
@@ -27,12 +26,13 @@ from vaeneer.data.square_views import (
     square_boxes,
     views_ahead,
 )
+from vaeneer.device import Precision, choose_device, choose_precision
 from vaeneer.errors import DataError, ImageFileError, ImageSizeError, ModelFileError
 from vaeneer.model.checkpoint import load
 from vaeneer.model.readout import Readout, Vectors, plain_readout, unit_length
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import Precision, choose_device, choose_precision
+from vaeneer.workers import core_count
 
 LEAST_SIDE_PX = 64
 _OVER = 1e-3  # what resizing and bfloat16 may add to [0, 1]

@@ -11,13 +11,13 @@ from vaeneer.data.crops import CropRecipe
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.device import choose_device, choose_precision
 from vaeneer.files import claim_folder
 from vaeneer.model.card import ModelCard
 from vaeneer.model.checkpoint import load_foreign_weights, save
 from vaeneer.model.latents import latent_mean
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import choose_device, choose_precision
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from vaeneer.config import SEED
 from vaeneer.data.crops import COLUMNS
 from vaeneer.data.loading import chunks
 from vaeneer.data.packed_crops import PackedCrops
+from vaeneer.device import Precision
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress
-from vaeneer.runtime import Precision
-from vaeneer.seeds import NumberTable, numbers_for
+from vaeneer.rng import NumberTable, numbers_for
 
 MOST_CROPS = 2000
 

@@ -14,9 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from vaeneer.errors import VaeneerError
-from vaeneer.serving import asking, browsing, indexing, playing, probes, reports, runs
+from vaeneer.serving import answers, asking, browsing, indexing, playing, probes, reports, runs
 from vaeneer.serving.addresses import API
-from vaeneer.serving import answers
 from vaeneer.serving.doorkeeper import Doorkeeper
 from vaeneer.serving.house import House
 from vaeneer.serving.problems import (

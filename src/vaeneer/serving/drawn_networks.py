@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from vaeneer.device import choose_device
 from vaeneer.model.box import BOX, box_names
 from vaeneer.model.checkpoint import WEIGHTS, find_model, load
 from vaeneer.model.vae import VAE
-from vaeneer.runtime import choose_device
 from vaeneer.serving.problems import Problem
 from vaeneer.serving.served import Served
 from vaeneer.training.run_folder import RunFolder

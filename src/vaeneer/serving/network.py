@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaeneer.device import choose_device, give_back_freed_memory
 from vaeneer.model.embedder import Embedder, Images
 from vaeneer.model.readout import Vectors
-from vaeneer.runtime import choose_device, give_back_freed_memory
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.problems import busy
 from vaeneer.serving_config import ServeSettings

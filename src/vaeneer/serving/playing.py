@@ -32,7 +32,7 @@ from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
 
 router = APIRouter(prefix=API)
-_AT_ONCE = 16  # as in generating/drawing.py, so that one seed gives the same pictures there
+_AT_ONCE = 16  # as in generate.py, so that one seed gives the same pictures there
 _LARGEST = 2**63 - 1
 ItemId = Annotated[Whole, Query(ge=0, le=_LARGEST)]
 Model = Annotated[

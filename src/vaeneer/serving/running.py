@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeneer.cores import wait_passively
 from vaeneer.errors import SettingsError
 from vaeneer.library.library_folders import find_library
 from vaeneer.progress import Progress, Silent
 from vaeneer.serving_config import ServeSettings
+from vaeneer.workers import wait_passively
 
 if TYPE_CHECKING:
     import uvicorn
@@ -53,7 +53,7 @@ def serve(
     taken, or a host that others can reach without a token.
     """
     wait_passively()
-    from vaeneer.runtime import share_freed_memory
+    from vaeneer.device import share_freed_memory
     from vaeneer.serving.app import create_app
     from vaeneer.serving.served import served
 

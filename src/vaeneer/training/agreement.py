@@ -8,7 +8,7 @@ from vaeneer.data.views import OneScale, Rows, Views
 from vaeneer.model.consistency import consistency_of
 from vaeneer.model.vae import eval_mode
 from vaeneer.progress import Progress
-from vaeneer.seeds import NumberTable
+from vaeneer.rng import NumberTable
 from vaeneer.training.run import Run, views_of
 
 

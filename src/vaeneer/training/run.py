@@ -15,12 +15,12 @@ from vaeneer.data.crops import COLUMNS
 from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.data.packs import Pack
 from vaeneer.data.views import Ints, OneScale, Rows, Views
+from vaeneer.device import Precision
 from vaeneer.errors import ImageFileError
 from vaeneer.model.card import ModelCard
 from vaeneer.model.vae import VAE
 from vaeneer.recipes import Recipe
-from vaeneer.runtime import Precision
-from vaeneer.seeds import NumberTable, numbers_for
+from vaeneer.rng import NumberTable, numbers_for
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.schedule import average_share, kl_share, learning_rate
 from vaeneer.training.state import TrainState, step_generator

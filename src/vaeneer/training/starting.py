@@ -14,17 +14,17 @@ from vaeneer.data.crops import CropRecipe
 from vaeneer.data.folder import ImageFolder, open_data_set
 from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.data.packs import Pack, PackLayout, open_pack
-from vaeneer.errors import SettingsError
-from vaeneer.files import claim_folder
-from vaeneer.model.card import ModelCard
-from vaeneer.progress import Progress
-from vaeneer.recipes import Recipe, default_recipe
-from vaeneer.runtime import (
+from vaeneer.device import (
     Precision,
     choose_device,
     choose_precision,
     describe_device,
 )
+from vaeneer.errors import SettingsError
+from vaeneer.files import claim_folder
+from vaeneer.model.card import ModelCard
+from vaeneer.progress import Progress
+from vaeneer.recipes import Recipe, default_recipe
 from vaeneer.training.events import require_tensorboard
 from vaeneer.training.first_weights import started_network, with_init, with_place_of_init
 from vaeneer.training.run import Run

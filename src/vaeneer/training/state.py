@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from vaeneer.errors import ModelFileError, NonFiniteLossError
 from vaeneer.files import native_name, replacing
 from vaeneer.model.vae import VAE
-from vaeneer.seeds import numbers_for
+from vaeneer.rng import numbers_for
 from vaeneer.stamps import BLANK, STAMP_KEY, is_whole, stamp
 from vaeneer.storage import storage_error
 

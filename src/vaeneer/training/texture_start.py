@@ -13,8 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.cores import core_count
-from vaeneer.data.ahead import made_ahead
 from vaeneer.data.packs import Pack
 from vaeneer.data.strict_crops import COLUMNS, StrictRecipe, centre_square, strict_crops
 from vaeneer.measuring.strict_latents import sampled
@@ -23,7 +21,8 @@ from vaeneer.model.losses import kl_per_latent_nats
 from vaeneer.model.texture import Texture
 from vaeneer.progress import Progress
 from vaeneer.recipes import Recipe
-from vaeneer.seeds import NumberTable
+from vaeneer.rng import NumberTable
+from vaeneer.workers import core_count, made_ahead
 
 MOST_IMAGES = 512
 """Of a larger library, a seeded sample gives the start."""

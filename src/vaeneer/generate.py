@@ -14,12 +14,12 @@ from vaeneer.data.crops import Pixels
 from vaeneer.data.folder import open_folder
 from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loading import to_tensor
+from vaeneer.device import choose_device
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError, SettingsError
 from vaeneer.measuring.pictures import save_grid, to_pixels
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.runtime import choose_device
 
 _AT_ONCE = 16
 _MOST_COLUMNS = 8

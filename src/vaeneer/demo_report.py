@@ -13,7 +13,7 @@ from PIL import Image
 
 from vaeneer.data.folder import DataSet
 from vaeneer.data.images import read_rgb
-from vaeneer.demonstration_library import Question
+from vaeneer.demo_library import Question
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport

@@ -9,8 +9,8 @@ from typing import Literal
 
 import torch
 
-from vaeneer.cores import core_count
 from vaeneer.errors import SettingsError
+from vaeneer.workers import core_count
 
 PrecisionName = Literal["float32", "bfloat16"]
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h

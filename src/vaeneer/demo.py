@@ -19,11 +19,11 @@ from vaeneer.config import (
 )
 from vaeneer.data.folder import DataSet, open_data_set
 from vaeneer.data.preparation import prepare
-from vaeneer.demonstration_library import COPIES, board_of, photo_of, raw_library
-from vaeneer.demonstration_page import Found, Learnt, write_page
+from vaeneer.demo_library import COPIES, board_of, photo_of, raw_library
+from vaeneer.demo_report import Found, Learnt, write_page
 from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder
-from vaeneer.generating.drawing import reconstruct
+from vaeneer.generate import reconstruct
 from vaeneer.library.contact_sheet import write_sheet
 from vaeneer.library.duplicates import duplicates
 from vaeneer.library.indexing import index

@@ -1,1 +1,0 @@
-"""Pictures out of a model: random samples, reconstructions."""

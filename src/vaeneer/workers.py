@@ -1,0 +1,59 @@
+"""Cores that this process really has, how threads wait on them, and results prefetched by threads."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from vaeneer.errors import SettingsError
+
+
+def core_count(requested: int = 0) -> int:
+    """Number of workers to start: `requested`, or one for each available core.
+
+    Available are the cores of the affinity mask (taskset, a scheduler) within the CPU quota of the
+    control group (a container), as joblib reads them. Raises SettingsError for less than 0.
+    """
+    if requested < 0:
+        raise SettingsError(f"workers is {requested}; use 0 (one for each core) or more.")
+    if requested:
+        return requested
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep while they wait for each other.
+
+    Call it before PyTorch is imported. Threads that spin take the cores from other work, such as
+    decoding, and each other's time on a busy machine (benchmarks/busy_machine.py). A policy set by
+    the user stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+Made = TypeVar("Made")
+
+
+def made_ahead(
+    make: Callable[[int], Made], numbers: Sequence[int], *, workers: int
+) -> Iterator[Made]:
+    """`make(number)` of each number in turn, by `workers` threads; what it raises is raised here.
+
+    At most two for each thread wait to be taken, so that memory does not grow.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Made]] = deque()
+        try:
+            for number in numbers:
+                waiting.append(pool.submit(make, number))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
