@@ -27,7 +27,6 @@ from PIL import Image
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from vaeneer.config import TrainSettings
 from vaeneer.data.crops import COLUMNS, CropRecipe, Pixels, cut_crop, draw_crops
 from vaeneer.data.folder import open_folder
 from vaeneer.data.images import read_rgb, resize_rgb
@@ -37,8 +36,8 @@ from vaeneer.model import surface
 from vaeneer.model.initialisation import scaled_start
 from vaeneer.model.losses import bce_nats, elbo_terms, kl_per_latent_nats
 from vaeneer.model.vae import VAE, eval_mode
-from vaeneer.recipes import Recipe
 from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.settings.training import Recipe, TrainSettings
 from vaeneer.training.schedule import average_share, kl_share, learning_rate
 
 BATCH, SIDE_PX = 16, 568

@@ -27,7 +27,6 @@ from safetensors.torch import load_file, save_file
 from whitened_baseline import FIGURES, FREE, features, rows_of
 
 import vaeneer
-from vaeneer.config import PrepareSettings, SimilaritySettings, TrainSettings
 from vaeneer.console import ConsoleProgress
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
@@ -37,6 +36,7 @@ from vaeneer.measuring.whitened_baseline import fit_whitening, save_whitening
 from vaeneer.model.box import BOX
 from vaeneer.model.checkpoint import WEIGHTS, load, save
 from vaeneer.progress import Silent
+from vaeneer.settings.training import PrepareSettings, SimilaritySettings, TrainSettings
 
 WHITENING_DRAWS = 8
 VARIANTS = ("photometric", "plain", "photometric_scale_gap", "plain_scale_gap")

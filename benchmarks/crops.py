@@ -26,13 +26,13 @@ import numpy as np
 from machine import keep
 from PIL import Image
 
-from vaeneer.config import SearchSettings
 from vaeneer.console import ConsoleProgress
 from vaeneer.data.images import read_rgb
 from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.searching import Hit, search
+from vaeneer.settings.training import SearchSettings
 
 SHARES = (0.1, 0.6)
 SCALES = (0.25, 2.0)

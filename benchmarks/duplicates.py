@@ -27,10 +27,10 @@ import numpy as np
 from machine import keep
 from planting import Planted, plant
 
-from vaeneer.config import DuplicatesSettings, IndexSettings
 from vaeneer.data.images import read_rgb
 from vaeneer.library.duplicates import DuplicateGroup, duplicates
 from vaeneer.library.indexing import index
+from vaeneer.settings.training import DuplicatesSettings, IndexSettings
 
 HALVED_SHARE = 0.1
 HASH_BITS = 10  # imagededup's own default

@@ -39,8 +39,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from vaeneer.config import TrainSettings
 from vaeneer.progress import Silent
+from vaeneer.settings.training import TrainSettings
 from vaeneer.training import loop
 from vaeneer.training.run_folder import RunFolder
 

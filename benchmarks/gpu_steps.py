@@ -24,13 +24,6 @@ from safetensors.torch import load_file
 from torch.profiler import ProfilerActivity, profile
 
 import vaeneer
-from vaeneer.config import (
-    BenchSettings,
-    EmbedSettings,
-    IndexSettings,
-    PrepareSettings,
-    TrainSettings,
-)
 from vaeneer.data.folder import open_folder
 from vaeneer.errors import TrainingInterrupted
 from vaeneer.library import embedding_items
@@ -39,6 +32,13 @@ from vaeneer.library.indexing import index
 from vaeneer.model.checkpoint import read_card
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
+from vaeneer.settings.training import (
+    BenchSettings,
+    EmbedSettings,
+    IndexSettings,
+    PrepareSettings,
+    TrainSettings,
+)
 from vaeneer.training.run_folder import read_metrics
 
 ROOT = Path(__file__).parents[1]

@@ -65,9 +65,9 @@ def one(work: Path, *, batch: int, architecture: str, count: int, steps: int) ->
     """Open a sparse pack of `count` images and train `steps` steps on it; print one JSON object."""
     sys.path.insert(0, str(TESTS))
     from sparse_packs import Items, sparse_pack
-    from vaeneer.config import TrainSettings
     from vaeneer.data.folder import ImageFolder
     from vaeneer.data.packs import PackLayout, open_pack
+    from vaeneer.settings.training import TrainSettings
 
     root = work / f"sparse-{count}"
     if not root.exists():
@@ -102,7 +102,7 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     from vaeneer.device import choose_device, choose_precision
     from vaeneer.model.card import ModelCard
     from vaeneer.progress import Silent
-    from vaeneer.recipes import Recipe
+    from vaeneer.settings.training import Recipe
     from vaeneer.training.first_weights import started_network
     from vaeneer.training.loop import take_step
     from vaeneer.training.run import Run

@@ -25,13 +25,13 @@ import torch
 from machine import keep
 from PIL import Image
 
-from vaeneer.config import IndexSettings
 from vaeneer.console import ConsoleProgress
 from vaeneer.data.decoding import in_processes
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.looking import SeeJob, see
 from vaeneer.model.embedder import Embedder
+from vaeneer.settings.training import IndexSettings
 
 
 def main(

@@ -20,8 +20,13 @@ import torch
 from machine import keep
 
 import vaeneer
-from vaeneer.config import EvaluateSettings, PrepareSettings, SimilaritySettings, TrainSettings
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import (
+    EvaluateSettings,
+    PrepareSettings,
+    SimilaritySettings,
+    TrainSettings,
+)
 from vaeneer.training.run_folder import read_metrics
 
 LOSSES = ("bce", "mse")

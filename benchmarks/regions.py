@@ -26,7 +26,6 @@ import numpy as np
 from machine import keep
 from numpy.typing import NDArray
 
-from vaeneer.config import SearchSettings
 from vaeneer.console import ConsoleProgress
 from vaeneer.data.strict_crops import COLUMNS, relit
 from vaeneer.library.catalog import PixelBox
@@ -34,6 +33,7 @@ from vaeneer.library.chances import calibration_in
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.searching import Hit, search
+from vaeneer.settings.training import SearchSettings
 
 SIDES = (0.2, 0.3, 0.4, 0.5)
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0001)

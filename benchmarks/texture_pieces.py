@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from whitened_baseline import FIGURES, fold_of, rows_of
 
-from vaeneer.config import ReadoutSettings, TrainSettings
 from vaeneer.console import ConsoleProgress
 from vaeneer.data.folder import ImageItem, open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
@@ -44,8 +43,8 @@ from vaeneer.model.consistency import infonce_nats
 from vaeneer.model.readout import fit_readout
 from vaeneer.model.texture import Texture
 from vaeneer.model.texture_statistics import TextureStatistics, block_sizes
-from vaeneer.recipes import Recipe
 from vaeneer.rng import NumberTable
+from vaeneer.settings.training import ReadoutSettings, Recipe, TrainSettings
 from vaeneer.training.texture_start import learn_from_statistics
 
 DRAWS = 6

@@ -29,12 +29,12 @@ from seed_recipe import BATCH_SIZE, CropDataset, SeedVAE, loss_function
 from torch.utils.data import DataLoader
 
 import vaeneer
-from vaeneer.config import PrepareSettings, TrainSettings
 from vaeneer.console import ConsoleProgress
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.device import choose_device, choose_precision
 from vaeneer.measuring.measurement import measure, trivial_excess_nats
+from vaeneer.settings.training import PrepareSettings, TrainSettings
 from vaeneer.training.run_folder import read_metrics
 
 SEED_EPOCHS = 16

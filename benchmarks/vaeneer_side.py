@@ -11,8 +11,8 @@ from typing import Any
 from sides import serve
 
 import vaeneer
-from vaeneer.config import EvaluateSettings, TrainSettings
 from vaeneer.progress import Bar, Progress, Silent
+from vaeneer.settings.training import EvaluateSettings, TrainSettings
 from vaeneer.training.run_folder import read_metrics
 
 PREPARING = ("checking", "packing")  # the first words of the bars of what is done once
@@ -76,8 +76,8 @@ def evaluate(model: str, folder: str, quality: bool) -> dict[str, Any]:
 def embed(model: str, folder: str, out: str) -> dict[str, Any]:
     """`embed` of latents, as the reference has them, with loading and the Parquet file."""
     try:
-        from vaeneer.config import EmbedSettings
         from vaeneer.library.embedding import embed as embed_folder
+        from vaeneer.settings.training import EmbedSettings
     except ImportError as error:
         return {"missing": str(error)}
     started = time.perf_counter()

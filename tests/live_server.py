@@ -13,7 +13,7 @@ import httpx
 from vaeneer.serving.app import create_app
 from vaeneer.serving.running import listening, url_of, uvicorn_server
 from vaeneer.serving.served import served
-from vaeneer.serving_config import ServeSettings
+from vaeneer.settings.commands import ServeSettings
 
 
 @contextmanager

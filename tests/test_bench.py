@@ -21,10 +21,10 @@ from vaeneer.benchmarking.figures import epoch_shares, largest
 from vaeneer.benchmarking.layers import Layer, counted_flops, layers_of
 from vaeneer.benchmarking.timing import Arrivals, median_seconds
 from vaeneer.cli.app import run
-from vaeneer.config import BenchSettings
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
 from vaeneer.model.architectures import ARCHITECTURES, build
 from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.settings.training import BenchSettings
 
 CPU = torch.device("cpu")
 QUICK = [

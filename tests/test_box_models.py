@@ -13,7 +13,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vaeneer.cli.app import run
-from vaeneer.config import TrainSettings
 from vaeneer.data.strict_crops import COLUMNS, StrictRecipe, centre_square, strict_crops
 from vaeneer.data.synthetic import FAMILIES, surface
 from vaeneer.measuring.baselines import BASELINES
@@ -22,6 +21,7 @@ from vaeneer.model.box import BOX, box_names
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.rng import NumberTable
+from vaeneer.settings.training import TrainSettings
 from vaeneer.training.loop import train
 
 NAMES = ("reference-base", "surface-base")

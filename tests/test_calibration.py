@@ -13,7 +13,6 @@ import pytest
 import vaeneer
 from conftest import Painter
 from vaeneer.cli.app import run
-from vaeneer.config import CalibrateSettings, ReadoutSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.device import choose_device, choose_precision
@@ -23,6 +22,7 @@ from vaeneer.measuring.strict_latents import cosine_pairs
 from vaeneer.model import box
 from vaeneer.model.checkpoint import load, save
 from vaeneer.progress import Silent
+from vaeneer.settings.training import CalibrateSettings, ReadoutSettings
 
 QUICK = CalibrateSettings(draws=2, device="cpu", precision="float32", dimensions=6)
 

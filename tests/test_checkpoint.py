@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import vaeneer
-from vaeneer.config import ReadoutSettings
 from vaeneer.errors import ModelFileError, OutputExistsError
 from vaeneer.info import info
 from vaeneer.model import box
@@ -24,6 +23,7 @@ from vaeneer.model.importing import import_weights
 from vaeneer.model.probability import fit_calibration
 from vaeneer.model.readout import fit_readout
 from vaeneer.model.vae import VAE
+from vaeneer.settings.training import ReadoutSettings
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaeneer.config import ClusterSettings
 from vaeneer.errors import SettingsError
 from vaeneer.library import clusters
 from vaeneer.library.catalog import Item
@@ -16,6 +15,7 @@ from vaeneer.library.cluster_names import named_clusters
 from vaeneer.library.clusters import cluster_labels, least_size, title_of
 from vaeneer.library.library import Library
 from vaeneer.library.mapping import cluster
+from vaeneer.settings.training import ClusterSettings
 
 
 def islands(sizes: list[int], seed: int = 0) -> np.ndarray:

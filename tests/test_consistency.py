@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from vaeneer.model.consistency import consistency_of, infonce_nats, symmetric_kl_nats, vicreg
 from vaeneer.model.vae import Posterior
-from vaeneer.recipes import Recipe
+from vaeneer.settings.training import Recipe
 
 KINDS = ["infonce", "vicreg", "kl"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaeneer.config import SearchSettings
 from vaeneer.errors import SettingsError
 from vaeneer.library.contact_sheet import contact_sheet, write_sheet
 from vaeneer.library.library import Library
 from vaeneer.library.searching import search
+from vaeneer.settings.training import SearchSettings
 
 MARK = (255, 98, 0)
 LEFT, TOP, ASKED, TILE, STEP, ROW = 36, 84, 400, 256, 276, 322

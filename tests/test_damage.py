@@ -21,12 +21,6 @@ from PIL import Image
 
 import vaeneer
 from vaeneer.checksums import SUMS
-from vaeneer.config import (
-    IndexSettings,
-    MapSettings,
-    PrepareSettings,
-    TrainSettings,
-)
 from vaeneer.data.folder import open_folder
 from vaeneer.data.manifest import MANIFEST_NAME, read_manifest
 from vaeneer.data.packs import PackLayout, open_pack
@@ -41,6 +35,12 @@ from vaeneer.model.box import BOX
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
+from vaeneer.settings.training import (
+    IndexSettings,
+    MapSettings,
+    PrepareSettings,
+    TrainSettings,
+)
 from vaeneer.training.run_folder import RunFolder, read_metrics
 from vaeneer.training.state import TrainState, load_state, save_state
 

@@ -26,22 +26,6 @@ from vaeneer.benchmarking.figures import NetworkFigures, PartFigures
 from vaeneer.benchmarking.layers import LayerFigures
 from vaeneer.cli.app import app
 from vaeneer.cli_reference import check, main, text
-from vaeneer.config import (
-    BenchSettings,
-    CalibrateSettings,
-    ClusterSettings,
-    DuplicatesSettings,
-    EmbedSettings,
-    EvaluateSettings,
-    IndexSettings,
-    MapSettings,
-    OutliersSettings,
-    PrepareSettings,
-    SearchSettings,
-    ServeSettings,
-    SimilaritySettings,
-    TrainSettings,
-)
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.map_words import Strength, map_words
@@ -67,7 +51,24 @@ from vaeneer.measuring.similarity_figures import SimilarityFigures, SimilarityVa
 from vaeneer.model.card import ModelCard
 from vaeneer.model.importing import ImportReport
 from vaeneer.model.probability import Calibration
-from vaeneer.recipes import RECIPES, Recipe
+from vaeneer.settings.training import (
+    RECIPES,
+    BenchSettings,
+    CalibrateSettings,
+    ClusterSettings,
+    DuplicatesSettings,
+    EmbedSettings,
+    EvaluateSettings,
+    IndexSettings,
+    MapSettings,
+    OutliersSettings,
+    PrepareSettings,
+    Recipe,
+    SearchSettings,
+    ServeSettings,
+    SimilaritySettings,
+    TrainSettings,
+)
 from vaeneer.training.figures import epoch_line
 from vaeneer.training.loop import TrainReport
 from vaeneer.training.state import TrainState

@@ -16,7 +16,6 @@ from PIL import Image
 
 import vaeneer
 from vaeneer.cli.app import run
-from vaeneer.config import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, default_cache, open_pack
 from vaeneer.errors import DataError, LibraryUnavailableError
@@ -25,6 +24,7 @@ from vaeneer.library.vector_tables import VectorTable, write_vectors
 from vaeneer.model.architectures import build
 from vaeneer.model.box import BOX
 from vaeneer.model.embedder import Embedder
+from vaeneer.settings.training import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.stamps import STAMP_KEY
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.state import TrainState, save_state

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaeneer.config import IndexSettings, SearchSettings
 from vaeneer.data.synthetic import surface
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.decisions import csv_text
@@ -22,6 +21,7 @@ from vaeneer.library.extra_content import read_extra
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.searching import search
+from vaeneer.settings.training import IndexSettings, SearchSettings
 
 SIDE_PX = 128
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaeneer.config import DuplicatesSettings, IndexSettings
 from vaeneer.data.synthetic import surface
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.candidate_pairs import MOST_CONTAINERS, container_pairs, frame_pairs
@@ -32,6 +31,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.sketches import NAME as SKETCHES
 from vaeneer.library.sketches import Sketches, sketch
 from vaeneer.progress import Silent
+from vaeneer.settings.training import DuplicatesSettings, IndexSettings
 
 SURFACES = ("rock", "brick")
 ALONE = ("planks", "tile")

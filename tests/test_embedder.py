@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from conftest import Painter
-from vaeneer.config import ReadoutSettings
 from vaeneer.data.square_views import square_boxes
 from vaeneer.errors import (
     DataError,
@@ -25,6 +24,7 @@ from vaeneer.model.embedder import Embedder
 from vaeneer.model.probability import fit_calibration
 from vaeneer.model.readout import fit_readout
 from vaeneer.model.vae import VAE
+from vaeneer.settings.training import ReadoutSettings
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from conftest import Painter
-from vaeneer.config import EmbedSettings
 from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loading import to_tensor
 from vaeneer.errors import (
@@ -34,6 +33,7 @@ from vaeneer.library.vector_tables import read_vectors
 from vaeneer.model.checkpoint import load, save
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
+from vaeneer.settings.training import EmbedSettings
 
 SEARCH = EmbedSettings(device="cpu", precision="float32", batch_size=3)
 QUICK = replace(SEARCH, vectors="latent")

@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 
-from vaeneer.config import EvaluateSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.device import choose_precision
@@ -24,6 +23,7 @@ from vaeneer.measuring.evaluation import evaluate
 from vaeneer.measuring.measurement import measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.losses import bce_nats
+from vaeneer.settings.training import EvaluateSettings
 
 QUICK = EvaluateSettings(device="cpu", precision="float32", worst=2)
 EXACT = choose_precision("float32", torch.device("cpu"))

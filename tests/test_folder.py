@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from vaeneer.config import PrepareSettings
 from vaeneer.data.folder import open_data_set, open_folder
 from vaeneer.data.images import read_rgb
 from vaeneer.data.loading import chunks, load_batches, to_tensor
 from vaeneer.data.preparation import prepare
 from vaeneer.errors import DataError, ImageFileError
+from vaeneer.settings.training import PrepareSettings
 
 
 def test_files_come_in_the_order_of_their_names_without_hidden_ones(

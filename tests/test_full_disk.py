@@ -21,7 +21,6 @@ from PIL import Image
 from pyarrow import parquet
 
 from vaeneer.cli.app import run
-from vaeneer.config import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.data.manifest import read_manifest
 from vaeneer.data.preparation import prepare
 from vaeneer.errors import LibraryUnavailableError, StorageError, VaeneerError
@@ -33,6 +32,7 @@ from vaeneer.library.vector_tables import VectorTable, read_vectors, write_vecto
 from vaeneer.model.checkpoint import find_model, load, read_card, read_foreign_weights
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Silent
+from vaeneer.settings.training import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.storage import free_bytes, storage_error
 from vaeneer.training.loop import train
 from vaeneer.training.run_folder import RunFolder, check_same_data

@@ -28,7 +28,6 @@ from hypothesis import strategies as st
 from conftest import Painter
 from live_server import live
 from vaeneer.cli.app import run
-from vaeneer.config import IndexSettings, PrepareSettings
 from vaeneer.data.exclusion import ScanRules
 from vaeneer.data.folder import open_folder
 from vaeneer.data.images import read_rgb
@@ -47,6 +46,7 @@ from vaeneer.library.looking import Seen
 from vaeneer.library.recording import record_changes, record_images
 from vaeneer.measuring.pictures import save_grid
 from vaeneer.serving.pictures import DatedFile
+from vaeneer.settings.training import IndexSettings, PrepareSettings
 from vaeneer.text import encodable, is_utf8, printable
 
 pytestmark = pytest.mark.skipif(

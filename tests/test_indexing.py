@@ -20,7 +20,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.config import IndexSettings
 from vaeneer.data.folder import scan_folder
 from vaeneer.errors import (
     FORMATS_HINT,
@@ -36,6 +35,7 @@ from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.locking import changing
 from vaeneer.model.embedder import Embedder
+from vaeneer.settings.training import IndexSettings
 
 Painter = Callable[[Path, int], Path]
 

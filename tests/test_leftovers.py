@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from vaeneer.config import IndexSettings, PrepareSettings
 from vaeneer.data.preparation import prepare
 from vaeneer.errors import OutputExistsError
 from vaeneer.files import (
@@ -22,6 +21,7 @@ from vaeneer.files import (
     write_text,
 )
 from vaeneer.library.indexing import index
+from vaeneer.settings.training import IndexSettings, PrepareSettings
 
 Painter = Callable[[Path, int], Path]
 pytestmark = pytest.mark.skipif(
@@ -103,7 +103,7 @@ def test_an_output_folder_with_nothing_but_leftovers_is_empty(tmp_path: Path) ->
 
 
 PREPARE = """
-from vaeneer.config import PrepareSettings
+from vaeneer.settings.training import PrepareSettings
 from vaeneer.data import preparation
 
 def renamed(file, name):

@@ -12,9 +12,9 @@ import pytest
 import vaeneer
 from conftest import Painter
 from vaeneer.cli.app import run
-from vaeneer.config import IndexSettings
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.library_folders import default_library, existing_library, find_library
+from vaeneer.settings.training import IndexSettings
 
 WHOLE = IndexSettings(parts="none")
 

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 import vaeneer
-from vaeneer.config import MapSettings
 from vaeneer.errors import ImageFileError, LibraryError, OutputExistsError, SettingsError
 from vaeneer.library import library_map, map_page
 from vaeneer.library.catalog import Item, Vectors
@@ -36,6 +35,7 @@ from vaeneer.library.mapping import map
 from vaeneer.library.neighbours import nearest_among, nearest_others
 from vaeneer.library.vector_index import VectorIndex
 from vaeneer.progress import Silent
+from vaeneer.settings.training import MapSettings
 
 CENTRES = 6
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vaeneer.config import IndexSettings, SearchSettings
 from vaeneer.errors import DataError, ImageFileError, LibraryError
 from vaeneer.library import embedding_items
 from vaeneer.library.census import stats
@@ -22,6 +21,7 @@ from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.searching import search
 from vaeneer.library_tables import hits, indexing
+from vaeneer.settings.training import IndexSettings, SearchSettings
 
 Painter = Callable[[Path, int], Path]
 FACTS = ("images", "added", "changed", "moved", "removed", "unchanged", "offline")

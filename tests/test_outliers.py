@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaeneer.config import OutliersSettings
 from vaeneer.data.near_duplicates import Fingerprint, fingerprint
 from vaeneer.errors import LibraryError
 from vaeneer.library.indexing import index
@@ -19,6 +18,7 @@ from vaeneer.library.library_map import items_with_vectors
 from vaeneer.library.outliers import outliers
 from vaeneer.library.strangeness import blank, deviations, like_normal_map, shading, unevenness
 from vaeneer.progress import Silent
+from vaeneer.settings.training import OutliersSettings
 
 
 def normal_map(seed: int, side_px: int = 160, steep: float = 0.6) -> np.ndarray:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from vaeneer.config import TrainSettings
 from vaeneer.data.crops import COLUMNS, CropRecipe, cut_crop, draw_crops
 from vaeneer.data.folder import open_folder
 from vaeneer.data.loading import Batch, pixel_entropy_nats
 from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.rng import NumberTable
+from vaeneer.settings.training import TrainSettings
 
 CPU = torch.device("cpu")
 RECIPE = CropRecipe.of(TrainSettings(recipe="reference", turns=True))

@@ -21,10 +21,10 @@ from PIL import Image, ImageOps
 
 import vaeneer
 from vaeneer.cli.app import run
-from vaeneer.config import IndexSettings
 from vaeneer.library import embedding_items, recording
 from vaeneer.library.decisions import csv_text
 from vaeneer.library.indexing import index
+from vaeneer.settings.training import IndexSettings
 from vaeneer.text import printable
 from vaeneer.training.run_folder import RunFolder
 

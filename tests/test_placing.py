@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from vaeneer import synthesize
-from vaeneer.config import IndexSettings, SearchSettings
 from vaeneer.library import searching
 from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.placing import PROVEN, Placer
 from vaeneer.library.searching import search
+from vaeneer.settings.training import IndexSettings, SearchSettings
 
 BOX = (30, 50, 90, 80)
 

@@ -20,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vaeneer.config import PrepareSettings
 from vaeneer.data import decoding, placing, verifying
 from vaeneer.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
 from vaeneer.data.placing import asset_folder_name
@@ -33,6 +32,7 @@ from vaeneer.data.splitting import (
     units,
 )
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
+from vaeneer.settings.training import PrepareSettings
 
 
 def surface(seed: int, side_px: int = 96) -> Image.Image:
@@ -736,7 +736,7 @@ def test_processes_give_the_same_answer(
 def test_a_script_without_a_main_guard_works(raw: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from vaeneer.config import PrepareSettings\n"
+        "from vaeneer.settings.training import PrepareSettings\n"
         "from vaeneer.data import decoding\n"
         "from vaeneer.data.preparation import prepare\n"
         "print('started')\n"

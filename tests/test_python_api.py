@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 import vaeneer
-from vaeneer.config import SearchOptions, SearchSettings
 from vaeneer.data.given_images import picture_of
 from vaeneer.errors import DataError, ImageSizeError, LibraryError, SettingsError
+from vaeneer.settings.training import SearchOptions, SearchSettings
 
 
 @pytest.fixture(scope="module")

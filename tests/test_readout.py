@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vaeneer.config import ReadoutSettings
 from vaeneer.errors import DataError, SettingsError
 from vaeneer.model.readout import Readout, fit_readout, plain_readout
+from vaeneer.settings.training import ReadoutSettings
 
 EXACT = ReadoutSettings(shrinkage=0, dead=0)
 OFF = ReadoutSettings(centre=False, dead=0, whiten=False, dimensions=0, norm=False)

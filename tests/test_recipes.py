@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from vaeneer.config import TrainSettings
 from vaeneer.data.crops import CropRecipe
 from vaeneer.errors import SettingsError
-from vaeneer.recipes import RECIPES, WIDE_SCALE_MIN, Recipe, invariances
+from vaeneer.settings.training import RECIPES, WIDE_SCALE_MIN, Recipe, TrainSettings, invariances
 
 
 def test_a_recipe_names_its_architecture() -> None:

@@ -14,9 +14,9 @@ import pytest
 
 import vaeneer
 from vaeneer.cli.app import run as command
-from vaeneer.config import TrainSettings
 from vaeneer.errors import TrainingError
 from vaeneer.progress import Silent
+from vaeneer.settings.training import TrainSettings
 from vaeneer.training.run_folder import RunFolder
 
 SETTINGS = TrainSettings(

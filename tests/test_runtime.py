@@ -17,14 +17,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaeneer import device as device_module
-from vaeneer.config import TrainSettings
 from vaeneer.device import choose_device, choose_precision, describe_device
 from vaeneer.errors import SettingsError
 from vaeneer.model.architectures import build
 from vaeneer.model.consistency import consistency_of
 from vaeneer.model.losses import elbo_terms
 from vaeneer.progress import Silent
-from vaeneer.recipes import Recipe
+from vaeneer.settings.training import Recipe, TrainSettings
 from vaeneer.training.graphs import graphed
 from vaeneer.training.loop import take_step
 from vaeneer.training.run_folder import RunFolder

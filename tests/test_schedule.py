@@ -10,12 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaeneer.config import TrainSettings
 from vaeneer.data.loading import Batch
 from vaeneer.errors import SettingsError
 from vaeneer.model.losses import ElboTerms
 from vaeneer.model.vae import VAE
-from vaeneer.recipes import RECIPES, Recipe
+from vaeneer.settings.training import RECIPES, Recipe, TrainSettings
 from vaeneer.training.schedule import average_share, kl_share, learning_rate
 from vaeneer.training.state import TrainState
 from vaeneer.training.stepping import StepTerms, average, new_optimizer, step_where_finite

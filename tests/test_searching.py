@@ -17,13 +17,13 @@ from PIL import Image
 from rich.console import Console, RenderableType
 
 from vaeneer import library_tables as tables
-from vaeneer.config import IndexSettings, SearchSettings
 from vaeneer.errors import DataError, ImageFileError, LibraryError, ModelFileError, SettingsError
 from vaeneer.library.filters import FilterError
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Query, box_of, combined, query_of, source_of
 from vaeneer.library.searching import search
+from vaeneer.settings.training import IndexSettings, SearchSettings
 
 ALL = SearchSettings(k=100)
 

@@ -22,13 +22,6 @@ from PIL import Image
 import vaeneer
 from live_server import live
 from vaeneer.cli.app import run
-from vaeneer.config import (
-    ClusterSettings,
-    DuplicatesSettings,
-    IndexSettings,
-    MapSettings,
-    SearchSettings,
-)
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.duplicates import duplicates
 from vaeneer.library.indexing import index
@@ -39,7 +32,14 @@ from vaeneer.progress import Silent
 from vaeneer.serving.app import create_app
 from vaeneer.serving.running import listening
 from vaeneer.serving.served import Served, served
-from vaeneer.serving_config import ServeSettings
+from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings.training import (
+    ClusterSettings,
+    DuplicatesSettings,
+    IndexSettings,
+    MapSettings,
+    SearchSettings,
+)
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.png",

@@ -26,7 +26,7 @@ from vaeneer.serving.jobs import Jobs
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.network import GatheringEmbedder, Network
 from vaeneer.serving.workroom import PixelBudget
-from vaeneer.serving_config import ServeSettings
+from vaeneer.settings.commands import ServeSettings
 
 SETTINGS = ServeSettings(device="cpu", batch_crops=8, batch_wait_ms=50, timeout_seconds=10)
 

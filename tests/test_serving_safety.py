@@ -28,7 +28,7 @@ from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.network import Network
 from vaeneer.serving.served import served
 from vaeneer.serving.tokens import Token, is_loopback, token_of
-from vaeneer.serving_config import ServeSettings
+from vaeneer.settings.commands import ServeSettings
 
 API = "/api/v1"
 SECRET = "a-token-of-more-than-16-characters"

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from vaeneer.config import PrepareSettings, SimilaritySettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.preparation import prepare
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
@@ -34,6 +33,7 @@ from vaeneer.model.checkpoint import save
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Silent
+from vaeneer.settings.training import PrepareSettings, SimilaritySettings
 
 QUICK = SimilaritySettings(
     rounds=2, different_pairs=150, bootstrap=20, device="cpu", precision="float32"

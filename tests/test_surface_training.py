@@ -13,12 +13,10 @@ import torch
 from PIL import Image
 
 from test_training import Counting, figures, same_models, stop_at
-from vaeneer.config import TrainSettings
 from vaeneer.errors import ModelFileError, OutputExistsError, SettingsError, TrainingInterrupted
 from vaeneer.info import info
 from vaeneer.model.checkpoint import load, read_card
-from vaeneer.recipes import Recipe
-from vaeneer.toml_settings import read_settings
+from vaeneer.settings.training import Recipe, TrainSettings, read_settings
 from vaeneer.training import finished_models, texture_start
 from vaeneer.training.loop import train
 from vaeneer.training.run_folder import read_metrics

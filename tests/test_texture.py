@@ -11,7 +11,6 @@ from skimage.feature import local_binary_pattern
 from torch import Tensor
 
 from conftest import Painter
-from vaeneer.config import TrainSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.loading import to_tensor
 from vaeneer.data.packs import PackLayout, open_pack
@@ -26,7 +25,7 @@ from vaeneer.model.texture import DIRECTIONS, TEXTURE_SIZE, Texture
 from vaeneer.model.texture_statistics import STATISTICS, TextureStatistics, block_sizes
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Silent
-from vaeneer.recipes import Recipe
+from vaeneer.settings.training import Recipe, TrainSettings
 from vaeneer.training import texture_start
 from vaeneer.training.texture_start import (
     learn_from_statistics,

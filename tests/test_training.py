@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vaeneer.config import EvaluateSettings, TrainSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.device import choose_precision
@@ -35,8 +34,7 @@ from vaeneer.measuring.measurement import measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Bar
-from vaeneer.recipes import Recipe
-from vaeneer.toml_settings import read_settings
+from vaeneer.settings.training import EvaluateSettings, Recipe, TrainSettings, read_settings
 from vaeneer.training import loop
 from vaeneer.training.loop import train
 from vaeneer.training.run_folder import newest_run, next_run, read_metrics

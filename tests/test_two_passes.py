@@ -13,7 +13,6 @@ import pytest
 from rich.console import Console, RenderableType
 
 import vaeneer
-from vaeneer.config import IndexSettings
 from vaeneer.console import ConsoleProgress
 from vaeneer.errors import LibraryError
 from vaeneer.library import embedding_items, recording
@@ -22,6 +21,7 @@ from vaeneer.library.library import Library
 from vaeneer.library_tables import hits
 from vaeneer.library_tables import indexing as table_of
 from vaeneer.progress import Silent
+from vaeneer.settings.training import IndexSettings
 
 Painter = Callable[[Path, int, int], Path]
 IMAGES, SIDE_PX = 5, 264  # the smallest side that has quarters is 256

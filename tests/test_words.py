@@ -19,12 +19,12 @@ from PIL import Image
 import vaeneer
 from live_server import live
 from vaeneer.cli.app import run
-from vaeneer.config import SearchSettings
 from vaeneer.errors import SettingsError
 from vaeneer.library.filters import FilterError
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.words import is_words
+from vaeneer.settings.training import SearchSettings
 
 Painter = Callable[[Path, int], Path]
 FILES = (

@@ -11,21 +11,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vaeneer.benchmarking.benchmark import bench as bench
-    from vaeneer.config import BenchSettings as BenchSettings
-    from vaeneer.config import CalibrateSettings as CalibrateSettings
-    from vaeneer.config import ClusterSettings as ClusterSettings
-    from vaeneer.config import DuplicatesSettings as DuplicatesSettings
-    from vaeneer.config import EmbedSettings as EmbedSettings
-    from vaeneer.config import EvaluateSettings as EvaluateSettings
-    from vaeneer.config import IndexSettings as IndexSettings
-    from vaeneer.config import MapSettings as MapSettings
-    from vaeneer.config import OutliersSettings as OutliersSettings
-    from vaeneer.config import PrepareSettings as PrepareSettings
-    from vaeneer.config import ReadoutSettings as ReadoutSettings
-    from vaeneer.config import SearchSettings as SearchSettings
-    from vaeneer.config import ServeSettings as ServeSettings
-    from vaeneer.config import SimilaritySettings as SimilaritySettings
-    from vaeneer.config import TrainSettings as TrainSettings
     from vaeneer.data.preparation import prepare as prepare
     from vaeneer.data.synthetic import synthesize as synthesize
     from vaeneer.demo import demo as demo
@@ -56,6 +41,21 @@ if TYPE_CHECKING:
     from vaeneer.model.importing import import_weights as import_weights
     from vaeneer.model.vae import VAE as VAE
     from vaeneer.serving.running import serve as serve
+    from vaeneer.settings.training import BenchSettings as BenchSettings
+    from vaeneer.settings.training import CalibrateSettings as CalibrateSettings
+    from vaeneer.settings.training import ClusterSettings as ClusterSettings
+    from vaeneer.settings.training import DuplicatesSettings as DuplicatesSettings
+    from vaeneer.settings.training import EmbedSettings as EmbedSettings
+    from vaeneer.settings.training import EvaluateSettings as EvaluateSettings
+    from vaeneer.settings.training import IndexSettings as IndexSettings
+    from vaeneer.settings.training import MapSettings as MapSettings
+    from vaeneer.settings.training import OutliersSettings as OutliersSettings
+    from vaeneer.settings.training import PrepareSettings as PrepareSettings
+    from vaeneer.settings.training import ReadoutSettings as ReadoutSettings
+    from vaeneer.settings.training import SearchSettings as SearchSettings
+    from vaeneer.settings.training import ServeSettings as ServeSettings
+    from vaeneer.settings.training import SimilaritySettings as SimilaritySettings
+    from vaeneer.settings.training import TrainSettings as TrainSettings
     from vaeneer.training.loop import train as train
 
 _HOMES = {

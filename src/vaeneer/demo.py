@@ -9,14 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vaeneer.config import (
-    SEED,
-    MapSettings,
-    PrepareSettings,
-    SearchSettings,
-    SimilaritySettings,
-    TrainSettings,
-)
 from vaeneer.data.folder import DataSet, open_data_set
 from vaeneer.data.preparation import prepare
 from vaeneer.demo_library import COPIES, board_of, photo_of, raw_library
@@ -34,6 +26,14 @@ from vaeneer.measuring.evaluation import evaluate
 from vaeneer.measuring.similarity import similarity
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import kind_on_disk
+from vaeneer.settings.training import (
+    SEED,
+    MapSettings,
+    PrepareSettings,
+    SearchSettings,
+    SimilaritySettings,
+    TrainSettings,
+)
 from vaeneer.training.loop import train
 
 DEMO_SURFACES = 105

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from vaeneer.config import RECONSTRUCTIONS, SAMPLES, SEED, require_number
 from vaeneer.data.crops import Pixels
 from vaeneer.data.folder import open_folder
 from vaeneer.data.images import read_rgb, resize_rgb
@@ -20,6 +19,7 @@ from vaeneer.measuring.pictures import save_grid, to_pixels
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import RECONSTRUCTIONS, SAMPLES, SEED, require_number
 
 _AT_ONCE = 16
 _MOST_COLUMNS = 8

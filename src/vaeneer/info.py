@@ -18,7 +18,7 @@ from vaeneer.measuring.collapse import diagnose
 from vaeneer.model.box import box_model, box_names
 from vaeneer.model.checkpoint import read_card
 from vaeneer.model.readout_files import readout_facts
-from vaeneer.toml_settings import read_sections
+from vaeneer.settings.training import read_sections
 from vaeneer.training.run_folder import RunFolder, RunState, planned_epochs, read_metrics
 
 

@@ -26,12 +26,12 @@ from vaeneer.benchmarking.figures import (
 from vaeneer.benchmarking.layers import LayerFigures, counted_flops, layers_of, time_layer
 from vaeneer.benchmarking.sources import choose_images, link_images, make_images
 from vaeneer.benchmarking.speed_plot import draw_speed
-from vaeneer.config import BenchSettings, TrainSettings
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.files import claim_folder, write_json
 from vaeneer.model.losses import elbo_terms
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Bar, Progress, Silent
+from vaeneer.settings.training import BenchSettings, TrainSettings
 from vaeneer.training.run import Run
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.starting import start_run

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 import vaeneer
 from vaeneer import tables
 from vaeneer.cli.options import OUTPUT, Flat, Json, Overwrite, show
-from vaeneer.config import SEED, SURFACE_SIDE_PX, SURFACES, PrepareSettings
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import SEED, SURFACE_SIDE_PX, SURFACES, PrepareSettings
 
 
 def synthesize(

@@ -19,8 +19,13 @@ from vaeneer.cli.options import (
     show,
     write_bytes,
 )
-from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings, OutliersSettings
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import (
+    ClusterSettings,
+    DuplicatesSettings,
+    MapSettings,
+    OutliersSettings,
+)
 
 
 def duplicates(

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 import vaeneer
 from vaeneer import tables
 from vaeneer.cli.options import Json, Overwrite, show
-from vaeneer.config import RECONSTRUCTIONS, SAMPLES, SEED
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import RECONSTRUCTIONS, SAMPLES, SEED
 
 
 def sample(

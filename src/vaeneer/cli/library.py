@@ -10,8 +10,8 @@ from cyclopts import Parameter
 import vaeneer
 from vaeneer import library_tables
 from vaeneer.cli.options import Flat, Json, LibraryFolder, find, show
-from vaeneer.config import IndexSettings
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import IndexSettings
 
 
 def index(

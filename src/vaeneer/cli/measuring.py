@@ -8,8 +8,8 @@ from typing import Annotated
 import vaeneer
 from vaeneer import tables
 from vaeneer.cli.options import Flat, Json, Overwrite, own_folder, show
-from vaeneer.config import EvaluateSettings, SimilaritySettings
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import EvaluateSettings, SimilaritySettings
 
 
 def evaluate(

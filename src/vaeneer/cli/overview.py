@@ -10,8 +10,8 @@ from cyclopts import Parameter
 import vaeneer
 from vaeneer import tables
 from vaeneer.cli.options import Flat, Json, Overwrite, find, show
-from vaeneer.config import SEED, BenchSettings
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import SEED, BenchSettings
 
 
 def demo(

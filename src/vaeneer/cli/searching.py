@@ -14,8 +14,8 @@ from cyclopts import Parameter
 import vaeneer
 from vaeneer import library_tables
 from vaeneer.cli.options import OUTPUT, Flat, Json, find, show, write_bytes
-from vaeneer.config import SearchSettings
 from vaeneer.errors import ImageFileError, LibraryError, SettingsError
+from vaeneer.settings.training import SearchSettings
 
 if TYPE_CHECKING:
     from vaeneer.library.library import Library

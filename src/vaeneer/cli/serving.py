@@ -9,8 +9,8 @@ from cyclopts import Parameter
 
 import vaeneer
 from vaeneer.cli.options import Flat
-from vaeneer.config import ServeSettings
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import ServeSettings
 
 
 def serve(

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 import vaeneer
 from vaeneer import tables
 from vaeneer.cli.options import OUTPUT, Flat, Json, Overwrite, show
-from vaeneer.config import TrainSettings
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import TrainSettings
 
 
 def train(

@@ -9,8 +9,8 @@ from typing import Annotated
 import vaeneer
 from vaeneer import tables
 from vaeneer.cli.options import Flat, Json, Overwrite, show
-from vaeneer.config import CalibrateSettings, EmbedSettings
 from vaeneer.console import ConsoleProgress
+from vaeneer.settings.training import CalibrateSettings, EmbedSettings
 
 
 def calibrate(

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.nn.functional import interpolate
 
-from vaeneer.config import TrainSettings
 from vaeneer.errors import SettingsError
-from vaeneer.recipes import Recipe
+from vaeneer.settings.training import Recipe, TrainSettings
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 Ints = NDArray[np.int64]

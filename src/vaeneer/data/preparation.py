@@ -10,7 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vaeneer.config import PrepareSettings
 from vaeneer.data.exclusion import ScanRules, remedy
 from vaeneer.data.manifest import (
     MANIFEST_NAME,
@@ -34,6 +33,7 @@ from vaeneer.data.verifying import verified_rows
 from vaeneer.errors import DataError, OutputExistsError
 from vaeneer.files import claim_folder, holds_anything, mark_folder, remove_leftovers, write_json
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import PrepareSettings
 
 __all__ = ["PrepareReport", "prepare"]
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.config import SEED, SURFACE_SIDE_PX, SURFACES
 from vaeneer.data import laid_surfaces as laid
 from vaeneer.data import made_surfaces as made
 from vaeneer.data import natural_surfaces as natural
@@ -22,6 +21,7 @@ from vaeneer.data.patterns import Sheet
 from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder, write_bytes, write_json
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import SEED, SURFACE_SIDE_PX, SURFACES
 
 _MAKERS: Mapping[str, Callable[[Sheet], Material]] = MappingProxyType(
     {

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vaeneer.config import PrepareSettings
 from vaeneer.data.decoding import Look, LookJob, in_processes, look
 from vaeneer.data.manifest import FORMAT, Manifest, ManifestRow
 from vaeneer.data.naming import group_names
@@ -14,6 +13,7 @@ from vaeneer.data.near_duplicates import Fingerprint
 from vaeneer.data.scanning import FoundFile, Scan
 from vaeneer.errors import is_transient
 from vaeneer.progress import Progress
+from vaeneer.settings.training import PrepareSettings
 
 NOT_NAMED = "not named in the split file"
 _COLOUR_KINDS = frozenset({"color", "preview"})

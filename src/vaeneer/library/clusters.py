@@ -14,8 +14,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.bounds import SEED
 from vaeneer.library.catalog import Floats, Item
+from vaeneer.settings.base import SEED
 
 ALONE = -1
 _LEAST = 5

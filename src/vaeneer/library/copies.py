@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vaeneer.config import PrepareSettings
 from vaeneer.data.near_duplicates import Fingerprint, fingerprint, near_pairs
 from vaeneer.library.catalog import Floats, Item
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Query, whole_vector_of
+from vaeneer.settings.training import PrepareSettings
 
 LEAST_COSINE = 0.98
 """Of the vectors of two copies. On 311 real surfaces two different ones reach 0.961; the same

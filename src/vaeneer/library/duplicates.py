@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.checksums import read_stamped_json, write_stamped_json
-from vaeneer.config import DuplicatesSettings
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.files import replacing
 from vaeneer.library.catalog import Item, PixelBox
@@ -29,6 +28,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.likeness import LEAST_LIKENESS
 from vaeneer.library.proving import Kind
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import DuplicatesSettings
 
 NAME = DUPLICATES
 _VERSION = 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from vaeneer.config import EmbedSettings
 from vaeneer.errors import LibraryError, OutputExistsError, SettingsError
 from vaeneer.library.library import Library
 from vaeneer.library.library_folders import existing_library
@@ -15,6 +14,7 @@ from vaeneer.library.vector_tables import EmbedReport as EmbedReport
 from vaeneer.library.vector_tables import check_suffix
 from vaeneer.model.box import is_in_box
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import EmbedSettings
 
 _OF_A_FOLDER = ("vectors", "views", "shard", "all_maps")
 """Settings that say how images are embedded, which those of a library are already."""

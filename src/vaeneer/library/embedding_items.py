@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaeneer.config import IndexSettings
 from vaeneer.data.decoding import in_processes
 from vaeneer.data.scanning import FoundFile
 from vaeneer.library.catalog import Catalog, PixelBox
@@ -34,6 +33,7 @@ from vaeneer.library.recording import (
 from vaeneer.library.thumbnails import write_thumbnail
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Progress
+from vaeneer.settings.training import IndexSettings
 
 _AT_ONCE = 8  # images between two commits: what a kill costs
 Found = tuple[FoundFile, Seen]

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.config import EmbedSettings
 from vaeneer.data.folder import ImageFolder, open_folder
 from vaeneer.data.loading import load_batches
 from vaeneer.data.packs import Pack, PackLayout
@@ -28,6 +27,7 @@ from vaeneer.model.checkpoint import find_model, load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import EmbedSettings
 
 _MODEL_FILES = ("config.json", "model.safetensors", "readout.json", "readout.safetensors")
 

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaeneer.config import IndexSettings
 from vaeneer.data.exclusion import Exclusion, remedy
 from vaeneer.data.scanning import FoundFile
 from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
@@ -39,6 +38,7 @@ from vaeneer.library.sealing import read_seal
 from vaeneer.library.thumbnails import missing_thumbnails, remove_library_leftovers
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import CACHE_TAG
+from vaeneer.settings.training import IndexSettings
 
 if TYPE_CHECKING:  # PyTorch is imported only where something is embedded
     from vaeneer.model.embedder import Embedder

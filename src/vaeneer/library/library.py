@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from PIL import Image
 
-from vaeneer.config import SearchOptions, SearchSettings
 from vaeneer.data.images import read_rgb
 from vaeneer.errors import ImageFileError, LibraryError
 from vaeneer.library.catalog import Catalog, Floats, Ids, Item, PixelBox
@@ -19,6 +18,7 @@ from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.thumbnails import is_thumbnail_whole, thumbnail_path
 from vaeneer.library.vector_files import synced_one
 from vaeneer.library.vector_index import VectorIndex
+from vaeneer.settings.training import SearchOptions, SearchSettings
 from vaeneer.text import printable
 
 if TYPE_CHECKING:  # PyTorch is imported only where a picture is asked by

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.config import SEED, ClusterSettings, MapSettings
 from vaeneer.library.catalog import Floats, Item, Vectors
 from vaeneer.library.cluster_names import Cluster, named_clusters
 from vaeneer.library.clusters import cluster_labels, least_size
@@ -16,6 +15,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.map_layout import Layout, read_layout, updated, write_layout
 from vaeneer.library.neighbours import Neighbours, nearest_others
 from vaeneer.progress import Progress
+from vaeneer.settings.training import SEED, ClusterSettings, MapSettings
 
 LAYOUT_NAME = LAYOUT
 PERPLEXITY = 15.0

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.config import ClusterSettings, MapSettings
 from vaeneer.errors import OutputExistsError, SettingsError
 from vaeneer.files import save_picture
 from vaeneer.library import map_page, map_picture, map_table
@@ -21,6 +20,7 @@ from vaeneer.library.map_grid import gridded
 from vaeneer.library.map_groups import by_category, by_cluster
 from vaeneer.library.map_tiles import Tiles, load_tiles, tile_side_px
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import ClusterSettings, MapSettings
 from vaeneer.text import printable
 
 SUFFIXES = (".html", ".png", ".parquet")

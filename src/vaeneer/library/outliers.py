@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.config import OutliersSettings
 from vaeneer.library.catalog import Item
 from vaeneer.library.library import Library
 from vaeneer.library.library_map import items_with_vectors
@@ -26,6 +25,7 @@ from vaeneer.library.strangeness import (
     unevenness,
 )
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import OutliersSettings
 
 LEAST_DEVIATIONS = 3.0
 """Robust standard deviations from which on an item is listed."""

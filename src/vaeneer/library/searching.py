@@ -12,8 +12,6 @@ from typing import Any, Literal, NamedTuple, Unpack, get_args
 
 import numpy as np
 
-from vaeneer.bounds import with_changes
-from vaeneer.config import SearchOptions, SearchSettings
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
 from vaeneer.library.chances import calibration_in, chance
@@ -23,6 +21,8 @@ from vaeneer.library.library import Library
 from vaeneer.library.placing import PROVEN, Placer, is_small
 from vaeneer.library.queries import Query, Source, combined, cut_out, query_of
 from vaeneer.model.probability import Calibration
+from vaeneer.settings.base import with_changes
+from vaeneer.settings.training import SearchOptions, SearchSettings
 
 Match = Literal["exact", "likely", "similar"]
 MATCHES: tuple[Match, ...] = get_args(Match)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.bounds import SEED
 from vaeneer.errors import DataError, LibraryError
 from vaeneer.files import native_name, replacing
 from vaeneer.library.catalog import Floats as Floats
 from vaeneer.library.catalog import Ids as Ids
+from vaeneer.settings.base import SEED
 from vaeneer.storage import storage_error
 
 IVF_FROM = 1_000_000

@@ -10,7 +10,6 @@ import time
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 
-from vaeneer.config import SearchSettings
 from vaeneer.data.decoders import unread_reason
 from vaeneer.data.images import IMAGE_SUFFIXES
 from vaeneer.errors import SettingsError
@@ -20,6 +19,7 @@ from vaeneer.library.filters import facts_condition
 from vaeneer.library.library import Library
 from vaeneer.library.searching import Hit, SearchReport, check_condition
 from vaeneer.library.word_index import WordMatch, find_words
+from vaeneer.settings.training import SearchSettings
 
 
 def search_words(

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vaeneer.checksums import write_sums
-from vaeneer.config import CalibrateSettings, ReadoutSettings
 from vaeneer.data.folder import ImageFolder, open_data_set, open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.data.square_views import SOURCE_SIDE_PX
@@ -32,6 +31,7 @@ from vaeneer.model.readout_files import write_readout
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import numbers_for
+from vaeneer.settings.training import CalibrateSettings, ReadoutSettings
 
 _HELD_OUT = 0.2  # of the assets of a folder without sides
 _LEAST_ASSETS = 2

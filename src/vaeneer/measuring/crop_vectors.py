@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.config import SimilaritySettings, TrainSettings
 from vaeneer.data.crops import COLUMNS, CropRecipe, cut_crop, draw_crops
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.images import read_rgb
@@ -39,6 +38,7 @@ from vaeneer.measuring.representations import Representations
 from vaeneer.measuring.retrieval import Round
 from vaeneer.progress import Progress
 from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.settings.training import SimilaritySettings, TrainSettings
 from vaeneer.workers import core_count
 
 Crops = NDArray[np.float32]  # (crops of one image, 3, side, side) in [0, 1]

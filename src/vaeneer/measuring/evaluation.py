@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.config import EvaluateSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
@@ -21,6 +20,7 @@ from vaeneer.measuring.measurement import Figures, Measurements, measure, trivia
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import EvaluateSettings
 
 
 @dataclass(frozen=True)

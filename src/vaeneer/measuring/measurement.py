@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.config import SEED
 from vaeneer.data.folder import RGB, ImageItem
 from vaeneer.data.loading import chunks, load_batches
 from vaeneer.data.packs import Pack
@@ -23,6 +22,7 @@ from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats
 from vaeneer.model.vae import VAE, Posterior, eval_mode
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import numbers_for
+from vaeneer.settings.training import SEED
 from vaeneer.workers import core_count
 
 Figures = NDArray[np.float64]

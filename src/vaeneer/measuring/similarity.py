@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.config import SimilaritySettings
 from vaeneer.data.folder import ImageFolder, ImageItem, open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.data.strict_crops import SQUARE_SIDE_PX, StrictRecipe
@@ -48,6 +47,7 @@ from vaeneer.measuring.similarity_page import PAGE, Shown, write_similarity_page
 from vaeneer.measuring.verdict import colour_note, verdict
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Bar, Progress, Silent
+from vaeneer.settings.training import SimilaritySettings
 
 _MOST_PAIRS = {"reference": 20_000, "strict": 500_000}
 STRICT_VARIANTS = tuple(STRICT_COLUMNS_OF)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaeneer.config import CalibrateSettings
 from vaeneer.data.packs import Pack
 from vaeneer.data.strict_crops import COLUMNS, CROPS, StrictRecipe, centre_square, strict_crops
 from vaeneer.device import Precision
@@ -19,6 +18,7 @@ from vaeneer.model.readout import Vectors
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
 from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.settings.training import CalibrateSettings
 from vaeneer.workers import core_count, made_ahead
 
 

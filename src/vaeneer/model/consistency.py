@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from vaeneer.model.vae import Posterior, VAEOutput
-from vaeneer.recipes import Recipe
+from vaeneer.settings.training import Recipe
 
 _LEAST_SQUARE = 1e-6  # added to squared norms: a vector near 0 has a finite gradient
 _VARIANCE_FLOOR = 1e-4  # Bardes et al. 2022, section 4.1, as are the three weights

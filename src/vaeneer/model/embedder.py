@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vaeneer.config import require_number
 from vaeneer.data.crops import Pixels
 from vaeneer.data.given_images import picture_of
 from vaeneer.data.loading import to_unit
@@ -32,6 +31,7 @@ from vaeneer.model.checkpoint import load
 from vaeneer.model.readout import Readout, Vectors, plain_readout, unit_length
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import require_number
 from vaeneer.workers import core_count
 
 LEAST_SIDE_PX = 64

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vaeneer.config import TrainSettings
 from vaeneer.data.crops import CropRecipe
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packed_crops import PackedCrops
@@ -18,6 +17,7 @@ from vaeneer.model.checkpoint import load_foreign_weights, save
 from vaeneer.model.latents import latent_mean
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import TrainSettings
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from vaeneer.config import SEED
 from vaeneer.data.crops import COLUMNS
 from vaeneer.data.loading import chunks
 from vaeneer.data.packed_crops import PackedCrops
@@ -12,6 +11,7 @@ from vaeneer.device import Precision
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress
 from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.settings.training import SEED
 
 MOST_CROPS = 2000
 

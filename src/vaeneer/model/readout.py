@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.config import ReadoutSettings
 from vaeneer.errors import DataError
+from vaeneer.settings.training import ReadoutSettings
 
 Vectors = NDArray[np.float32]
 Floats = NDArray[np.float64]

@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors import numpy as numpy_tensors
 
 from vaeneer.checksums import damaged_file
-from vaeneer.config import ReadoutSettings
 from vaeneer.errors import ModelFileError
 from vaeneer.files import native_name, read_json, write_json
 from vaeneer.model.probability import Calibration, calibration_of
 from vaeneer.model.readout import Readout
+from vaeneer.settings.training import ReadoutSettings
 from vaeneer.storage import storage_error
 
 TENSORS, FACTS = "readout.safetensors", "readout.json"

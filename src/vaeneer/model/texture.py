@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from vaeneer.config import ReadoutSettings
 from vaeneer.model.readout import Vectors, fit_readout
 from vaeneer.model.texture_statistics import MOMENTS, STATISTICS, TextureStatistics, block_sizes
+from vaeneer.settings.training import ReadoutSettings
 
 TEXTURE_SIZE = 128
 """Latents of the texture part."""

@@ -28,7 +28,7 @@ from vaeneer.serving.problems import (
 )
 from vaeneer.serving.served import Served
 from vaeneer.serving.tokens import Token, token_of
-from vaeneer.serving_config import ServeSettings
+from vaeneer.settings.commands import ServeSettings
 
 _DESCRIPTION = (
     "Search, compare and draw the surfaces of material libraries. Items are named by their ids,"

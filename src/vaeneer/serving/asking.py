@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
-from vaeneer.config import SearchSettings
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Source, box_of, query_of
 from vaeneer.library.searching import search
@@ -22,6 +21,7 @@ from vaeneer.serving.open_library import OpenLibrary
 from vaeneer.serving.parameters import Number, Whole
 from vaeneer.serving.problems import Json, Problem, problem_response
 from vaeneer.serving.uploads import MOST_IMAGES, Upload, as_files, form_of, read_as_form
+from vaeneer.settings.training import SearchSettings
 
 router = APIRouter(prefix=API)
 _LARGEST = 2**63 - 1

@@ -20,7 +20,7 @@ from vaeneer.serving.problems import Problem
 from vaeneer.serving.served import Served
 from vaeneer.serving.tokens import Token, WrongTokens
 from vaeneer.serving.workroom import PixelBudget, Workroom
-from vaeneer.serving_config import ServeSettings
+from vaeneer.settings.commands import ServeSettings
 
 
 class House:

@@ -11,7 +11,6 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from vaeneer.config import IndexSettings
 from vaeneer.library.index_report import IndexReport
 from vaeneer.library.indexing import index
 from vaeneer.library.library_folders import is_finished
@@ -22,6 +21,7 @@ from vaeneer.serving.house import House, TheHouse
 from vaeneer.serving.jobs import JobProgress
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.serving.served import ImageFolder
+from vaeneer.settings.training import IndexSettings
 
 router = APIRouter(prefix=API)
 

@@ -17,7 +17,7 @@ from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.model.embedder import Embedder
 from vaeneer.serving.network import GatheringEmbedder, Network
 from vaeneer.serving.problems import Problem, busy
-from vaeneer.serving_config import ServeSettings
+from vaeneer.settings.commands import ServeSettings
 
 State = Literal["loading", "ready", "failed"]
 Version = tuple[int, int, int]

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from vaeneer.config import ClusterSettings, DuplicatesSettings, MapSettings
 from vaeneer.library.decisions import Mark, csv_text, decided, redundant_in, valid_marks
 from vaeneer.library.duplicate_groups import KINDS
 from vaeneer.library.duplicates import DuplicateGroup, DuplicatesReport, duplicates
@@ -23,6 +22,7 @@ from vaeneer.serving.jobs import Job
 from vaeneer.serving.open_library import OpenLibrary
 from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
+from vaeneer.settings.training import ClusterSettings, DuplicatesSettings, MapSettings
 from vaeneer.text import to_json
 
 router = APIRouter(prefix=API)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vaeneer.errors import SettingsError
 from vaeneer.library.library_folders import find_library
 from vaeneer.progress import Progress, Silent
-from vaeneer.serving_config import ServeSettings
+from vaeneer.settings.commands import ServeSettings
 from vaeneer.workers import wait_passively
 
 if TYPE_CHECKING:

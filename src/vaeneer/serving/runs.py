@@ -19,7 +19,7 @@ from vaeneer.serving.house import House, TheHouse
 from vaeneer.serving.parameters import Whole
 from vaeneer.serving.pictures import DatedFile
 from vaeneer.serving.problems import Json, Problem
-from vaeneer.toml_settings import read_sections
+from vaeneer.settings.training import read_sections
 from vaeneer.training.run_folder import RunFolder, planned_epochs, read_metrics
 
 router = APIRouter(prefix=API)

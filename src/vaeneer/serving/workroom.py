@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.problems import busy
-from vaeneer.serving_config import ServeSettings
+from vaeneer.settings.commands import ServeSettings
 
 T = TypeVar("T")
 _THREADS = 16

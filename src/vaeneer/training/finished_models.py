@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vaeneer.config import CalibrateSettings
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.data.square_views import SOURCE_SIDE_PX
@@ -13,6 +12,7 @@ from vaeneer.model.checkpoint import load, save
 from vaeneer.model.latents import latent_mean
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
+from vaeneer.settings.training import CalibrateSettings
 from vaeneer.training.run import Run
 
 MOST_IMAGES = 512

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from vaeneer.config import TrainSettings
 from vaeneer.data.packs import Pack
 from vaeneer.errors import SettingsError
 from vaeneer.model import surface
@@ -17,7 +16,7 @@ from vaeneer.model.checkpoint import load, read_card
 from vaeneer.model.initialisation import scaled_start
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
-from vaeneer.recipes import RECIPES, Recipe, default_recipe
+from vaeneer.settings.training import RECIPES, Recipe, TrainSettings, default_recipe
 from vaeneer.training.texture_start import start_texture
 
 

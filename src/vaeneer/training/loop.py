@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaeneer.config import TrainSettings
 from vaeneer.data.loading import to_unit
 from vaeneer.errors import NonFiniteLossError, TrainingInterrupted
 from vaeneer.model.consistency import consistency_of
 from vaeneer.model.losses import elbo_terms
 from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import TrainSettings
 from vaeneer.training.finishing import finish_epoch, finish_run
 from vaeneer.training.graphs import Step, graphed
 from vaeneer.training.interruption import StopRequest, stop_requests

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from vaeneer.config import TrainSettings
 from vaeneer.data.crops import COLUMNS
 from vaeneer.data.packed_crops import PackedCrops
 from vaeneer.data.packs import Pack
@@ -19,8 +18,8 @@ from vaeneer.device import Precision
 from vaeneer.errors import ImageFileError
 from vaeneer.model.card import ModelCard
 from vaeneer.model.vae import VAE
-from vaeneer.recipes import Recipe
 from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.settings.training import Recipe, TrainSettings
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.schedule import average_share, kl_share, learning_rate
 from vaeneer.training.state import TrainState, step_generator

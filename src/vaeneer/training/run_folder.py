@@ -15,14 +15,12 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from vaeneer.checksums import SUMS, damaged_file, write_sums
-from vaeneer.config import TrainSettings
 from vaeneer.errors import SettingsError, TrainingError, VaeneerError
 from vaeneer.files import read_json, remove_leftovers, write_json, write_text
 from vaeneer.provenance import MARKER
-from vaeneer.recipes import Recipe
+from vaeneer.settings.training import Recipe, TrainSettings, read_sections, read_settings
 from vaeneer.storage import storage_error, writing
 from vaeneer.text import encodable
-from vaeneer.toml_settings import read_sections, read_settings
 
 LOCK = ".training.lock"
 RunState = Literal["training", "stopped", "finished"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vaeneer.recipes import Recipe
+from vaeneer.settings.training import Recipe
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

@@ -9,7 +9,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from vaeneer.config import TrainSettings
 from vaeneer.data.crops import CropRecipe
 from vaeneer.data.folder import ImageFolder, open_data_set
 from vaeneer.data.packed_crops import PackedCrops
@@ -24,7 +23,7 @@ from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder
 from vaeneer.model.card import ModelCard
 from vaeneer.progress import Progress
-from vaeneer.recipes import Recipe, default_recipe
+from vaeneer.settings.training import Recipe, TrainSettings, default_recipe
 from vaeneer.training.events import require_tensorboard
 from vaeneer.training.first_weights import started_network, with_init, with_place_of_init
 from vaeneer.training.run import Run

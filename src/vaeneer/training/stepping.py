@@ -10,7 +10,7 @@ from torch.optim import AdamW
 
 from vaeneer.model.losses import ElboTerms
 from vaeneer.model.vae import VAE
-from vaeneer.recipes import Recipe
+from vaeneer.settings.training import Recipe
 
 
 @dataclass(frozen=True)

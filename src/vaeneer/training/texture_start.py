@@ -20,8 +20,8 @@ from vaeneer.model.consistency import infonce_nats
 from vaeneer.model.losses import kl_per_latent_nats
 from vaeneer.model.texture import Texture
 from vaeneer.progress import Progress
-from vaeneer.recipes import Recipe
 from vaeneer.rng import NumberTable
+from vaeneer.settings.training import Recipe
 from vaeneer.workers import core_count, made_ahead
 
 MOST_IMAGES = 512

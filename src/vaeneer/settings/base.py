@@ -16,6 +16,7 @@ from vaeneer.errors import SettingsError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+
 Settings = TypeVar("Settings", bound="DataclassInstance")
 
 SEED = 0

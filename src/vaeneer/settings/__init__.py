@@ -1,0 +1,1 @@
+"""Every setting once: name, type, default, range, unit and help; standard library only."""

@@ -1,0 +1,399 @@
+"""Settings of preparation and training, the named recipes, and settings read from TOML files.
+
+Flags, `--help`, docs/cli.md and config.toml are all made from these dataclasses; the text below a
+field is its help everywhere. Standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from vaeneer.errors import SettingsError
+from vaeneer.settings.base import LARGEST_SEED as LARGEST_SEED
+from vaeneer.settings.base import SEED as SEED
+from vaeneer.settings.base import require as require
+from vaeneer.settings.base import require_number as require_number
+from vaeneer.settings.base import require_positive, require_shares, require_types
+from vaeneer.settings.commands import BenchSettings as BenchSettings
+from vaeneer.settings.commands import EvaluateSettings as EvaluateSettings
+from vaeneer.settings.commands import ServeSettings as ServeSettings
+from vaeneer.settings.commands import SimilaritySettings as SimilaritySettings
+from vaeneer.settings.library import CalibrateSettings as CalibrateSettings
+from vaeneer.settings.library import ClusterSettings as ClusterSettings
+from vaeneer.settings.library import DuplicatesSettings as DuplicatesSettings
+from vaeneer.settings.library import EmbedSettings as EmbedSettings
+from vaeneer.settings.library import IndexSettings as IndexSettings
+from vaeneer.settings.library import MapSettings as MapSettings
+from vaeneer.settings.library import OutliersSettings as OutliersSettings
+from vaeneer.settings.library import ReadoutSettings as ReadoutSettings
+from vaeneer.settings.library import SearchOptions as SearchOptions
+from vaeneer.settings.library import SearchSettings as SearchSettings
+
+SURFACES = 192
+"""How many surfaces `synthesize` makes."""
+SURFACE_SIDE_PX = 384
+SAMPLES = 16
+"""How many samples `sample` draws."""
+RECONSTRUCTIONS = 8
+"""How many images `reconstruct` chooses from a folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """How a raw folder becomes a data set."""
+
+    valid_fraction: float = 0.15
+    """Share of the assets that is held out for validation, 0 to 1."""
+
+    seed: int = SEED
+    """Seed of the split; the same seed always sends the same asset to the same side."""
+
+    min_side_px: int = 64
+    """Images with a shorter side than this are skipped."""
+
+    max_megapixels: float = 500.0
+    """Images with more pixels than this are skipped undecoded (decompression bombs)."""
+
+    near_duplicate_bits: int = 6
+    """Bits of 64 in which perceptual hashes of near duplicates may differ; where the light and
+    dark of their thumbnails agree, twice as many."""
+
+    exclude: tuple[str, ...] | None = None
+    """Leave out paths below the folder that fit a pattern as in .gitignore, without case: wip/ or
+    *.psd. Repeatable. By default as in the run before; --empty-exclude ends it."""
+
+    include_previews: bool | None = None
+    """Also take folders of thumbnails, and previews and much smaller copies beside their originals.
+    By default as in the run before, at first not."""
+
+    split: Path | None = None
+    """CSV file (columns: file, split) with a given split; files it does not name are skipped."""
+
+    workers: int = 0
+    """Processes that decode; 0 takes one for each core."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        limits = {
+            "valid_fraction": (0 < self.valid_fraction < 1, "between 0 and 1"),
+            "min_side_px": (self.min_side_px >= 1, "1 or more"),
+            "max_megapixels": (self.max_megapixels > 0, "more than 0"),
+            "near_duplicate_bits": (0 <= self.near_duplicate_bits <= 31, "0 to 31"),
+            "workers": (self.workers >= 0, "0 or more"),
+        }
+        for name, (good, allowed) in limits.items():
+            if not good:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be {allowed}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a model is trained; what is left out is as the recipe says, by default `surface`."""
+
+    recipe: Literal["surface", "improved", "reference", "seed"] | None = None
+    """Values for what is left out: surface (default) trains latents that find the same surface
+    again, improved predicts pixels, reference is the plain VAE to compare with (seed is another
+    name of it)."""
+
+    architecture: Literal["reference", "surface"] | None = None
+    """The network: the plain VAE, or the one for surfaces; by default the recipe's, or --init's."""
+
+    init: str | None = None
+    """Start from the weights of this model (a folder, a run, a name such as surface-base)."""
+
+    epochs: int | None = None
+    """Passes over the training images (surface: 12, reference: 16)."""
+
+    batch_size: int | None = None
+    """Crops in one step (surface: 32, reference: 16)."""
+
+    learning_rate: float | None = None
+    """Step size of Adam (surface and reference: 0.001)."""
+
+    start: Literal["pytorch", "scaled"] | None = None
+    """First weights: PyTorch's own (reference), or scaled so that no signal shrinks and the first
+    output is the mean colour (surface)."""
+
+    warmup: float | None = None
+    """Share of all steps over which the step size rises from 0 (surface: 0.1, reference: 0)."""
+
+    final_rate: float | None = None
+    """Share of the step size that is left at the end of a cosine (surface: 0.01; reference: 1,
+    constant)."""
+
+    kl_warmup: float | None = None
+    """Share of all steps over which the weight of the KL term rises to beta (0 in every recipe)."""
+
+    weight_decay: float | None = None
+    """Decoupled weight decay, as in AdamW (0 in every recipe)."""
+
+    clip_norm: float | None = None
+    """Largest norm of a gradient; longer ones are shortened to it (surface: 20000; reference: 0,
+    off)."""
+
+    averaging: float | None = None
+    """Share of the averaged weights that each step keeps, such as 0.998; the averaged weights are
+    what is measured and saved (0, off, in every recipe)."""
+
+    views: int | None = None
+    """Crops of one surface in a step, of all its images in turn (surface: 2, reference: 1)."""
+
+    invariant_to: str | None = None
+    """What crops of one surface differ in beside their place: some of light,turn,scale, or none.
+    Sets --turns, --light and --crop-scale-min where they are left out."""
+
+    turns: bool | None = None
+    """Also turn crops by quarters and mirror them (surface: yes, reference: no)."""
+
+    light: float | None = None
+    """Strength of random changes of gamma, colour and brightness; 0 is off (reference), 1
+    usual (surface)."""
+
+    consistency: Literal["off", "infonce", "vicreg", "kl"] | None = None
+    """Term that asks crops of one surface to agree in their latents; needs 2 views (surface:
+    infonce, reference: off)."""
+
+    consistency_weight: float | None = None
+    """Nats of the ELBO that one unit of the consistency term weighs (surface: 300, others:
+    100)."""
+
+    temperature: float | None = None
+    """Of infonce: the difference of cosines that counts, such as 0.1."""
+
+    beta: float = 1.0
+    """Weight of the KL term in the training loss (1 is the ELBO)."""
+
+    loss: Literal["bce", "mse"] = "bce"
+    """Reconstruction loss: binary cross entropy, or the sum of squared errors."""
+
+    crop_scale_min: float | None = None
+    """Smallest share of an image's area that a training crop may cover (surface: 0.125,
+    reference: 0.2)."""
+
+    crop_scale_max: float | None = None
+    """Largest share of an image's area that a training crop may cover (surface: 0.6,
+    reference: 1)."""
+
+    crop_ratio_min: float | None = None
+    """Smallest width / height of a training crop before it is resized (3/4)."""
+
+    crop_ratio_max: float | None = None
+    """Largest width / height of a training crop before it is resized (4/3)."""
+
+    seed: int = SEED
+    """Seed of the weights, the order, the crops and the latents."""
+
+    checkpoint_every: int = 5
+    """Epochs between the models kept under checkpoints/."""
+
+    state_every_minutes: float = 10.0
+    """Minutes between the resume states written inside a long epoch."""
+
+    all_maps: bool = False
+    """Also take normal maps, roughness and the like; by default colour maps only, as told by their
+    names. A prepared data set is taken as it is."""
+
+    cache: Path | None = None
+    """Folder for the packs of decoded images; by default in the user's cache."""
+
+    workers: int = 0
+    """Processes that decode, threads that cut crops; 0 chooses by the cores and the device."""
+
+    device: str = "auto"
+    """Where to train: auto, cpu, cuda or cuda:N."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto is bfloat16 where the hardware has it."""
+
+    tensorboard: bool = False
+    """Also write TensorBoard events (they need: pip install tensorboard)."""
+
+    def __post_init__(self) -> None:
+        if self.recipe == "seed":  # its name in older runs and scripts
+            object.__setattr__(self, "recipe", "reference")
+        require_types(self)
+        require(self, checkpoint_every=1, beta=0, seed=0, workers=0, epochs=1, batch_size=1)
+        require(self, views=1, weight_decay=0, clip_norm=0, consistency_weight=0)
+        require_positive(self, "temperature", "learning_rate", "state_every_minutes")
+        require_shares(self, "warmup", "final_rate", "kl_warmup", "averaging")
+
+
+INVARIANCES = ("light", "turn", "scale")
+"""What two crops of one surface may differ in, as `invariant_to` names it."""
+USUAL_LIGHT = 1.0
+WIDE_SCALE_MIN = 0.1
+"""With `scale`, crops go down to this share of an image: one side three times the other's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is started, fed and stepped; the defaults are the reference's."""
+
+    architecture: Literal["reference", "surface"] = "reference"
+    epochs: int = 16
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    start: Literal["pytorch", "scaled"] = "pytorch"
+    warmup: float = 0.0
+    final_rate: float = 1.0
+    kl_warmup: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    averaging: float = 0.0
+    views: int = 1
+    invariant_to: str | None = None
+    turns: bool = False
+    light: float = 0.0
+    crop_scale_min: float = 0.2
+    crop_scale_max: float = 1.0
+    crop_ratio_min: float = 3 / 4
+    crop_ratio_max: float = 4 / 3
+    consistency: Literal["off", "infonce", "vicreg", "kl"] = "off"
+    consistency_weight: float = 100.0
+    temperature: float = 0.1
+
+    @classmethod
+    def of(cls, settings: TrainSettings) -> Recipe:
+        """What `settings` asks for, and where it leaves things open, what its recipe says.
+
+        What `invariant_to` says of turns, light and scale stands between the two.
+        Raises SettingsError for an unknown recipe and for unknown invariances.
+        """
+        named = _named(settings)
+        asked = {field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)}
+        given = {name: value for name, value in asked.items() if value is not None}
+        recipe = dataclasses.replace(named, **given)
+        return dataclasses.replace(recipe, **(_implied(recipe) | given))
+
+    @property
+    def varies_scale(self) -> bool:
+        """Whether crops of one surface are asked to agree at different scales."""
+        return self.invariant_to is not None and "scale" in invariances(self.invariant_to)
+
+    @property
+    def one_scale(self) -> bool:
+        """Whether the views of one asset in a step show it at one scale."""
+        return self.invariant_to is not None and "scale" not in invariances(self.invariant_to)
+
+
+def invariances(text: str) -> frozenset[str]:
+    """The words of a list like "light,turn"; "none" has none. Raises SettingsError for others."""
+    words = {word.strip() for word in text.split(",")}
+    unknown = sorted(words - {*INVARIANCES, "none"})
+    if unknown or (len(words) > 1 and "none" in words):
+        raise SettingsError(
+            f"invariant_to is {text!r}; use some of {', '.join(INVARIANCES)} with commas between"
+            " them, or none."
+        )
+    return frozenset(words - {"none"})
+
+
+def default_recipe(architecture: str | None = None) -> Literal["surface", "reference"]:
+    """The recipe where none is named: the reference network's own for it, else the best one."""
+    return "reference" if architecture == "reference" else "surface"
+
+
+def _implied(recipe: Recipe) -> dict[str, Any]:
+    """What the invariances of a recipe say of its crops."""
+    if recipe.invariant_to is None:
+        return {}
+    words = invariances(recipe.invariant_to)
+    scale_min = min(recipe.crop_scale_min, WIDE_SCALE_MIN if "scale" in words else 1.0)
+    return {
+        "turns": "turn" in words,
+        "light": USUAL_LIGHT if "light" in words else 0.0,
+        "crop_scale_min": scale_min,
+    }
+
+
+def _named(settings: TrainSettings) -> Recipe:
+    name = settings.recipe or default_recipe(settings.architecture)
+    known = [architecture for recipe, architecture in RECIPES if recipe == name]
+    if not known:
+        raise SettingsError(f"There is no recipe {name!r}; use surface, improved or reference.")
+    architecture = settings.architecture or known[0]
+    if architecture not in known:
+        raise SettingsError(
+            f"The recipe {name!r} has no values for the architecture {architecture!r};"
+            f" use {' or '.join(known)}, or another --recipe."
+        )
+    return RECIPES[name, architecture]
+
+
+_IMPROVED = Recipe(
+    epochs=36,
+    learning_rate=2e-3,
+    start="scaled",
+    warmup=0.1,
+    final_rate=0.01,
+    clip_norm=2e4,
+    turns=True,
+)
+_IMPROVED_SURFACE = dataclasses.replace(
+    _IMPROVED, architecture="surface", epochs=24, learning_rate=1e-3
+)
+_SURFACE = dataclasses.replace(
+    _IMPROVED_SURFACE,
+    epochs=12,
+    batch_size=32,
+    views=2,
+    invariant_to="light,turn",
+    light=USUAL_LIGHT,
+    crop_scale_min=0.125,
+    crop_scale_max=0.6,
+    consistency="infonce",
+    consistency_weight=300.0,
+)
+RECIPES = {
+    ("reference", "reference"): Recipe(),
+    ("reference", "surface"): Recipe(architecture="surface"),
+    ("improved", "reference"): _IMPROVED,
+    ("improved", "surface"): _IMPROVED_SURFACE,
+    ("surface", "surface"): _SURFACE,
+}
+"""The values of each recipe for each architecture; the first architecture is the default one."""
+
+
+Settings = TypeVar("Settings", bound="PrepareSettings | TrainSettings")
+
+
+def read_settings(
+    path: Path, kind: type[Settings], section: str, *, ignore: tuple[str, ...] = ()
+) -> Settings:
+    """Read one section of a TOML file into its dataclass; names in `ignore` may stand there too.
+
+    Raises SettingsError for a file that cannot be read and for unknown names, with a hint.
+    """
+    table = read_sections(path).get(section)
+    if table is None:
+        raise SettingsError(f"{path} has no section [{section}].")
+    names = {field.name for field in dataclasses.fields(kind)}
+    for name in table:
+        if name not in names and name not in ignore:
+            raise unknown_name(path, f"setting {name!r}", name, names)
+    return kind(**{name: value for name, value in table.items() if name in names})
+
+
+def read_sections(path: Path) -> dict[str, dict[str, Any]]:
+    """The sections of a TOML file of settings. Raises SettingsError when it cannot be read."""
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as TOML settings: {error}.") from error
+    loose = [name for name, value in sections.items() if not isinstance(value, dict)]
+    if loose:
+        raise SettingsError(f"{path} has {loose[0]!r} outside a section, such as [train].")
+    return sections
+
+
+def unknown_name(path: Path, what: str, name: str, known: Iterable[str]) -> SettingsError:
+    """The error for an unknown name in a settings file, with the nearest known one as a hint."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), 1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return SettingsError(f"{path} has the unknown {what}{hint}")
