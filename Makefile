@@ -22,7 +22,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m vaeneer.cli_reference --check docs/cli.md
+	$(BIN)/python -m vaeneer.cli.reference --check docs/cli.md
 
 # In a venv of its own, so that its tools are no part of what it looks at.
 audit: $(VENV)/.installed $(AUDIT)/.installed
@@ -34,7 +34,7 @@ $(AUDIT)/.installed:
 	touch $@
 
 docs: $(VENV)/.installed-test
-	$(BIN)/python -m vaeneer.cli_reference --write docs/cli.md
+	$(BIN)/python -m vaeneer.cli.reference --write docs/cli.md
 
 install: $(VENV)/.installed
 

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from whitened_baseline import FIGURES, FREE, features, rows_of
 
 import vaeneer
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.data.strict_crops import SQUARE_SIDE_PX

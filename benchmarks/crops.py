@@ -26,7 +26,7 @@ import numpy as np
 from machine import keep
 from PIL import Image
 
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.images import read_rgb
 from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.indexing import index

@@ -25,7 +25,7 @@ import torch
 from machine import keep
 from PIL import Image
 
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.decoding import in_processes
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library

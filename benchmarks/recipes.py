@@ -20,7 +20,7 @@ from machine import keep
 from reference_parity import measured
 
 import vaeneer
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.model.architectures import ARCHITECTURES, build
 from vaeneer.settings.training import PrepareSettings, TrainSettings
 from vaeneer.training.run_folder import read_metrics

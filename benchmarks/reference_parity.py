@@ -20,7 +20,7 @@ import torch
 from machine import keep
 
 import vaeneer
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.settings.training import (
     EvaluateSettings,
     PrepareSettings,

@@ -26,7 +26,7 @@ import numpy as np
 from machine import keep
 from numpy.typing import NDArray
 
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.strict_crops import COLUMNS, relit
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.chances import calibration_in

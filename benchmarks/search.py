@@ -32,7 +32,7 @@ import cyclopts
 import numpy as np
 from machine import keep
 
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.library.library import Library
 from vaeneer.library.searching import search
 from vaeneer.library.vector_index import CHUNK, Floats, Ids, VectorIndex

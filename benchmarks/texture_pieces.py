@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from whitened_baseline import FIGURES, fold_of, rows_of
 
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.folder import ImageItem, open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.data.strict_crops import (

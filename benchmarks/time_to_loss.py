@@ -29,7 +29,7 @@ from seed_recipe import BATCH_SIZE, CropDataset, SeedVAE, loss_function
 from torch.utils.data import DataLoader
 
 import vaeneer
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.folder import open_folder
 from vaeneer.data.packs import PackLayout, open_pack
 from vaeneer.device import choose_device, choose_precision

@@ -26,7 +26,7 @@ import torch
 from machine import keep
 from numpy.typing import NDArray
 
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.folder import ImageItem, open_folder
 from vaeneer.data.packs import Pack, PackLayout, open_pack
 from vaeneer.data.strict_crops import (

@@ -25,7 +25,7 @@ from vaeneer.benchmarking.ceilings import Ceilings
 from vaeneer.benchmarking.figures import NetworkFigures, PartFigures
 from vaeneer.benchmarking.layers import LayerFigures
 from vaeneer.cli.app import app
-from vaeneer.cli_reference import check, main, text
+from vaeneer.cli.reference import check, main, text
 from vaeneer.data.folder import ImageItem
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.map_words import Strength, map_words
@@ -109,7 +109,7 @@ def test_the_reference_of_the_commands_is_current() -> None:
 
 def test_the_reference_is_the_same_in_another_program_on_a_narrow_screen() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "vaeneer.cli_reference"],
+        [sys.executable, "-m", "vaeneer.cli.reference"],
         capture_output=True,
         check=True,
         env={

@@ -129,7 +129,7 @@ def test_help_is_there_at_once() -> None:
 
 
 def test_settings_and_the_reference_of_the_commands_need_no_pytorch() -> None:
-    code = "import vaeneer.settings.training, vaeneer.cli_reference\nvaeneer.cli_reference.text()"
+    code = "import vaeneer.settings.training, vaeneer.cli.reference\nvaeneer.cli_reference.text()"
     assert tops(modules_after(code)) - tops(modules_after("pass")) <= LIGHT
 
 

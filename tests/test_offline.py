@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from vaeneer.cli.library_tables import hits, indexing
 from vaeneer.errors import DataError, ImageFileError, LibraryError
 from vaeneer.library import embedding_items
 from vaeneer.library.census import stats
@@ -20,7 +21,6 @@ from vaeneer.library.index_report import IndexReport
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.searching import search
-from vaeneer.library_tables import hits, indexing
 from vaeneer.settings.training import IndexSettings, SearchSettings
 
 Painter = Callable[[Path, int], Path]

@@ -21,7 +21,7 @@ PLACEHOLDER = "\N{WHITE SQUARE}"
 OTHERS = {"--help", "--version", "--config", "--debug"}
 """Flags of every command."""
 TOOLS = {"--write", "--check", "--x", "--y", "--vector", "--neighbors", "--image"}
-"""Flags of python -m vaeneer.cli_reference and of embedding-atlas."""
+"""Flags of python -m vaeneer.cli.reference and of embedding-atlas."""
 QUOTE = re.compile(r"(?:\.venv/bin/)?\bvaeneer (?P<verb>[a-z][a-z-]*[a-z])(?P<rest>[^\n`)]*)")
 WORD = re.compile(rf"^(?:-{{1,2}}[a-z0-9].*|.*[A-Z{PLACEHOLDER}'\"/.=0-9].*)$")
 PROSE = {"A", "I", "It", "The", "They", "Then", "without", "with", "and", "or"}

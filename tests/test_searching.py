@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from rich.console import Console, RenderableType
 
-from vaeneer import library_tables as tables
+from vaeneer.cli import library_tables as tables
 from vaeneer.errors import DataError, ImageFileError, LibraryError, ModelFileError, SettingsError
 from vaeneer.library.filters import FilterError
 from vaeneer.library.indexing import index

@@ -16,9 +16,9 @@ from rich.console import Console
 
 import vaeneer
 from conftest import Painter
-from vaeneer import library_tables, tables
+from vaeneer.cli import library_tables, tables
 from vaeneer.cli.app import run
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.manifest import read_manifest
 from vaeneer.text import printable
 
@@ -134,7 +134,7 @@ def test_bars_and_lines_show_names_as_they_are() -> None:
 
 
 def test_all_that_is_shown_goes_through_the_helpers_that_know_no_markup() -> None:
-    homes = {"Console": "console.py", "Table": "tables.py", "Group": "tables.py"}
+    homes = {"Console": "cli/options.py", "Table": "cli/tables.py", "Group": "cli/tables.py"}
     for file in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rich"):

@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console, RenderableType
 
 import vaeneer
-from vaeneer.console import ConsoleProgress
+from vaeneer.cli.library_tables import hits
+from vaeneer.cli.library_tables import indexing as table_of
+from vaeneer.cli.options import ConsoleProgress
 from vaeneer.errors import LibraryError
 from vaeneer.library import embedding_items, recording
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
-from vaeneer.library_tables import hits
-from vaeneer.library_tables import indexing as table_of
 from vaeneer.progress import Silent
 from vaeneer.settings.training import IndexSettings
 

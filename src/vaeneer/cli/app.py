@@ -20,49 +20,39 @@ from cyclopts.config import Toml
 from rich.text import Text
 
 import vaeneer
-from vaeneer.cli import (
-    data,
-    exploring,
-    generating,
-    library,
-    measuring,
-    model,
-    overview,
-    searching,
-    serving,
-    training,
-    vectors,
-)
-from vaeneer.console import plain_console, spell_out
+from vaeneer.cli import library, training
+from vaeneer.cli import library as library_module
+from vaeneer.cli import training as training_module
+from vaeneer.cli.options import plain_console, spell_out
 from vaeneer.errors import TrainingInterrupted, VaeneerError
 from vaeneer.settings.training import read_sections, unknown_name
 from vaeneer.storage import storage_error
 from vaeneer.text import printable
 
 COMMANDS = (
-    overview.demo,
-    data.synthesize,
-    data.prepare,
+    training_module.demo,
+    training_module.synthesize,
+    training_module.prepare,
     training.train,
-    measuring.evaluate,
-    measuring.similarity,
-    vectors.calibrate,
+    training_module.evaluate,
+    training_module.similarity,
+    library_module.calibrate,
     library.index,
-    searching.search,
-    exploring.duplicates,
-    exploring.map,
-    exploring.cluster,
-    exploring.outliers,
+    library_module.search,
+    library_module.duplicates,
+    library_module.map,
+    library_module.cluster,
+    library_module.outliers,
     library.stats,
-    serving.serve,
-    vectors.embed,
-    vectors.merge_vectors,
-    generating.sample,
-    generating.reconstruct,
-    overview.info,
-    overview.doctor,
-    overview.bench,
-    model.import_weights,
+    library_module.serve,
+    library_module.embed,
+    library_module.merge_vectors,
+    training_module.sample,
+    training_module.reconstruct,
+    training_module.info,
+    training_module.doctor,
+    training_module.bench,
+    training_module.import_weights,
 )
 """In the order of docs/cli.md."""
 

@@ -1,13 +1,13 @@
-"""What the commands about a library show at their end, as in tables.py."""
+"""What the commands about a library show at their end, as in cli/tables.py."""
 
 from __future__ import annotations
 
 from rich.console import RenderableType
 
+from vaeneer.cli.tables import Values, by_reason, grid, page, plain
 from vaeneer.data.exclusion import PREVIEWS
 from vaeneer.library.word_index import query_words
 from vaeneer.storage import in_words
-from vaeneer.tables import Values, by_reason, grid, page, plain
 from vaeneer.text import gallery_in_words, matches_in_words, pending_in_words
 
 _WORTH_SAYING_SECONDS = 1.0

@@ -1,8 +1,8 @@
 """docs/cli.md, made of the commands themselves: every argument, flag, default and help text.
 
-    python -m vaeneer.cli_reference                      to standard output
-    python -m vaeneer.cli_reference --write docs/cli.md
-    python -m vaeneer.cli_reference --check docs/cli.md  exit code 1 where the file is stale
+    python -m vaeneer.cli.reference                      to standard output
+    python -m vaeneer.cli.reference --write docs/cli.md
+    python -m vaeneer.cli.reference --check docs/cli.md  exit code 1 where the file is stale
 
 cyclopts could write it alone (`App.generate_docs`), but names a command after the program that
 asks, so that `python -m` gives other usage lines than a script.
@@ -25,7 +25,7 @@ from vaeneer.errors import VaeneerError
 from vaeneer.files import write_text
 
 _INTRODUCTION = """\
-<!-- Made by: python -m vaeneer.cli_reference --write docs/cli.md. Do not edit. -->
+<!-- Made by: python -m vaeneer.cli.reference --write docs/cli.md. Do not edit. -->
 
 # The commands
 
@@ -54,7 +54,7 @@ def check(path: Path) -> None:
     if not path.is_file() or path.read_text(encoding="utf-8") != text():
         raise VaeneerError(
             f"{path} is not what the commands say now;"
-            f" run: python -m vaeneer.cli_reference --write {path}"
+            f" run: python -m vaeneer.cli.reference --write {path}"
         )
 
 
@@ -132,7 +132,7 @@ def _without_none(hint: Any) -> Any:
 
 def main(arguments: Sequence[str]) -> int:
     """Print, write or check the reference; the exit code: 0, or 1 where it is stale."""
-    parser = argparse.ArgumentParser(prog="python -m vaeneer.cli_reference")
+    parser = argparse.ArgumentParser(prog="python -m vaeneer.cli.reference")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--write", type=Path, metavar="FILE", help="write the reference")
     choice.add_argument("--check", type=Path, metavar="FILE", help="fail where it is stale")
