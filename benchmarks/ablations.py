@@ -28,9 +28,9 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from vaeneer.data.crops import COLUMNS, CropRecipe, Pixels, cut_crop, draw_crops
-from vaeneer.data.folder import open_folder
+from vaeneer.data.dataset import open_folder
 from vaeneer.data.images import read_rgb, resize_rgb
-from vaeneer.data.loading import pixel_entropy_nats, to_tensor
+from vaeneer.data.loader import pixel_entropy_nats, to_tensor
 from vaeneer.files import write_json
 from vaeneer.model import surface
 from vaeneer.model.initialisation import scaled_start

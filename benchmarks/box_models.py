@@ -28,9 +28,9 @@ from whitened_baseline import FIGURES, FREE, features, rows_of
 
 import vaeneer
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import PackLayout, open_pack
-from vaeneer.data.strict_crops import SQUARE_SIDE_PX
+from vaeneer.data.crops import SQUARE_SIDE_PX
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.files import replacing_folder, write_json
 from vaeneer.measuring.whitened_baseline import fit_whitening, save_whitening
 from vaeneer.model.box import BOX

@@ -24,7 +24,7 @@ from pathlib import Path
 import cyclopts
 from machine import keep
 
-from vaeneer.data.synthetic import synthesize
+from vaeneer.data.synthetic.synthesize import synthesize
 
 BARS = {"index_busy_over_quiet": 1.25, "passive_over_active_quiet": 1.05}
 POLICIES = ("PASSIVE", "ACTIVE")

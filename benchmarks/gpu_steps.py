@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch.profiler import ProfilerActivity, profile
 
 import vaeneer
-from vaeneer.data.folder import open_folder
+from vaeneer.data.dataset import open_folder
 from vaeneer.errors import TrainingInterrupted
 from vaeneer.library import embedding_items
 from vaeneer.library.embedding import embed

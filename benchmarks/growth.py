@@ -23,7 +23,7 @@ import cyclopts
 from machine import keep
 from rich.console import Console
 
-from vaeneer.data.packs import default_cache
+from vaeneer.data.pixel_cache import default_cache
 
 TESTS = Path(__file__).parents[1] / "tests"
 BATCHES, IMAGES = (1, 4, 16, 64), (300, 10_000, 100_000)
@@ -65,8 +65,8 @@ def one(work: Path, *, batch: int, architecture: str, count: int, steps: int) ->
     """Open a sparse pack of `count` images and train `steps` steps on it; print one JSON object."""
     sys.path.insert(0, str(TESTS))
     from sparse_packs import Items, sparse_pack
-    from vaeneer.data.folder import ImageFolder
-    from vaeneer.data.packs import PackLayout, open_pack
+    from vaeneer.data.dataset import ImageFolder
+    from vaeneer.data.pixel_cache import PackLayout, open_pack
     from vaeneer.settings.training import TrainSettings
 
     root = work / f"sparse-{count}"
@@ -98,7 +98,7 @@ def one(work: Path, *, batch: int, architecture: str, count: int, steps: int) ->
 def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     """Seconds of each step but the first three, and the memory of this process after them, MiB."""
     from vaeneer.data.crops import CropRecipe
-    from vaeneer.data.packed_crops import PackedCrops
+    from vaeneer.data.loader import PackedCrops
     from vaeneer.device import choose_device, choose_precision
     from vaeneer.model.card import ModelCard
     from vaeneer.progress import Silent

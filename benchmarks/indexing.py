@@ -26,10 +26,9 @@ from machine import keep
 from PIL import Image
 
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.decoding import in_processes
+from vaeneer.data.decode_worker import SeeJob, in_processes, see
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
-from vaeneer.library.looking import SeeJob, see
 from vaeneer.model.embedder import Embedder
 from vaeneer.settings.training import IndexSettings
 

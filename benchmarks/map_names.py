@@ -17,7 +17,7 @@ from typing import Any
 
 from machine import keep
 
-from vaeneer.data.naming import FileName, group_names
+from vaeneer.data.filenames import FileName, group_names
 
 KINDS = {
     "color": {"color"},

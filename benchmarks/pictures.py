@@ -17,7 +17,7 @@ from pathlib import Path
 import cyclopts
 from PIL import Image
 
-from vaeneer.data.synthetic import FAMILIES, surface
+from vaeneer.data.synthetic.synthesize import FAMILIES, surface
 from vaeneer.measuring.pictures import save_grid
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"

@@ -27,7 +27,7 @@ from machine import keep
 from numpy.typing import NDArray
 
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.strict_crops import COLUMNS, relit
+from vaeneer.data.crops import STRICT_COLUMNS, relit
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.chances import calibration_in
 from vaeneer.library.indexing import index
@@ -89,7 +89,7 @@ def asked(
         x = int(random.integers(0, whole.shape[1] - side + 1))
         y = int(random.integers(0, whole.shape[0] - side + 1))
         box = (x, y, side, side)
-        numbers = random.random(COLUMNS)
+        numbers = random.random(STRICT_COLUMNS)
         for light in (False, True):
             picture = in_another_light(whole, numbers) if light else whole
             coarse = answers(library, picture, box, exact=False)

@@ -22,7 +22,7 @@ import numpy as np
 from machine import keep
 from PIL import Image, ImageEnhance
 
-from vaeneer.data.naming import group_names
+from vaeneer.data.filenames import group_names
 from vaeneer.errors import ImageFileError
 from vaeneer.library.grading import Grade, Traces, read_traces, regraded
 

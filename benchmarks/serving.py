@@ -37,10 +37,10 @@ import numpy as np
 import torch
 from machine import keep
 
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.images import read_image
 from vaeneer.library.grid import part_boxes, part_views
 from vaeneer.library.library import Library
-from vaeneer.library.looking import SOURCE_SIDE_PX
 from vaeneer.settings.commands import ServeSettings
 
 BARS = {"of_ceiling_at_8_clients": 0.6, "server_errors": 0, "memory_growth": 0.1}

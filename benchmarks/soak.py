@@ -39,7 +39,7 @@ import numpy as np
 from machine import keep
 from PIL import Image
 
-from vaeneer.data.synthetic import FAMILIES, surface, synthesize
+from vaeneer.data.synthetic.synthesize import FAMILIES, surface, synthesize
 
 SURFACES, COPIES, SIDE_PX = 42, 8, 256
 UPDATE_SECONDS, SAMPLE_SECONDS, WARM_UP_SECONDS = 30.0, 2.0, 120.0

@@ -28,15 +28,15 @@ from torch import Tensor
 from whitened_baseline import FIGURES, fold_of, rows_of
 
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.folder import ImageItem, open_folder
-from vaeneer.data.packs import Pack, PackLayout, open_pack
-from vaeneer.data.strict_crops import (
-    COLUMNS,
+from vaeneer.data.crops import (
     SQUARE_SIDE_PX,
+    STRICT_COLUMNS,
     StrictRecipe,
     centre_square,
     strict_crops,
 )
+from vaeneer.data.dataset import ImageItem, open_folder
+from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.measuring.crop_vectors import strict_comparison
 from vaeneer.measuring.similarity_figures import answer, ask
 from vaeneer.model.consistency import infonce_nats
@@ -99,7 +99,9 @@ def crops_described(pack: Pack, progress: ConsoleProgress) -> dict[str, Tensor]:
                     [
                         strict_crops(
                             square,
-                            NumberTable("strict crop", 0, draw, columns=COLUMNS).rows([index])[0],
+                            NumberTable("strict crop", 0, draw, columns=STRICT_COLUMNS).rows(
+                                [index]
+                            )[0],
                             StrictRecipe(light=light),
                         )
                         for draw in draws

@@ -30,8 +30,8 @@ from torch.utils.data import DataLoader
 
 import vaeneer
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import choose_device, choose_precision
 from vaeneer.measuring.measurement import measure, trivial_excess_nats
 from vaeneer.settings.training import PrepareSettings, TrainSettings

@@ -27,16 +27,16 @@ from machine import keep
 from numpy.typing import NDArray
 
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.folder import ImageItem, open_folder
-from vaeneer.data.packs import Pack, PackLayout, open_pack
-from vaeneer.data.strict_crops import (
-    COLUMNS,
+from vaeneer.data.crops import (
     CROPS,
     SQUARE_SIDE_PX,
+    STRICT_COLUMNS,
     StrictRecipe,
     centre_square,
     strict_crops,
 )
+from vaeneer.data.dataset import ImageItem, open_folder
+from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.files import write_json
 from vaeneer.measuring.crop_vectors import strict_comparison
 from vaeneer.measuring.similarity_figures import answer, ask
@@ -129,7 +129,8 @@ def features(
 ) -> NDArray[np.float32]:
     """What the whitening takes, of each crop: (images, draws * 4, FEATURES) float32."""
     tables = [
-        NumberTable("strict crop", 0, draw, columns=COLUMNS) for draw in range(first, first + draws)
+        NumberTable("strict crop", 0, draw, columns=STRICT_COLUMNS)
+        for draw in range(first, first + draws)
     ]
     found = []
     with progress.bar("features", total=len(chosen), unit="images") as bar:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vaeneer.data.folder import ImageItem
-from vaeneer.data.pack_index import PackLayout, empty_index, write_index
-from vaeneer.data.pack_places import default_cache, pack_name
+from vaeneer.data.cache_files import default_cache, pack_name
+from vaeneer.data.cache_index import PackLayout, empty_index, write_index
+from vaeneer.data.dataset import ImageItem
 
 
 class Items:

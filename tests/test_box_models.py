@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vaeneer.cli.app import run
-from vaeneer.data.strict_crops import COLUMNS, StrictRecipe, centre_square, strict_crops
-from vaeneer.data.synthetic import FAMILIES, surface
+from vaeneer.data.crops import STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
+from vaeneer.data.synthetic.synthesize import FAMILIES, surface
 from vaeneer.measuring.baselines import BASELINES
 from vaeneer.measuring.whitened_baseline import load_whitening, whitened_features
 from vaeneer.model.box import BOX, box_names
@@ -41,7 +41,7 @@ def embedder() -> Embedder:
 @pytest.fixture(scope="module")
 def crops() -> np.ndarray:
     """Strict photometric crops of surfaces that no model has seen, (n, 4, 3, 254, 254)."""
-    rows = NumberTable("strict crop", 0, 0, columns=COLUMNS).rows(range(len(FAMILIES)))
+    rows = NumberTable("strict crop", 0, 0, columns=STRICT_COLUMNS).rows(range(len(FAMILIES)))
     squares = [surface(family, seed=77, side_px=568) for family in FAMILIES]
     return np.stack(
         [

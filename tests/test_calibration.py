@@ -13,8 +13,8 @@ import pytest
 import vaeneer
 from conftest import Painter
 from vaeneer.cli.app import run
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import choose_device, choose_precision
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
 from vaeneer.measuring.calibration import calibrate, fit_similarity, split_sides

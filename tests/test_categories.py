@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaeneer.data.categories import AssetPlace, folder_categories
+from vaeneer.data.filenames import group_names
 from vaeneer.data.manifest import ManifestRow
-from vaeneer.data.naming import group_names
-from vaeneer.data.selecting import describe
 from vaeneer.data.sidecars import Sidecar
+from vaeneer.data.split import describe
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from vaeneer.cli.app import run
 from vaeneer.cli.options import own_folder
-from vaeneer.data.synthetic import synthesize
+from vaeneer.data.synthetic.synthesize import synthesize
 from vaeneer.model import box
 from vaeneer.model.vae import VAE
 

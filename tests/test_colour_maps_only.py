@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vaeneer.cli.app import run
-from vaeneer.data.folder import open_data_set, open_folder
+from vaeneer.data.dataset import open_data_set, open_folder
 from vaeneer.errors import DataError
 from vaeneer.progress import Silent
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from scipy.stats import chisquare, kstest
 
-from vaeneer.data.crop_batches import cut_crops
 from vaeneer.data.crops import COLUMNS, CropRecipe, Crops, cut_crop, draw_crops
+from vaeneer.data.loader import cut_crops
 from vaeneer.errors import SettingsError
 from vaeneer.rng import NumberTable
 from vaeneer.settings.training import TrainSettings

@@ -21,9 +21,9 @@ from PIL import Image
 
 import vaeneer
 from vaeneer.checksums import SUMS
-from vaeneer.data.folder import open_folder
+from vaeneer.data.dataset import open_folder
 from vaeneer.data.manifest import MANIFEST_NAME, read_manifest
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.errors import LibraryError, ModelFileError, VaeneerError
 from vaeneer.library import indexing
 from vaeneer.library.library_map import LAYOUT_NAME

@@ -21,10 +21,10 @@ from psd_files import psd_bytes
 from vaeneer.data import decoders
 from vaeneer.data.decoders import decode, missing_extra, pages, stored_size, supported_suffixes
 from vaeneer.data.images import header_size, read_image
-from vaeneer.data.levels import to_image
 from vaeneer.data.pixel_digest import pixel_digest
-from vaeneer.data.scanning import scan_folder
-from vaeneer.data.tiff_decoding import seek_picture
+from vaeneer.data.pixel_levels import to_image
+from vaeneer.data.scan import scan_folder
+from vaeneer.data.tiff import seek_picture
 from vaeneer.errors import FORMATS_HINT, ImageFileError
 
 Array = NDArray[Any]

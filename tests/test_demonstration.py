@@ -106,7 +106,7 @@ def figures(aucs: dict[str, float]) -> Any:
 
 
 def test_epochs_fit_the_time(data_set: Path) -> None:
-    from vaeneer.data.folder import open_data_set
+    from vaeneer.data.dataset import open_data_set
 
     epochs = demo._fitting_epochs(open_data_set(data_set))
     assert epochs == demo.CROPS_IN_TIME // 20

@@ -26,11 +26,11 @@ from vaeneer.benchmarking.figures import NetworkFigures, PartFigures
 from vaeneer.benchmarking.layers import LayerFigures
 from vaeneer.cli.app import app
 from vaeneer.cli.reference import check, main, text
-from vaeneer.data.folder import ImageItem
+from vaeneer.data.cache_index import IndexRow
+from vaeneer.data.dataset import ImageItem
 from vaeneer.data.manifest import ManifestRow
-from vaeneer.data.map_words import Strength, map_words
-from vaeneer.data.pack_index import IndexRow
-from vaeneer.data.prepare_report import PrepareReport
+from vaeneer.data.map_names import Strength, map_words
+from vaeneer.data.prepare import PrepareReport
 from vaeneer.demo import DemoReport
 from vaeneer.generate import PictureReport
 from vaeneer.info import InfoReport

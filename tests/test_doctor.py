@@ -16,8 +16,8 @@ from PIL import Image
 
 import vaeneer
 from vaeneer.cli.app import run
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import PackLayout, default_cache, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import PackLayout, default_cache, open_pack
 from vaeneer.errors import DataError, LibraryUnavailableError
 from vaeneer.library import catalog_connections, catalog_schema, indexing
 from vaeneer.library.vector_tables import VectorTable, write_vectors

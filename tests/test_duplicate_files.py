@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaeneer.data.synthetic import surface
+from vaeneer.data.synthetic.synthesize import surface
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.decisions import csv_text
 from vaeneer.library.duplicates import DuplicateGroup, DuplicatesReport, duplicates

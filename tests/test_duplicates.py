@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaeneer.data.synthetic import surface
+from vaeneer.data.synthetic.synthesize import surface
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.candidate_pairs import MOST_CONTAINERS, container_pairs, frame_pairs
 from vaeneer.library.catalog import Item

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from conftest import Painter
-from vaeneer.data.square_views import square_boxes
+from vaeneer.data.tiles import square_boxes
 from vaeneer.errors import (
     DataError,
     ImageFileError,

@@ -17,7 +17,7 @@ import torch
 
 from conftest import Painter
 from vaeneer.data.images import read_rgb, resize_rgb
-from vaeneer.data.loading import to_tensor
+from vaeneer.data.loader import to_tensor
 from vaeneer.errors import (
     DataError,
     LibraryError,

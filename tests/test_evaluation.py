@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import Pack, PackLayout, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.device import choose_precision
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
 from vaeneer.measuring.evaluation import evaluate

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vaeneer.data.folder import open_data_set, open_folder
+from vaeneer.data.dataset import open_data_set, open_folder
 from vaeneer.data.images import read_rgb
-from vaeneer.data.loading import chunks, load_batches, to_tensor
-from vaeneer.data.preparation import prepare
+from vaeneer.data.loader import chunks, load_batches, to_tensor
+from vaeneer.data.prepare import prepare
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.settings.training import PrepareSettings
 

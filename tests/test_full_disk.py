@@ -22,7 +22,7 @@ from pyarrow import parquet
 
 from vaeneer.cli.app import run
 from vaeneer.data.manifest import read_manifest
-from vaeneer.data.preparation import prepare
+from vaeneer.data.prepare import prepare
 from vaeneer.errors import LibraryUnavailableError, StorageError, VaeneerError
 from vaeneer.files import replacing_folder, save_picture, write_parquet, write_text
 from vaeneer.library.indexing import index

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vaeneer.data.synthetic import surface
+from vaeneer.data.synthetic.synthesize import surface
 from vaeneer.library.geometry import Features, align, find_features, mirrored
 from vaeneer.library.likeness import (
     LEAST_LIKENESS,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from vaeneer.data.square_views import square_boxes
+from vaeneer.data.tiles import square_boxes
 from vaeneer.library.grid import Parts, in_pixels, part_boxes, part_views, whole_vector
 
 SIDES = some.integers(64, 700)

@@ -28,12 +28,13 @@ from hypothesis import strategies as st
 from conftest import Painter
 from live_server import live
 from vaeneer.cli.app import run
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.decode_worker import Seen
 from vaeneer.data.exclusion import ScanRules
-from vaeneer.data.folder import open_folder
 from vaeneer.data.images import read_rgb
 from vaeneer.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
-from vaeneer.data.preparation import prepare
-from vaeneer.data.scanning import FoundFile, scan_folder
+from vaeneer.data.prepare import prepare
+from vaeneer.data.scan import FoundFile, scan_folder
 from vaeneer.files import write_json
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.census import stats
@@ -42,7 +43,6 @@ from vaeneer.library.finishing import write_errors
 from vaeneer.library.indexing import index
 from vaeneer.library.inventory import changes_since, list_folder
 from vaeneer.library.library import Library
-from vaeneer.library.looking import Seen
 from vaeneer.library.recording import record_changes, record_images
 from vaeneer.measuring.pictures import save_grid
 from vaeneer.serving.pictures import DatedFile

@@ -20,7 +20,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.folder import scan_folder
+from vaeneer.data import decode_worker
+from vaeneer.data.dataset import scan_folder
 from vaeneer.errors import (
     FORMATS_HINT,
     DataError,
@@ -30,7 +31,7 @@ from vaeneer.errors import (
     is_limit,
     is_transient,
 )
-from vaeneer.library import catalog, embedding_items, finishing, indexing, looking, recording
+from vaeneer.library import catalog, embedding_items, finishing, indexing, recording
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.locking import changing
@@ -513,7 +514,9 @@ def test_an_item_whose_changed_file_cannot_be_read_now_stays(
     paint(copied / "raw" / "wall" / "00.png", 70)
     with monkeypatch.context() as patch:
         patch.setattr(
-            embedding_items, "see", lambda job: looking.Seen("cannot be read: Input/output error")
+            embedding_items,
+            "see",
+            lambda job: decode_worker.Seen("cannot be read: Input/output error"),
         )
         report = again(copied)
     assert (report["images"], set(report["skipped"])) == (20, {"wall/00.png"})

@@ -160,8 +160,8 @@ def test_files_and_functions_can_be_read_at_one_sitting(name: str) -> None:
 
 MAKE_FOLDERS = {
     "files.py": "marks what it makes",
-    "data/placing.py": "inside of a data set",
-    "data/pack_places.py": "marks the cache",
+    "data/split.py": "inside of a data set",
+    "data/cache_files.py": "marks the cache",
     "library/indexing.py": "marks the library",
     "library/catalog.py": "the library",
     "library/vector_chunks.py": "beside a file of vectors, and no picture in it",
@@ -171,8 +171,8 @@ MAKE_FOLDERS = {
 SAVE_PICTURES = {
     "files.py": "names vaeneer in it",
     "measuring/charts.py": "names vaeneer in it",
-    "data/decoding.py": "a surface, converted for a data set",
-    "data/synthetic.py": "a surface that is made",
+    "data/decode_worker.py": "a surface, converted for a data set",
+    "data/synthetic/synthesize.py": "a surface that is made",
     "benchmarking/sources.py": "in a temporary folder",
 }
 """The modules that write pictures to files."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vaeneer.data.preparation import prepare
+from vaeneer.data.prepare import prepare
 from vaeneer.errors import OutputExistsError
 from vaeneer.files import (
     claim_folder,

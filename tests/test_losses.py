@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn import functional as F
 
-from vaeneer.data.loading import pixel_entropy_nats, to_tensor
+from vaeneer.data.loader import pixel_entropy_nats, to_tensor
 from vaeneer.model.losses import bce_nats, elbo_terms, kl_per_latent_nats, mse_nats
 from vaeneer.model.vae import VAEOutput
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaeneer.data.map_words import Strength, map_words
-from vaeneer.data.naming import group_names, name_parts
+from vaeneer.data.filenames import group_names, name_parts
+from vaeneer.data.map_names import Strength, map_words
 
 
 @pytest.mark.parametrize(

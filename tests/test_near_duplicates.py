@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from vaeneer.data.near_duplicates import Fingerprint, fingerprint, near_duplicate_groups
+from vaeneer.data.perceptual_hash import Fingerprint, fingerprint, near_duplicate_groups
 
 BITS = 6
 SURFACES = Path(__file__).parents[2] / "shared" / "data" / "surfaces"
@@ -117,7 +117,7 @@ def test_none_and_one() -> None:
 def test_the_answer_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     prints = [fingerprint(surface(seed % 7)) for seed in range(20)]
     whole = near_duplicate_groups(prints, BITS)
-    monkeypatch.setattr("vaeneer.data.near_duplicates._CHUNK_PAIRS", 1)
+    monkeypatch.setattr("vaeneer.data.perceptual_hash._CHUNK_PAIRS", 1)
     assert near_duplicate_groups(prints, BITS) == whole
     assert len(whole) == 7
 

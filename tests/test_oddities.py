@@ -8,7 +8,7 @@ from PIL import Image
 
 from vaeneer.data.images import read_image
 from vaeneer.data.manifest import read_manifest
-from vaeneer.data.preparation import prepare
+from vaeneer.data.prepare import prepare
 from vaeneer.errors import ImageFileError
 
 ODDITIES = Path(__file__).parents[2] / "shared" / "data" / "oddities"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaeneer.data.near_duplicates import Fingerprint, fingerprint
+from vaeneer.data.perceptual_hash import Fingerprint, fingerprint
 from vaeneer.errors import LibraryError
 from vaeneer.library.indexing import index
 from vaeneer.library.library import Library

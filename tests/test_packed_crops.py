@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from vaeneer.data.crops import COLUMNS, CropRecipe, cut_crop, draw_crops
-from vaeneer.data.folder import open_folder
-from vaeneer.data.loading import Batch, pixel_entropy_nats
-from vaeneer.data.packed_crops import PackedCrops
-from vaeneer.data.packs import Pack, PackLayout, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.loader import Batch, PackedCrops, pixel_entropy_nats
+from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.rng import NumberTable
 from vaeneer.settings.training import TrainSettings
 

@@ -20,13 +20,13 @@ from PIL import Image
 
 import vaeneer
 from sparse_packs import sparse_pack
-from vaeneer.data import decoding, pack_building, pack_places, pack_writing
-from vaeneer.data.folder import open_folder
+from vaeneer.data import cache_files, decode_worker, pixel_cache
+from vaeneer.data.cache_index import PackLayout, read_index, write_index
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.decode_worker import Shrunk
 from vaeneer.data.images import read_image, read_rgb, resize_rgb
-from vaeneer.data.pack_index import PackLayout, read_index, write_index
-from vaeneer.data.packs import Pack, default_cache, open_pack
-from vaeneer.data.scanning import scan_folder
-from vaeneer.data.shrinking import Shrunk
+from vaeneer.data.pixel_cache import Pack, default_cache, open_pack
+from vaeneer.data.scan import scan_folder
 from vaeneer.errors import DataError, ImageFileError, SettingsError
 from vaeneer.progress import Bar, Silent
 
@@ -216,8 +216,8 @@ def test_known_files_are_not_even_opened(folder: Path, monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("opened")
 
-    monkeypatch.setattr(pack_building, "shrink", refuse)
-    monkeypatch.setattr(pack_building, "sha256_of", refuse)
+    monkeypatch.setattr(pixel_cache, "shrink", refuse)
+    monkeypatch.setattr(pixel_cache, "sha256_of", refuse)
     assert opened(folder).mean_rgb == first.mean_rgb
 
 
@@ -291,17 +291,17 @@ def test_a_broken_file_is_skipped_and_tried_again_only_when_it_changes(folder: P
 
 
 def test_a_reason_that_may_pass_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = pack_building.shrink
+    real = pixel_cache.shrink
 
-    def fails(job: pack_building.ShrinkJob) -> Shrunk:
+    def fails(job: pixel_cache.ShrinkJob) -> Shrunk:
         if job.path.name == "b.png":
             return Shrunk(reason="cannot be read: Input/output error")
         return real(job)
 
-    monkeypatch.setattr(pack_building, "shrink", fails)
+    monkeypatch.setattr(pixel_cache, "shrink", fails)
     first = opened(folder)
     assert [e.reason for e in first.skipped] == ["cannot be read: Input/output error"]
-    monkeypatch.setattr(pack_building, "shrink", real)
+    monkeypatch.setattr(pixel_cache, "shrink", real)
     again = opened(folder)
     assert (again.decoded, len(again), again.skipped) == (1, 6, ())
 
@@ -437,9 +437,9 @@ def test_files_with_equal_bytes_stay_one_image_when_garbage_goes(folder: Path) -
 
 def stop_after(count: int, error: BaseException) -> Callable[[object], object]:
     left = iter(range(count))
-    real = pack_building.shrink
+    real = pixel_cache.shrink
 
-    def shrink(job: pack_building.ShrinkJob) -> object:
+    def shrink(job: pixel_cache.ShrinkJob) -> object:
         if next(left, None) is None:
             raise error
         return real(job)
@@ -450,7 +450,7 @@ def stop_after(count: int, error: BaseException) -> Callable[[object], object]:
 def test_ctrl_c_keeps_what_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = Lines()
     with monkeypatch.context() as patch:
-        patch.setattr(pack_building, "shrink", stop_after(4, KeyboardInterrupt()))
+        patch.setattr(pixel_cache, "shrink", stop_after(4, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             opened(folder, progress=lines)
     assert "4 decoded images are kept" in lines.said[0]
@@ -466,7 +466,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(
     known = data_file(folder).stat().st_size
     for name in "ghi":
         draw(folder / f"{name}.png", ord(name))
-    real, calls = pack_writing._write_all, []
+    real, calls = cache_files._write_all, []
 
     def full(file: object, data: bytes) -> None:
         calls.append(data)
@@ -476,7 +476,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(
         real(file, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pack_writing, "_write_all", full)
+        patch.setattr(cache_files, "_write_all", full)
         with pytest.raises(DataError, match=r"No space left.*--cache DIR"):
             opened(folder)
     assert data_file(folder).stat().st_size == known + 2 * 48 * 32 * 3
@@ -496,7 +496,7 @@ def test_a_disk_too_full_for_the_index_too_gives_its_bytes_back(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pack_writing, "write_index", full)
+        patch.setattr(cache_files, "write_index", full)
         with pytest.raises(DataError, match="No space left"):
             opened(folder)
     assert data_file(folder).stat().st_size == known
@@ -508,7 +508,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_decoded(
 ) -> None:
     usage = shutil.disk_usage(folder)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(pack_building, "shrink", stop_after(0, AssertionError()))
+    monkeypatch.setattr(pixel_cache, "shrink", stop_after(0, AssertionError()))
     with pytest.raises(DataError, match=r"6 images .* GB are free.*--cache DIR"):
         opened(folder)
 
@@ -517,8 +517,8 @@ KILLED = """
 import sys
 from pathlib import Path
 from vaeneer.data import decoding, pack_building, pack_writing
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 import time
 pack_writing.SAVE_SECONDS = 0.0
 decoding._BYTES_WORTH_PROCESSES = 0
@@ -557,8 +557,8 @@ def test_a_killed_build_goes_on_where_it_was(folder: Path) -> None:
 def test_two_processes_at_once_decode_each_image_once(folder: Path) -> None:
     code = """
 import sys
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 print(open_pack(open_folder(sys.argv[1]), PackLayout(32), workers=1).decoded)
 """
     running = [start(code, folder) for _ in range(2)]
@@ -571,10 +571,10 @@ def test_who_waits_says_so(folder: Path) -> None:
     from threading import Thread
 
     place = place_of(folder)
-    pack_places.claim(place.parent, place)
+    cache_files.claim(place.parent, place)
     lines, found = Lines(), []
     waiting = Thread(target=lambda: found.append(opened(folder, progress=lines)))
-    with pack_places.alone(place, Silent()):
+    with cache_files.alone(place, Silent()):
         waiting.start()
         deadline = time.monotonic() + 20
         while not lines.said and time.monotonic() < deadline:
@@ -587,14 +587,14 @@ def test_who_waits_says_so(folder: Path) -> None:
 
 def test_processes_decode_as_one_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "c.png").write_bytes(b"\0" * 99)
-    monkeypatch.setattr(decoding, "_BYTES_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(decode_worker, "_BYTES_WORTH_PROCESSES", 0)
     pack = open_pack(open_folder(folder), SMALL, workers=2)
     assert is_right(pack)
     assert [type(error) for error in pack.skipped] == [ImageFileError]
 
 
 def test_decoding_processes_do_not_import_torch() -> None:
-    code = "import sys, vaeneer.data.shrinking; print('torch' in sys.modules)"
+    code = "import sys, vaeneer.data.decode_worker; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
@@ -668,8 +668,8 @@ def test_the_cache_is_bounded_by_what_was_not_used_for_longest(
         os.utime(place_of(tmp_path / name) / "lock", (100 + number, 100 + number))
     assert opened(tmp_path / "a").decoded == 0  # used now, so that b is the oldest
     size = data_file(tmp_path / "a").stat().st_size
-    monkeypatch.setattr(pack_places, "MAX_CACHED_BYTES", sum(
-        used for _, used in pack_places.cached_packs(user_cache).values()) + size // 2)  # fmt: skip
+    monkeypatch.setattr(cache_files, "MAX_CACHED_BYTES", sum(
+        used for _, used in cache_files.cached_packs(user_cache).values()) + size // 2)  # fmt: skip
     draw(tmp_path / "d" / "x.png", 9)
     lines = Lines()
     opened(tmp_path / "d", progress=lines)
@@ -698,12 +698,12 @@ def test_info_lists_what_the_cache_holds(folder: Path, user_cache: Path, tmp_pat
 def test_a_pack_in_use_or_in_a_named_cache_is_never_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pack_places, "MAX_CACHED_BYTES", 0)
+    monkeypatch.setattr(cache_files, "MAX_CACHED_BYTES", 0)
     for name in "ab":
         draw(tmp_path / name / "x.png", 1)
     first = opened(tmp_path / "a")
     assert opened(tmp_path / "a").decoded == 0
-    with pack_places.alone(place_of(tmp_path / "a"), Silent()):
+    with cache_files.alone(place_of(tmp_path / "a"), Silent()):
         opened(tmp_path / "b")
     assert opened(tmp_path / "a").decoded == 0
     opened(tmp_path / "b", PackLayout(16))
@@ -721,8 +721,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from sparse_packs import Items
-from vaeneer.data.folder import ImageFolder
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.dataset import ImageFolder
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 folder = ImageFolder(root, Items(root / "one.png", count))

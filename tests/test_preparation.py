@@ -20,11 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vaeneer.data import decoding, placing, verifying
+from vaeneer.data import decode_worker
+from vaeneer.data import prepare as prepare_module
+from vaeneer.data import split as split_module
 from vaeneer.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
-from vaeneer.data.placing import asset_folder_name
-from vaeneer.data.preparation import prepare
-from vaeneer.data.splitting import (
+from vaeneer.data.prepare import prepare
+from vaeneer.data.split import (
+    asset_folder_name,
     match_split,
     read_split,
     split_by_asset,
@@ -81,9 +83,9 @@ def counting_decodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
         opened.append(path)
         return original(path, **options)
 
-    original = decoding.read_image
+    original = decode_worker.read_image
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, "read_image", read_image)
+        patch.setattr(decode_worker, "read_image", read_image)
         yield opened
 
 
@@ -115,7 +117,7 @@ def test_copies_where_links_are_impossible(
     def link(*_: Any) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(placing.os, "link", link)
+    monkeypatch.setattr(split_module.os, "link", link)
     prepare(raw, out=tmp_path / "data")
     for path, row in rows(tmp_path / "data").items():
         copy = tmp_path / "data" / str(row.output)
@@ -556,7 +558,7 @@ def test_an_interrupted_run_can_be_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(placing, "_link", interrupt)
+        patch.setattr(split_module, "_link", interrupt)
         with pytest.raises(KeyboardInterrupt):
             prepare(raw, out=tmp_path / "data")
     assert prepare(raw, out=tmp_path / "data").kept == 12
@@ -727,7 +729,7 @@ def test_processes_give_the_same_answer(
     save(raw / "old.tga", 40)
     (raw / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
     alone = prepare(raw, out=tmp_path / "alone")
-    monkeypatch.setattr(decoding, "_BYTES_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(decode_worker, "_BYTES_WORTH_PROCESSES", 0)
     many = prepare(raw, out=tmp_path / "many", settings=PrepareSettings(workers=2))
     assert manifest(tmp_path / "alone").rows == manifest(tmp_path / "many").rows
     assert alone.skipped == many.skipped == {"truncated": 1}
@@ -738,7 +740,7 @@ def test_a_script_without_a_main_guard_works(raw: Path, tmp_path: Path) -> None:
     script.write_text(
         "from vaeneer.settings.training import PrepareSettings\n"
         "from vaeneer.data import decoding\n"
-        "from vaeneer.data.preparation import prepare\n"
+        "from vaeneer.data.prepare import prepare\n"
         "print('started')\n"
         "decoding._BYTES_WORTH_PROCESSES = 0\n"
         f"report = prepare({str(raw)!r}, out={str(tmp_path / 'data')!r},"
@@ -755,7 +757,7 @@ def die(_: int) -> None:
 
 def test_a_killed_process_is_a_clear_error() -> None:
     with pytest.raises(DataError, match="memory ran out"):
-        list(decoding.in_processes(die, range(4), workers=2, size_bytes=2**40))
+        list(decode_worker.in_processes(die, range(4), workers=2, size_bytes=2**40))
 
 
 # The manifest
@@ -788,4 +790,4 @@ def test_maps_are_verified_without_fingerprints(tmp_path: Path) -> None:
     row = rows(tmp_path / "data")["a_normal.png"]
     assert row.sha256 is not None
     assert row.phashes is None
-    assert verifying.NOT_NAMED not in str(row.reason)
+    assert prepare_module.NOT_NAMED not in str(row.reason)

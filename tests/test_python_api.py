@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import vaeneer
-from vaeneer.data.given_images import picture_of
+from vaeneer.data.images import picture_of
 from vaeneer.errors import DataError, ImageSizeError, LibraryError, SettingsError
 from vaeneer.settings.training import SearchOptions, SearchSettings
 

@@ -15,9 +15,9 @@ from PIL import Image
 import vaeneer
 from conftest import Painter
 from vaeneer import IndexSettings, PrepareSettings, index, prepare
+from vaeneer.data.dataset import open_folder
 from vaeneer.data.exclusion import ScanRules
-from vaeneer.data.folder import open_folder
-from vaeneer.data.scanning import Scan, scan_folder
+from vaeneer.data.scan import Scan, scan_folder
 from vaeneer.errors import DataError, SettingsError
 from vaeneer.files import mark_folder
 from vaeneer.library.contact_sheet import write_sheet

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaeneer.data.loading import Batch
+from vaeneer.data.loader import Batch
 from vaeneer.errors import SettingsError
 from vaeneer.model.losses import ElboTerms
 from vaeneer.model.vae import VAE

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from vaeneer.data.folder import open_folder
-from vaeneer.data.preparation import prepare
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.prepare import prepare
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
 from vaeneer.measuring import representations as representations_module
 from vaeneer.measuring.crop_vectors import CropVectors, describe_reference_crops

@@ -11,9 +11,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from vaeneer.data.loading import pixel_entropy_nats, to_tensor
-from vaeneer.data.synthetic import FAMILIES
-from vaeneer.data.synthetic import surface as procedural_surface
+from vaeneer.data.loader import pixel_entropy_nats, to_tensor
+from vaeneer.data.synthetic.synthesize import FAMILIES
+from vaeneer.data.synthetic.synthesize import surface as procedural_surface
 from vaeneer.model import cosines, surface
 from vaeneer.model.losses import elbo_terms
 from vaeneer.model.vae import VAE, VAEOutput, eval_mode

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.synthetic import FAMILIES, surface, synthesize
+from vaeneer.data.synthetic.synthesize import FAMILIES, surface, synthesize
 from vaeneer.errors import OutputExistsError, SettingsError
 
 
@@ -64,7 +64,7 @@ def test_the_same_seed_makes_the_same_surface(
 
 def test_another_process_makes_the_same_surface() -> None:
     code = (
-        "import hashlib; from vaeneer.data.synthetic import surface;"
+        "import hashlib; from vaeneer.data.synthetic.synthesize import surface;"
         "print(hashlib.sha256(surface('brick', seed=5, side_px=96).tobytes()).hexdigest())"
     )
     answer = subprocess.run(

@@ -11,11 +11,11 @@ from skimage.feature import local_binary_pattern
 from torch import Tensor
 
 from conftest import Painter
-from vaeneer.data.folder import open_folder
-from vaeneer.data.loading import to_tensor
-from vaeneer.data.packs import PackLayout, open_pack
-from vaeneer.data.synthetic import FAMILIES
-from vaeneer.data.synthetic import surface as procedural_surface
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.loader import to_tensor
+from vaeneer.data.pixel_cache import PackLayout, open_pack
+from vaeneer.data.synthetic.synthesize import FAMILIES
+from vaeneer.data.synthetic.synthesize import surface as procedural_surface
 from vaeneer.model import texture_statistics
 from vaeneer.model.consistency import infonce_nats
 from vaeneer.model.losses import kl_per_latent_nats

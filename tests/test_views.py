@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaeneer.data.crops import COLUMNS, CropRecipe, draw_crops
-from vaeneer.data.views import OneScale, Views
+from vaeneer.data.crops import COLUMNS, CropRecipe, OneScale, Views, draw_crops
 from vaeneer.rng import NumberTable
 
 NUMBERS = NumberTable("crop", 3, 1, columns=COLUMNS)
@@ -91,9 +90,9 @@ def test_the_shared_scale_of_a_crop_is_the_same_whatever_is_asked_with_it(asked:
 def test_views_of_packed_crops_are_cut_from_their_images(data_set: Path) -> None:
     import torch
 
-    from vaeneer.data.folder import open_folder
-    from vaeneer.data.packed_crops import PackedCrops
-    from vaeneer.data.packs import PackLayout, open_pack
+    from vaeneer.data.dataset import open_folder
+    from vaeneer.data.loader import PackedCrops
+    from vaeneer.data.pixel_cache import PackLayout, open_pack
 
     recipe = CropRecipe(scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), turns=True, light=1.0)
     pack = open_pack(open_folder(data_set / "train"), PackLayout(recipe.source_side_px))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vaeneer.benchmarking.benchmark import bench as bench
-    from vaeneer.data.preparation import prepare as prepare
-    from vaeneer.data.synthetic import synthesize as synthesize
+    from vaeneer.data.prepare import prepare as prepare
+    from vaeneer.data.synthetic.synthesize import synthesize as synthesize
     from vaeneer.demo import demo as demo
     from vaeneer.doctor import doctor as doctor
     from vaeneer.errors import VaeneerError as VaeneerError

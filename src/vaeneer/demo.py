@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vaeneer.data.folder import DataSet, open_data_set
-from vaeneer.data.preparation import prepare
+from vaeneer.data.dataset import DataSet, open_data_set
+from vaeneer.data.prepare import prepare
 from vaeneer.demo_library import COPIES, board_of, photo_of, raw_library
 from vaeneer.demo_report import Found, Learnt, write_page
 from vaeneer.errors import SettingsError

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.synthetic import synthesize
+from vaeneer.data.synthetic.synthesize import synthesize
 from vaeneer.files import claim_folder, write_bytes
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image
 
-from vaeneer.data.folder import DataSet
+from vaeneer.data.dataset import DataSet
 from vaeneer.data.images import read_rgb
 from vaeneer.demo_library import Question
 from vaeneer.errors import ImageFileError

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.checksums import file_sha256
+from vaeneer.data.cache_files import default_cache
+from vaeneer.data.cache_index import INDEX_NAME, PackLayout, damaged_rows, read_index
 from vaeneer.data.images import read_image
 from vaeneer.data.manifest import MANIFEST_NAME, ManifestRow, read_manifest
-from vaeneer.data.pack_index import INDEX_NAME, PackLayout, damaged_rows, read_index
-from vaeneer.data.pack_places import default_cache
 from vaeneer.errors import (
     DataError,
     LibraryDamagedError,

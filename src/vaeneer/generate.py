@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from vaeneer.data.crops import Pixels
-from vaeneer.data.folder import open_folder
+from vaeneer.data.dataset import open_folder
 from vaeneer.data.images import read_rgb, resize_rgb
-from vaeneer.data.loading import to_tensor
+from vaeneer.data.loader import to_tensor
 from vaeneer.device import choose_device
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError, SettingsError
 from vaeneer.measuring.pictures import save_grid, to_pixels

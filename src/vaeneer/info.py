@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vaeneer.data.folder import open_data_set, open_folder
-from vaeneer.data.pack_places import cache_limit, cached_packs, users_cache
+from vaeneer.data.cache_files import cache_limit, cached_packs, users_cache
+from vaeneer.data.dataset import open_data_set, open_folder
 from vaeneer.errors import DataError, VaeneerError
 from vaeneer.files import read_json
 from vaeneer.library.catalog import NAME as CATALOG

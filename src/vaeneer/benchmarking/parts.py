@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from vaeneer.benchmarking.timing import Arrivals, Listener, median_seconds
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.library.folder_vectors import embedded
 from vaeneer.measuring.evaluation import evaluate
 from vaeneer.model.checkpoint import save

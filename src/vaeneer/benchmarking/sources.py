@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vaeneer.data.folder import open_folder
-from vaeneer.data.synthetic import FAMILIES, surface
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.synthetic.synthesize import FAMILIES, surface
 from vaeneer.workers import core_count
 
 _DIFFERENT = 12  # surfaces that are made; the images are these, shifted

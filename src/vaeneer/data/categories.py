@@ -15,7 +15,7 @@ from enum import IntEnum
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 
-from vaeneer.data.map_words import RESOLUTION, Strength, map_words
+from vaeneer.data.map_names import RESOLUTION, Strength, map_words
 from vaeneer.text import match_key
 
 _TOKENS = re.compile(r"[^\W_]+")

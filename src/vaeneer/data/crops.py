@@ -1,20 +1,24 @@
-"""Random crops: where they lie, how they are turned and lit, and cutting one from its image.
+"""Random crops, the crops of the strict protocol, and several crops of one surface in a step.
 
-A crop is drawn from one row of uniform numbers (`NumberTable`), so that it depends on what the
-row depends on and on nothing else. `crop_batches.py` cuts whole batches on the device.
-"""
+A crop is drawn from one row of uniform numbers, so that it depends on the seed, the epoch and its
+index alone. In the strict protocol an image's centre square has four quadrants, disjoint, each
+turned, scaled and relit."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vaeneer.errors import SettingsError
+from vaeneer.errors import DataError, SettingsError
 from vaeneer.settings.training import Recipe, TrainSettings
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
@@ -167,3 +171,225 @@ def cut_crop(image: Pixels, crops: Crops, place: int, side_px: int) -> Pixels:
         cut = cut[:, ::-1]
     turned: Pixels = np.ascontiguousarray(np.rot90(cut, crops.quarter_turns[place]))
     return turned
+
+
+SQUARE_SIDE_PX = 568
+CROPS = 4
+"""Crops of one image: of the quadrants top left, top right, bottom left, bottom right."""
+QUERIES, GALLERY = (0, 2), (1, 3)
+"""With a scale gap: the crops that ask, and those that are asked."""
+_EACH = 10  # numbers behind one crop: side, place (2), turn, mirroring, light (5)
+STRICT_COLUMNS = CROPS * _EACH
+"""Uniform numbers behind the crops of one image."""
+_LEAST_AREA = 0.5  # share of the quadrant that a crop covers at least
+_STRICT_GAMMA, _STRICT_GAIN, _STRICT_BRIGHTNESS = 0.2, 0.15, 0.2  # sigmas of the logarithms
+
+
+@dataclass(frozen=True)
+class StrictRecipe:
+    """What varies between the four crops of one image beside place, turn and mirroring."""
+
+    side_px: int = 254
+    light: bool = True
+    """The photometric change: gamma, gain of each channel and brightness, drawn for each crop."""
+    scale_gap: float = 1.0
+    """The scale of crops 0 and 2 (the queries) over that of crops 1 and 3 (the gallery), 0 to 1.
+
+    No query can show more than its quadrant, so the queries are cut as always, and the others are
+    the central square of `scale_gap` x the side of what they would have been: with 0.5 a grain
+    that is 5 px wide in a query is 10 px wide in the gallery.
+    """
+
+    def __post_init__(self) -> None:
+        if self.side_px < 1:
+            raise SettingsError(f"the side of a crop is {self.side_px} px; use 1 or more.")
+        if not 0.05 <= self.scale_gap <= 1:
+            raise SettingsError(
+                f"scale_gap is {self.scale_gap}; use 0.05 to 1, such as 0.5 for half the scale."
+            )
+
+
+_USUAL = StrictRecipe()
+
+
+def centre_square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The central square of an image (H, W, 3) uint8, (568, 568, 3) uint8.
+
+    An image whose short side is 568 (as in a pack of 568 px) is cut only; any other is resized.
+    Raises DataError for another shape.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise DataError(f"an image has shape {image.shape}; give (H, W, 3) uint8.")
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = image[top : top + side, left : left + side]
+    if side == SQUARE_SIDE_PX:
+        return square
+    batch = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None]  # (1, 3, side, side)
+    return np.ascontiguousarray(_resized(batch, SQUARE_SIDE_PX)[0].permute(1, 2, 0).numpy())
+
+
+def strict_crops(
+    image: NDArray[np.uint8], numbers: NDArray[np.float64], recipe: StrictRecipe = _USUAL
+) -> NDArray[np.float32]:
+    """One crop of each quadrant of a square: (4, 3, side, side) float32 in [0, 1].
+
+    image: (568, 568, 3) uint8, as `centre_square` gives it. numbers: (COLUMNS,), uniform in
+    [0, 1). A crop's side is sqrt(U(0.5, 1)) of the quadrant's, its place random; it is resized
+    (bilinear, antialiased), mirrored half the time, turned by a random multiple of 90 degrees, and
+    then relit. The light never changes the geometry. Raises DataError for another shape.
+    """
+    _check(image, numbers)
+    rows = numbers.reshape(CROPS, _EACH)
+    crops = torch.cat([_cut(image, place, row, recipe) for place, row in enumerate(rows)])
+    plain: NDArray[np.float32] = crops.numpy()
+    return relit(plain, numbers) if recipe.light else plain
+
+
+def relit(crops: NDArray[np.float32], numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The photometric change: x^gamma * gain of the channel * brightness, clipped to [0, 1].
+
+    crops: (4, 3, side, side) in [0, 1], made from the same `numbers`, (COLUMNS,). gamma, gains and
+    brightness are log-normal with sigma 0.2, 0.15 and 0.2. Returns a new array of the same shape.
+    """
+    from scipy.special import ndtri  # not of use to a search, which waits for imports
+
+    uniform = np.clip(numbers.reshape(CROPS, _EACH)[:, 5:], 1e-9, 1 - 1e-9)
+    normal = ndtri(uniform).astype(np.float32)  # (4, 5)
+    gamma = np.exp(_STRICT_GAMMA * normal[:, 0])[:, None, None, None]
+    factor = np.exp(_STRICT_GAIN * normal[:, 1:4] + _STRICT_BRIGHTNESS * normal[:, 4:])[
+        :, :, None, None
+    ]
+    levels = torch.from_numpy(crops) ** torch.from_numpy(gamma)  # NumPy's power is slower
+    lit: NDArray[np.float32] = (levels * torch.from_numpy(factor)).clamp_(0, 1).numpy()
+    return lit
+
+
+def _check(image: NDArray[np.uint8], numbers: NDArray[np.float64]) -> None:
+    wanted = (SQUARE_SIDE_PX, SQUARE_SIDE_PX, 3)
+    if image.shape != wanted or image.dtype != np.uint8:
+        raise DataError(
+            f"strict crops are cut from {wanted} uint8, not {image.shape} {image.dtype};"
+            " use centre_square."
+        )
+    if numbers.shape != (STRICT_COLUMNS,):
+        raise DataError(f"strict crops take {STRICT_COLUMNS} numbers, not shape {numbers.shape}.")
+
+
+def _cut(
+    image: NDArray[np.uint8], place: int, numbers: NDArray[np.float64], recipe: StrictRecipe
+) -> Tensor:
+    """The crop of quadrant `place`, (1, 3, side, side) float32, before the light changes."""
+    quadrant = SQUARE_SIDE_PX // 2
+    size, x, y, turn, mirror = numbers[:5]
+    side = round(quadrant * float(np.sqrt(_LEAST_AREA + (1 - _LEAST_AREA) * size)))
+    left = place % 2 * quadrant + int(x * (quadrant - side + 1))
+    top = place // 2 * quadrant + int(y * (quadrant - side + 1))
+    if place in GALLERY and recipe.scale_gap < 1:
+        whole, side = side, max(1, round(side * recipe.scale_gap))
+        left, top = left + (whole - side) // 2, top + (whole - side) // 2
+    box = image[top : top + side, left : left + side].astype(np.float32) / 255
+    square = _resized(torch.from_numpy(box).permute(2, 0, 1).contiguous()[None], recipe.side_px)
+    if mirror < 0.5:
+        square = square.flip(3)
+    return square.rot90(int(4 * turn), (2, 3))
+
+
+def _resized(batch: Tensor, side_px: int) -> Tensor:
+    size = (side_px, side_px)
+    return interpolate(batch, size=size, mode="bilinear", antialias=True)
+
+
+class Rows(Protocol):
+    """Rows of uniform numbers, one for each crop: a `NumberTable`, or what changes its rows."""
+
+    def rows(self, indices: Sequence[int]) -> NDArray[np.float64]:
+        """The rows of the crops with these numbers, (n, columns)."""
+
+
+class Views:
+    """The crops of a set of images in an epoch: `count` views of each surface in a step.
+
+    Each image is shown `count` times in an epoch: as an anchor, and where its asset has several
+    images, as a further view of the others in turn.
+    """
+
+    def __init__(self, assets: Sequence[object], count: int) -> None:
+        """assets: whose image each is; only looked at where `count` is above 1."""
+        self.images, self.count = len(assets), count
+        self.following: Ints = np.arange(self.images)
+        """(images,): the next image of the same asset, after the last the first."""
+        self.asset_numbers: Ints = np.arange(self.images)
+        """(images,): equal for images of one asset."""
+        if count > 1:
+            self.asset_numbers, self.following = _followed(assets)
+
+    def crops_of(self, anchors: Sequence[int]) -> list[int]:
+        """Crop numbers: all views of the first anchor, then all of the second, ..."""
+        views, image = [], np.asarray(anchors, np.int64)
+        for view in range(self.count):
+            views.append(view * self.images + image)
+            image = self.following[image]
+        crops: list[int] = np.stack(views, 1).ravel().tolist()
+        return crops
+
+    def assets_of(self, images: Sequence[int]) -> Ints:
+        """The asset of each image as a number, (n,)."""
+        numbers: Ints = self.asset_numbers[np.asarray(images)]
+        return numbers
+
+    def groups(self, order: Sequence[int], batch_size: int) -> list[list[int]]:
+        """The crops of each step: whole views of the images in this order, about `batch_size`.
+
+        An image that would be alone in the last step joins the one before, since a step compares.
+        """
+        size = self._anchors(batch_size)
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        if self.count > 1 and len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [list(chain(*parts[-2:]))]
+        return [self.crops_of(part) for part in parts]
+
+    def steps(self, batch_size: int) -> int:
+        """How many steps `groups` makes of an epoch."""
+        size = self._anchors(batch_size)
+        whole, rest = divmod(self.images, size)
+        alone = self.count > 1 and rest == 1 and whole > 0
+        return whole + (rest > 0 and not alone)
+
+    def _anchors(self, batch_size: int) -> int:
+        return max(batch_size // self.count, 1 if self.count == 1 else 2)
+
+
+class OneScale:
+    """Rows whose crops have the scale of the first view that lies beside them in a step."""
+
+    def __init__(self, rows: Rows, views: Views) -> None:
+        self._rows, self._views = rows, views
+        self._before = np.empty_like(views.following)
+        self._before[views.following] = np.arange(views.images)
+
+    def rows(self, indices: Sequence[int]) -> NDArray[np.float64]:
+        """The rows of the crops with these numbers, (n, columns)."""
+        view, image = np.divmod(np.asarray(indices, np.int64), self._views.images)
+        for step in range(1, self._views.count):
+            image = np.where(view >= step, self._before[image], image)
+        return with_scale_of(self._rows.rows(indices), self._rows.rows(image.tolist()))
+
+
+def _followed(assets: Sequence[object]) -> tuple[Ints, Ints]:
+    """The number of each image's asset, and the next image of that asset, the last's the first."""
+    numbers: dict[object, int] = {}
+    of_image = np.array([numbers.setdefault(asset, len(numbers)) for asset in assets], np.int64)
+    order = np.argsort(of_image, kind="stable")
+    following = np.empty_like(order)
+    for places in _runs(of_image[order]):
+        following[order[places]] = np.roll(order[places], -1)
+    return of_image, following
+
+
+def _runs(values: Ints) -> Iterator[slice]:
+    """Where equal values stand side by side."""
+    ends = [*(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    for start, end in zip([0, *ends], ends, strict=False):
+        yield slice(start, end)

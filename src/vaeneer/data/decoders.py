@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.data import oiio_decoding, psd_decoding, tiff_decoding
+from vaeneer.data import openimageio, psd, tiff
 from vaeneer.data.image_files import check_pixels
-from vaeneer.data.levels import DAMAGED, Array, CheckSize, Decoded, name_mode
+from vaeneer.data.pixel_levels import DAMAGED, Array, CheckSize, Decoded, name_mode
 from vaeneer.errors import FORMATS_HINT, ImageFileError
 
 # fmt: off
@@ -151,11 +151,11 @@ def _decoder(path: Path) -> _Decoder:
 @cache
 def _decoders() -> dict[str, _Decoder]:
     return {
-        "TIFF": _Decoder(".tif", tiff_decoding.read_tiff, tiff_decoding.tiff_contents),
-        "PSD": _Decoder(".psd", psd_decoding.read_psd, psd_decoding.psd_contents),
+        "TIFF": _Decoder(".tif", tiff.read_tiff, tiff.tiff_contents),
+        "PSD": _Decoder(".psd", psd.read_psd, psd.psd_contents),
         "HDR": _Decoder(".hdr", _read_hdr, _hdr_contents),
-        "EXR": _Decoder(".exr", oiio_decoding.read_exr, oiio_decoding.exr_contents),
-        "JXL": _Decoder(".jxl", oiio_decoding.read_jxl, oiio_decoding.jxl_contents),
+        "EXR": _Decoder(".exr", openimageio.read_exr, openimageio.exr_contents),
+        "JXL": _Decoder(".jxl", openimageio.read_jxl, openimageio.jxl_contents),
         "HEIF": _Decoder(".heic", _read_heif, _heif_contents),
     }
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from vaeneer.data.image_depth import HEADER_BYTES, deep_colors
-from vaeneer.data.image_repair import can_rebuild, is_cut_png, is_cut_tiff, rebuild
+from vaeneer.data.image_headers import HEADER_BYTES, deep_colors
 from vaeneer.data.jpeg_repair import TruncatedError, is_cut_jpeg, looks_cut
-from vaeneer.data.levels import DAMAGED
-from vaeneer.data.tiff_decoding import is_within, seek_picture
+from vaeneer.data.pixel_levels import DAMAGED
+from vaeneer.data.repair import can_rebuild, is_cut_png, is_cut_tiff, rebuild
+from vaeneer.data.tiff import is_within, seek_picture
 from vaeneer.errors import ImageFileError
 
 _T = TypeVar("_T")

@@ -16,15 +16,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from vaeneer.data.color import Color, convert_to_srgb
+from vaeneer.data.color import Color, convert_to_srgb, read_color
 from vaeneer.data.decoders import decode, format_of, stored_size, supported_suffixes
-from vaeneer.data.embedded_color import read_color
-from vaeneer.data.image_depth import stored_bits
 from vaeneer.data.image_files import (
     PILLOW,
     ImageSource,
@@ -35,10 +34,10 @@ from vaeneer.data.image_files import (
     load_whole,
     seek_checked,
 )
-from vaeneer.data.levels import deep_grey, float_levels, to_16_bits, to_image
-from vaeneer.data.orientation import DAMAGED_EXIF, SIDEWAYS, orientation_of, upright
-from vaeneer.data.tiff_decoding import seek_picture
-from vaeneer.errors import ImageFileError
+from vaeneer.data.image_headers import DAMAGED_EXIF, SIDEWAYS, orientation_of, stored_bits, upright
+from vaeneer.data.pixel_levels import deep_grey, float_levels, to_16_bits, to_image
+from vaeneer.data.tiff import seek_picture
+from vaeneer.errors import DataError, ImageFileError
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
@@ -270,3 +269,62 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
     else:
         levels = deep_grey(image) / 257.0
     return np.rint(levels).astype(np.uint8)
+
+
+_ROUNDING = 1e-3  # what resizing and bfloat16 may add to [0, 1]
+
+
+def picture_of(image: Any) -> Image.Image:
+    """One image in memory as an RGB picture.
+
+    image: a Pillow image of any mode; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); or a
+    tensor (H, W), (1, H, W), (3, H, W) or (4, H, W). Numbers are uint8, or float in [0, 1]; alpha
+    is left out. Raises DataError for anything else.
+    """
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if is_tensor(image):
+        pixels = image.detach().cpu()
+        pixels = pixels.float().numpy() if pixels.is_floating_point() else pixels.numpy()
+        if pixels.ndim == 3:
+            if pixels.shape[0] not in (1, 3, 4):
+                raise _refused(image, "a tensor (3, H, W)")
+            pixels = pixels.transpose(1, 2, 0)
+    elif isinstance(image, np.ndarray):
+        pixels = image
+    else:
+        raise DataError(
+            f"a {type(image).__name__} is no image; give a file, a picture, an array or a tensor."
+        )
+    return Image.fromarray(_rgb(pixels, image))
+
+
+def is_tensor(image: Any) -> bool:
+    """Whether an object is one of PyTorch's tensors, found without importing PyTorch."""
+    return type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach")
+
+
+def _rgb(pixels: NDArray[Any], image: Any) -> NDArray[np.uint8]:
+    """Pixels (H, W) or (H, W, 1, 3 or 4) as (H, W, 3) uint8."""
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or 0 in pixels.shape:
+        raise _refused(image, "an array (H, W, 3)")
+    if pixels.dtype == np.uint8:
+        levels = pixels
+    elif np.issubdtype(pixels.dtype, np.floating):
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+            raise DataError(
+                f"float images lie in [0, 1], and this one goes from {low:g} to {high:g};"
+                " divide by 255, or give uint8."
+            )
+        levels = np.rint(np.clip(pixels.astype(np.float32), 0, 1) * 255).astype(np.uint8)
+    else:
+        raise DataError(f"the image is {pixels.dtype}; give uint8, or float in [0, 1].")
+    colours = levels[:, :, :3]
+    return np.ascontiguousarray(np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours)
+
+
+def _refused(image: Any, remedy: str) -> DataError:
+    return DataError(f"the image has shape {tuple(image.shape)}; give {remedy}.")

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vaeneer.data.color import read_color
 from vaeneer.data.decoders import decode, format_of, pages
-from vaeneer.data.embedded_color import read_color
-from vaeneer.data.image_depth import stored_bits
 from vaeneer.data.image_files import (
     ImageSource,
     decode_file,
@@ -22,8 +21,8 @@ from vaeneer.data.image_files import (
     load_whole,
     seek_checked,
 )
-from vaeneer.data.levels import deep_grey
-from vaeneer.data.orientation import orientation_of, upright_values
+from vaeneer.data.image_headers import orientation_of, stored_bits, upright_values
+from vaeneer.data.pixel_levels import deep_grey
 from vaeneer.errors import ImageFileError
 
 _BLOCK_BYTES = 2**24  # hashed at a time

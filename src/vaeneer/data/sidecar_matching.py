@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+from vaeneer.data.filenames import name_parts
 from vaeneer.data.images import IMAGE_SUFFIXES
-from vaeneer.data.naming import name_parts
 from vaeneer.data.sidecars import NOT_A_SIDECAR, Sidecar, merged, read_sidecar
 from vaeneer.text import match_key, printable
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.data.near_duplicates import Fingerprint
+from vaeneer.data.perceptual_hash import Fingerprint
 from vaeneer.library.catalog import Floats, Ids, Vectors
 from vaeneer.library.vector_index import VectorIndex
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.data.near_duplicates import Fingerprint
+from vaeneer.data.perceptual_hash import Fingerprint
 from vaeneer.errors import LibraryError, LibraryUnavailableError
 from vaeneer.library.catalog_connections import ConnectionPool
 from vaeneer.library.catalog_schema import VERSION, migrate, version

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.data.categories import Meaning, meaning
-from vaeneer.data.map_words import map_words
+from vaeneer.data.map_names import map_words
 from vaeneer.library.catalog import Floats, Item
 from vaeneer.library.clusters import ALONE, title_of
 from vaeneer.text import match_key

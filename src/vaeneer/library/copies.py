@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vaeneer.data.near_duplicates import Fingerprint, fingerprint, near_pairs
+from vaeneer.data.perceptual_hash import Fingerprint, fingerprint, near_pairs
 from vaeneer.library.catalog import Floats, Item
 from vaeneer.library.library import Library
 from vaeneer.library.queries import Query, whole_vector_of

@@ -17,9 +17,9 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from vaeneer.data.image_depth import stored_bits
+from vaeneer.data.filenames import group_names
 from vaeneer.data.image_files import decode_file
-from vaeneer.data.naming import group_names
+from vaeneer.data.image_headers import stored_bits
 from vaeneer.data.pixel_digest import pixel_digest
 from vaeneer.errors import ImageFileError
 from vaeneer.library.candidate_pairs import Pairs, container_pairs, frame_pairs

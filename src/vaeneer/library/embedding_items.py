@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaeneer.data.decoding import in_processes
-from vaeneer.data.scanning import FoundFile
+from vaeneer.data.decode_worker import SeeJob, Seen, in_processes, see
+from vaeneer.data.scan import FoundFile
 from vaeneer.library.catalog import Catalog, PixelBox
 from vaeneer.library.grid import Part, Parts, in_pixels, part_boxes, part_views, whole_vector
-from vaeneer.library.looking import SeeJob, Seen, see
 from vaeneer.library.mending import Salvage
 from vaeneer.library.recording import (
     ImageVectors,

@@ -19,7 +19,7 @@ from PIL import Image
 
 from vaeneer.data.decoders import decode, format_of, pages
 from vaeneer.data.image_files import ImageSource, check_pixels, decode_file, first_bytes
-from vaeneer.data.orientation import orientation_of, upright_values
+from vaeneer.data.image_headers import orientation_of, upright_values
 from vaeneer.data.pixel_digest import spare_channel
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Catalog

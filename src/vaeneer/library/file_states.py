@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from vaeneer.data.scanning import clamped_ns, link_target
-from vaeneer.data.shrinking import sha256_of
+from vaeneer.data.decode_worker import sha256_of
+from vaeneer.data.scan import clamped_ns, link_target
 from vaeneer.errors import ImageFileError
 from vaeneer.library.absences import Absences
 from vaeneer.library.catalog import Item

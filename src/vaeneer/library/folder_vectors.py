@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.data.folder import ImageFolder, open_folder
-from vaeneer.data.loading import load_batches
-from vaeneer.data.packs import Pack, PackLayout
-from vaeneer.data.square_views import SOURCE_SIDE_PX
+from vaeneer.data.dataset import ImageFolder, open_folder
+from vaeneer.data.loader import load_batches
+from vaeneer.data.pixel_cache import Pack, PackLayout
+from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import ModelFileError
 from vaeneer.library.images_to_embed import decoded_images, digest_of, names_of, why_skipped

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.data.crops import Pixels
-from vaeneer.data.square_views import Box, cut, resized, square_boxes
+from vaeneer.data.tiles import Box, cut, resized, square_boxes
 from vaeneer.library.catalog import PixelBox
 from vaeneer.model.readout import unit_length
 

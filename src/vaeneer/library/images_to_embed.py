@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaeneer.data.folder import ImageFolder
+from vaeneer.data.dataset import ImageFolder
 from vaeneer.data.images import read_rgb
-from vaeneer.data.packs import Pack, PackLayout, open_pack
+from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.progress import Progress
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaeneer.data.exclusion import Exclusion, remedy
-from vaeneer.data.scanning import FoundFile
+from vaeneer.data.scan import FoundFile
 from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
 from vaeneer.files import holds_anything, mark_folder, write_text
 from vaeneer.library.catalog import NAME as CATALOG

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vaeneer.data.decode_worker import sha256_of
 from vaeneer.data.exclusion import ScanRules
+from vaeneer.data.filenames import group_names
 from vaeneer.data.manifest import ManifestRow
-from vaeneer.data.naming import group_names
-from vaeneer.data.scanning import FoundFile, scan_folder
-from vaeneer.data.selecting import describe
-from vaeneer.data.shrinking import sha256_of
+from vaeneer.data.scan import FoundFile, scan_folder
 from vaeneer.data.sidecar_matching import read_sidecars
+from vaeneer.data.split import describe
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.library.absences import Absences
 from vaeneer.library.catalog import ALWAYS, Catalog

@@ -16,13 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.given_images import picture_of
-from vaeneer.data.images import header_size, read_image
-from vaeneer.data.pack_index import PackLayout
-from vaeneer.data.shrinking import sha256_of
+from vaeneer.data.cache_index import PackLayout
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX, sha256_of
+from vaeneer.data.images import header_size, picture_of, read_image
 from vaeneer.errors import DataError, ImageFileError, LibraryError, SettingsError
 from vaeneer.library.catalog import Floats, Item, PixelBox
-from vaeneer.library.looking import SOURCE_SIDE_PX
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from vaeneer.library.library import Library
 
 Source = Union[Path, str, bytes, int, Image.Image, NDArray[Any], "Tensor"]
-"""A file, the bytes of one, the id of an item, or an image in memory (data/given_images.py)."""
+"""A file, the bytes of one, the id of an item, or an image in memory (data/images.py)."""
 _WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 LEAST_PX = 16
 """Min side of a box and of a query image."""
@@ -222,7 +220,7 @@ def _reduced(found: _Decoded, box: PixelBox | None) -> Image.Image:
 def _vector(
     library: Library, reduced: Image.Image, size_px: tuple[int, int], box: PixelBox | None
 ) -> Floats:
-    from vaeneer.data.square_views import square_boxes
+    from vaeneer.data.tiles import square_boxes
     from vaeneer.library.grid import Part, part_boxes, part_views, whole_vector
 
     if box is not None:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.data.categories import folder_levels
-from vaeneer.data.scanning import FoundFile
+from vaeneer.data.decode_worker import Seen
+from vaeneer.data.scan import FoundFile
 from vaeneer.errors import is_limit, is_transient
 from vaeneer.library.catalog import ALWAYS, LIMITS, WHOLE, Catalog, PixelBox
 from vaeneer.library.inventory import Changes, Listing
-from vaeneer.library.looking import Seen
 from vaeneer.library.word_index import refresh_words
 
 CropRow = tuple[Any, ...]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.data.near_duplicates import Fingerprint
+from vaeneer.data.perceptual_hash import Fingerprint
 from vaeneer.library.catalog import Catalog, Floats, Vectors
 from vaeneer.progress import Progress
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.data.loading import chunks
+from vaeneer.data.loader import chunks
 from vaeneer.errors import OutputExistsError
 from vaeneer.files import read_json, replacing, write_json
 from vaeneer.progress import Progress

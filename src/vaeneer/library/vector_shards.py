@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.data.folder import ImageFolder
+from vaeneer.data.dataset import ImageFolder
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
 from vaeneer.library.vector_tables import VectorTable, check_suffix, read_vectors, write_vectors
 

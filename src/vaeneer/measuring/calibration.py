@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vaeneer.checksums import write_sums
-from vaeneer.data.folder import ImageFolder, open_data_set, open_folder
-from vaeneer.data.packs import Pack, PackLayout, open_pack
-from vaeneer.data.square_views import SOURCE_SIDE_PX
-from vaeneer.data.strict_crops import CROPS
+from vaeneer.data.crops import CROPS
+from vaeneer.data.dataset import ImageFolder, open_data_set, open_folder
+from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
+from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError
 from vaeneer.files import claim_folder, replacing_folder

@@ -16,22 +16,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.data.crops import COLUMNS, CropRecipe, cut_crop, draw_crops
-from vaeneer.data.folder import ImageItem
-from vaeneer.data.images import read_rgb
-from vaeneer.data.packs import Pack
-from vaeneer.data.strict_crops import (
-    COLUMNS as STRICT_COLUMNS,
-)
-from vaeneer.data.strict_crops import (
+from vaeneer.data.crops import (
+    COLUMNS,
     CROPS,
     GALLERY,
     QUERIES,
+    STRICT_COLUMNS,
+    CropRecipe,
     StrictRecipe,
     centre_square,
+    cut_crop,
+    draw_crops,
     relit,
     strict_crops,
 )
+from vaeneer.data.dataset import ImageItem
+from vaeneer.data.images import read_rgb
+from vaeneer.data.pixel_cache import Pack
 from vaeneer.errors import ImageFileError
 from vaeneer.measuring.pairing import Comparison
 from vaeneer.measuring.representations import Representations

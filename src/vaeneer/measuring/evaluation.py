@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import ModelFileError
 from vaeneer.files import claim_folder, replacing, write_json

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vaeneer.data.images import read_rgb, resize_rgb
-from vaeneer.data.loading import to_tensor
+from vaeneer.data.loader import to_tensor
 from vaeneer.measuring.charts import PER_IMAGE, QUIET, TRAIN, new_chart, save_chart
 from vaeneer.measuring.measurement import Measurements
 from vaeneer.measuring.pictures import save_grid, to_pixels

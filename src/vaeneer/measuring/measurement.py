@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.data.folder import RGB, ImageItem
-from vaeneer.data.loading import chunks, load_batches
-from vaeneer.data.packs import Pack
+from vaeneer.data.dataset import RGB, ImageItem
+from vaeneer.data.loader import chunks, load_batches
+from vaeneer.data.pixel_cache import Pack
 from vaeneer.device import Precision
 from vaeneer.errors import ImageFileError
 from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vaeneer.data.folder import ImageItem
+from vaeneer.data.dataset import ImageItem
 from vaeneer.measuring.retrieval import Round
 from vaeneer.measuring.statistics import Floats, Ints, ScoredPairs
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.data.folder import ImageFolder, ImageItem, open_folder
-from vaeneer.data.packs import PackLayout, open_pack
-from vaeneer.data.strict_crops import SQUARE_SIDE_PX, StrictRecipe
+from vaeneer.data.crops import SQUARE_SIDE_PX, StrictRecipe
+from vaeneer.data.dataset import ImageFolder, ImageItem, open_folder
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import describe_device
 from vaeneer.errors import DataError
 from vaeneer.files import claim_folder, write_json

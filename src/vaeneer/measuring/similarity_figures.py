@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.data.folder import ImageItem
+from vaeneer.data.dataset import ImageItem
 from vaeneer.measuring.bootstrap import mean_intervals, separation_intervals
 from vaeneer.measuring.pairing import (
     Comparison,

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaeneer.data.packs import Pack
-from vaeneer.data.strict_crops import COLUMNS, CROPS, StrictRecipe, centre_square, strict_crops
+from vaeneer.data.crops import CROPS, STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
+from vaeneer.data.pixel_cache import Pack
 from vaeneer.device import Precision
 from vaeneer.measuring.statistics import Floats
 from vaeneer.model.embedder import texture_latents
@@ -57,7 +57,7 @@ def strict_latents(
     """
     recipe = StrictRecipe(side_px=vae.image_side_px, light=settings.light)
     tables = [
-        NumberTable("strict crop", settings.seed, draw, columns=COLUMNS)
+        NumberTable("strict crop", settings.seed, draw, columns=STRICT_COLUMNS)
         for draw in range(settings.draws)
     ]
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from vaeneer.data.cache_index import PackLayout
 from vaeneer.data.crops import Pixels
-from vaeneer.data.given_images import picture_of
-from vaeneer.data.loading import to_unit
-from vaeneer.data.pack_index import PackLayout
-from vaeneer.data.shrinking import shrunk_pixels
-from vaeneer.data.square_views import (
+from vaeneer.data.decode_worker import shrunk_pixels
+from vaeneer.data.images import picture_of
+from vaeneer.data.loader import to_unit
+from vaeneer.data.tiles import (
     SOURCE_SIDE_PX,
     Views,
     cut,
@@ -37,7 +37,7 @@ from vaeneer.workers import core_count
 LEAST_SIDE_PX = 64
 _OVER = 1e-3  # what resizing and bfloat16 may add to [0, 1]
 OneImage = Path | str | Image.Image | NDArray[Any] | Tensor
-"""A file, or an image in memory (data/given_images.py)."""
+"""A file, or an image in memory (data/images.py)."""
 Images = OneImage | Sequence[OneImage]
 Cosines = TypeVar("Cosines", float, NDArray[np.float64], NDArray[np.float32])
 

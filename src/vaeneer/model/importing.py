@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vaeneer.data.crops import CropRecipe
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packed_crops import PackedCrops
-from vaeneer.data.packs import PackLayout, open_pack
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.loader import PackedCrops
+from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import choose_device, choose_precision
 from vaeneer.files import claim_folder
 from vaeneer.model.card import ModelCard

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from vaeneer.data.crops import COLUMNS
-from vaeneer.data.loading import chunks
-from vaeneer.data.packed_crops import PackedCrops
+from vaeneer.data.loader import PackedCrops, chunks
 from vaeneer.device import Precision
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress

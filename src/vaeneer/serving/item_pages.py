@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vaeneer.data.scanning import NO_IMAGE
+from vaeneer.data.scan import NO_IMAGE
 from vaeneer.data.sidecars import NOT_A_SIDECAR
 from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.filters import Condition, all_of, facts_condition

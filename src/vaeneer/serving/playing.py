@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vaeneer.data.crops import Pixels
 from vaeneer.data.images import resize_rgb
-from vaeneer.data.loading import to_tensor
+from vaeneer.data.loader import to_tensor
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library

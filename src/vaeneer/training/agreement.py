@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from vaeneer.data.crops import COLUMNS
-from vaeneer.data.packed_crops import PackedCrops
-from vaeneer.data.views import OneScale, Rows, Views
+from vaeneer.data.crops import COLUMNS, OneScale, Rows, Views
+from vaeneer.data.loader import PackedCrops
 from vaeneer.model.consistency import consistency_of
 from vaeneer.model.vae import eval_mode
 from vaeneer.progress import Progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vaeneer.data.folder import RGB
+from vaeneer.data.dataset import RGB
 from vaeneer.measuring.collapse import latent_use
 from vaeneer.measuring.measurement import Measurements, trivial_excess_nats
 from vaeneer.model.losses import ReconstructionLoss

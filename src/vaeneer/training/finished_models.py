@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vaeneer.data.folder import open_folder
-from vaeneer.data.packs import Pack, PackLayout, open_pack
-from vaeneer.data.square_views import SOURCE_SIDE_PX
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
+from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.measuring.calibration import fit_similarity
 from vaeneer.model.checkpoint import load, save
 from vaeneer.model.latents import latent_mean

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vaeneer.data.packs import Pack
+from vaeneer.data.pixel_cache import Pack
 from vaeneer.errors import SettingsError
 from vaeneer.model import surface
 from vaeneer.model.architectures import build

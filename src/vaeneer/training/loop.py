@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaeneer.data.loading import to_unit
+from vaeneer.data.loader import to_unit
 from vaeneer.errors import NonFiniteLossError, TrainingInterrupted
 from vaeneer.model.consistency import consistency_of
 from vaeneer.model.losses import elbo_terms

@@ -10,8 +10,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from vaeneer.data.loading import to_tensor
-from vaeneer.data.packs import Pack
+from vaeneer.data.loader import to_tensor
+from vaeneer.data.pixel_cache import Pack
 from vaeneer.measuring.charts import PER_IMAGE, QUIET, TRAIN, VALID, new_chart, save_chart
 from vaeneer.measuring.measurement import Measurements
 from vaeneer.measuring.pictures import save_grid, to_pixels

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from vaeneer.data.crops import COLUMNS
-from vaeneer.data.packed_crops import PackedCrops
-from vaeneer.data.packs import Pack
-from vaeneer.data.views import Ints, OneScale, Rows, Views
+from vaeneer.data.crops import COLUMNS, Ints, OneScale, Rows, Views
+from vaeneer.data.loader import PackedCrops
+from vaeneer.data.pixel_cache import Pack
 from vaeneer.device import Precision
 from vaeneer.errors import ImageFileError
 from vaeneer.model.card import ModelCard

@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from vaeneer.data.crops import CropRecipe
-from vaeneer.data.folder import ImageFolder, open_data_set
-from vaeneer.data.packed_crops import PackedCrops
-from vaeneer.data.packs import Pack, PackLayout, open_pack
+from vaeneer.data.dataset import ImageFolder, open_data_set
+from vaeneer.data.loader import PackedCrops
+from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.device import (
     Precision,
     choose_device,

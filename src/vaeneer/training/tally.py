@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vaeneer.data.loading import Batch
+from vaeneer.data.loader import Batch
 from vaeneer.training.state import TrainState
 from vaeneer.training.stepping import StepTerms
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.data.packs import Pack
-from vaeneer.data.strict_crops import COLUMNS, StrictRecipe, centre_square, strict_crops
+from vaeneer.data.crops import STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
+from vaeneer.data.pixel_cache import Pack
 from vaeneer.measuring.strict_latents import sampled
 from vaeneer.model.consistency import infonce_nats
 from vaeneer.model.losses import kl_per_latent_nats
@@ -97,7 +97,9 @@ def texture_crops(
     lit = recipe.light > 0
     gaps = (1.0, _HALF) if recipe.varies_scale else (1.0,)
     recipes = [StrictRecipe(light=lit, scale_gap=gaps[draw % len(gaps)]) for draw in range(DRAWS)]
-    tables = [NumberTable("texture start", seed, draw, columns=COLUMNS) for draw in range(DRAWS)]
+    tables = [
+        NumberTable("texture start", seed, draw, columns=STRICT_COLUMNS) for draw in range(DRAWS)
+    ]
 
     def crops_of(index: int) -> NDArray[np.float32]:
         square = centre_square(train.image(index))

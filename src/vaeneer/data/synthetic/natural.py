@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vaeneer.data.lighting import Material, turned
-from vaeneer.data.patterns import (
+from vaeneer.data.synthetic.textures import (
+    Material,
     Sheet,
     cells,
     each,
@@ -16,6 +16,7 @@ from vaeneer.data.patterns import (
     ramp,
     step,
     toned,
+    turned,
     vein,
 )
 

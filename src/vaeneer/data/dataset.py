@@ -8,10 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from vaeneer.data.filenames import group_names
 from vaeneer.data.manifest import read_manifest
-from vaeneer.data.naming import group_names
-from vaeneer.data.scanning import Scan, scan_folder
-from vaeneer.data.splitting import units
+from vaeneer.data.scan import Scan, scan_folder
+from vaeneer.data.split import units
 from vaeneer.errors import DataError
 from vaeneer.progress import Progress
 

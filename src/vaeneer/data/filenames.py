@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from vaeneer.data.map_words import Strength, map_words
-from vaeneer.data.name_readings import Reading, Readings, read_name
+from vaeneer.data.map_names import Reading, Readings, Strength, map_words, read_name
 
 _Key = tuple[str, str]
 """Folder, and name without regard to case."""

@@ -20,7 +20,14 @@ from typing import Any, cast
 import numpy as np
 
 from vaeneer.data.color import primaries_matrix
-from vaeneer.data.levels import Array, CheckSize, Decoded, Space, blacken_non_finite, name_mode
+from vaeneer.data.pixel_levels import (
+    Array,
+    CheckSize,
+    Decoded,
+    Space,
+    blacken_non_finite,
+    name_mode,
+)
 from vaeneer.errors import ImageFileError
 
 _SUFFIXES = {"openexr": ".exr", "jpegxl": ".jxl"}

@@ -24,6 +24,7 @@ from vaeneer.workers import core_count
 if TYPE_CHECKING:
     import pyarrow
 
+
 INDEX_NAME = "index.parquet"
 CHECKED_NAME = "checked.json"
 FORMAT = 2

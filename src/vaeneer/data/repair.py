@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
+from vaeneer.data.image_headers import orientation_exif, orientation_in
 from vaeneer.data.jpeg_repair import TruncatedError, rebuild_jpeg
-from vaeneer.data.orientation import orientation_exif, orientation_in
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from PIL import Image
 
-from vaeneer.data.levels import (
+from vaeneer.data.pixel_levels import (
     Array,
     CheckSize,
     Decoded,

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from PIL import Image
 
-from vaeneer.data.levels import DAMAGED, Array, CheckSize, Decoded, name_mode
+from vaeneer.data.pixel_levels import DAMAGED, Array, CheckSize, Decoded, name_mode
 from vaeneer.errors import FORMATS_HINT, ImageFileError
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
+
 
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _SUBFILE_TYPE, _BITS, _COMPRESSION, _PLANES, _SAMPLE_FORMAT = 254, 258, 259, 284, 339

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data import laid_surfaces as laid
-from vaeneer.data import made_surfaces as made
-from vaeneer.data import natural_surfaces as natural
-from vaeneer.data.lighting import Material, normals, render
-from vaeneer.data.patterns import Sheet
+from vaeneer.data.synthetic import built as laid
+from vaeneer.data.synthetic import built as made
+from vaeneer.data.synthetic import natural as natural
+from vaeneer.data.synthetic.textures import Material, Sheet, normals, render
 from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder, write_bytes, write_json
 from vaeneer.progress import Progress, Silent

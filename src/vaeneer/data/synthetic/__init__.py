@@ -1,0 +1,1 @@
+"""Procedural surfaces for the demo and the tests."""
