@@ -33,9 +33,9 @@ from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loader import pixel_entropy_nats, to_tensor
 from vaeneer.files import write_json
 from vaeneer.model import surface
-from vaeneer.model.initialisation import scaled_start
 from vaeneer.model.losses import bce_nats, elbo_terms, kl_per_latent_nats
 from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.model.weights import scaled_start
 from vaeneer.rng import NumberTable, numbers_for
 from vaeneer.settings.training import Recipe, TrainSettings
 from vaeneer.training.schedule import average_share, kl_share, learning_rate

@@ -33,7 +33,7 @@ from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.files import replacing_folder, write_json
 from vaeneer.measuring.whitened_baseline import fit_whitening, save_whitening
-from vaeneer.model.box import BOX
+from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import WEIGHTS, load, save
 from vaeneer.progress import Silent
 from vaeneer.settings.training import PrepareSettings, SimilaritySettings, TrainSettings

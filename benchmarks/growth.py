@@ -100,7 +100,7 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     from vaeneer.data.crops import CropRecipe
     from vaeneer.data.loader import PackedCrops
     from vaeneer.device import choose_device, choose_precision
-    from vaeneer.model.card import ModelCard
+    from vaeneer.model.vae import ModelCard
     from vaeneer.progress import Silent
     from vaeneer.settings.training import Recipe
     from vaeneer.training.first_weights import started_network

@@ -39,10 +39,9 @@ from vaeneer.data.dataset import ImageItem, open_folder
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.measuring.crop_vectors import strict_comparison
 from vaeneer.measuring.similarity_figures import answer, ask
-from vaeneer.model.consistency import infonce_nats
-from vaeneer.model.readout import fit_readout
-from vaeneer.model.texture import Texture
-from vaeneer.model.texture_statistics import TextureStatistics, block_sizes
+from vaeneer.model.losses import infonce_nats
+from vaeneer.model.projection import fit_readout
+from vaeneer.model.texture import Texture, TextureStatistics, block_sizes
 from vaeneer.rng import NumberTable
 from vaeneer.settings.training import ReadoutSettings, Recipe, TrainSettings
 from vaeneer.training.texture_start import learn_from_statistics

@@ -10,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vaeneer.model.card import ModelCard
 from vaeneer.model.checkpoint import save
-from vaeneer.model.vae import VAE
+from vaeneer.model.vae import VAE, ModelCard
 
 Painter = Callable[[Path, int], Path]
 

@@ -22,7 +22,7 @@ from vaeneer.benchmarking.layers import Layer, counted_flops, layers_of
 from vaeneer.benchmarking.timing import Arrivals, median_seconds
 from vaeneer.cli.app import run
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
-from vaeneer.model.architectures import ARCHITECTURES, build
+from vaeneer.model.checkpoint import ARCHITECTURES, build
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.settings.training import BenchSettings
 

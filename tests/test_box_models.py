@@ -17,7 +17,7 @@ from vaeneer.data.crops import STRICT_COLUMNS, StrictRecipe, centre_square, stri
 from vaeneer.data.synthetic.synthesize import FAMILIES, surface
 from vaeneer.measuring.baselines import BASELINES
 from vaeneer.measuring.whitened_baseline import load_whitening, whitened_features
-from vaeneer.model.box import BOX, box_names
+from vaeneer.model.bundled_models import BOX, box_names
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.rng import NumberTable

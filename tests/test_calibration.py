@@ -19,7 +19,7 @@ from vaeneer.device import choose_device, choose_precision
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
 from vaeneer.measuring.calibration import calibrate, fit_similarity, split_sides
 from vaeneer.measuring.strict_latents import cosine_pairs
-from vaeneer.model import box
+from vaeneer.model import bundled_models
 from vaeneer.model.checkpoint import load, save
 from vaeneer.progress import Silent
 from vaeneer.settings.training import CalibrateSettings, ReadoutSettings
@@ -97,7 +97,7 @@ def test_a_model_in_the_box_is_only_read(
     model: Path, data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(model, tmp_path / "models" / "wall-base")
-    monkeypatch.setattr(box, "BOX", tmp_path / "models")
+    monkeypatch.setattr(bundled_models, "BOX", tmp_path / "models")
     for name in ("wall-base", tmp_path / "models" / "wall-base"):
         with pytest.raises(OutputExistsError, match="--out"):
             calibrate(name, data_set, settings=QUICK)

@@ -15,14 +15,11 @@ from torch import nn
 import vaeneer
 from vaeneer.errors import ModelFileError, OutputExistsError
 from vaeneer.info import info
-from vaeneer.model import box
-from vaeneer.model.architectures import build
-from vaeneer.model.card import ModelCard
-from vaeneer.model.checkpoint import find_model, load, read_card, save
-from vaeneer.model.importing import import_weights
-from vaeneer.model.probability import fit_calibration
-from vaeneer.model.readout import fit_readout
-from vaeneer.model.vae import VAE
+from vaeneer.model import bundled_models
+from vaeneer.model.checkpoint import build, find_model, load, read_card, save
+from vaeneer.model.projection import fit_calibration, fit_readout
+from vaeneer.model.vae import VAE, ModelCard
+from vaeneer.model.weights import import_weights
 from vaeneer.settings.training import ReadoutSettings
 
 
@@ -298,7 +295,7 @@ def boxed(vae: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for name, value in load_file(folder / "model.safetensors").items()}  # fmt: skip
     save_file(half, folder / "model.safetensors")
     (folder / "SHA256SUMS").unlink()
-    monkeypatch.setattr(box, "BOX", tmp_path / "models")
+    monkeypatch.setattr(bundled_models, "BOX", tmp_path / "models")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return folder

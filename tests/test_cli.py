@@ -18,7 +18,7 @@ from PIL import Image
 from vaeneer.cli.app import run
 from vaeneer.cli.options import own_folder
 from vaeneer.data.synthetic.synthesize import synthesize
-from vaeneer.model import box
+from vaeneer.model import bundled_models
 from vaeneer.model.vae import VAE
 
 
@@ -292,7 +292,7 @@ def test_results_of_a_model_in_the_box_do_not_go_into_the_package(
 ) -> None:
     (tmp_path / "models" / "wall-base").mkdir(parents=True)
     (tmp_path / "models" / "wall-base" / "config.json").write_text("{}")
-    monkeypatch.setattr(box, "BOX", tmp_path / "models")
+    monkeypatch.setattr(bundled_models, "BOX", tmp_path / "models")
     monkeypatch.chdir(tmp_path)
     folder = Path("data/valid")
     here = Path("evaluation-wall-base-valid")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from vaeneer.model.consistency import consistency_of, infonce_nats, symmetric_kl_nats, vicreg
+from vaeneer.model.losses import consistency_of, infonce_nats, symmetric_kl_nats, vicreg
 from vaeneer.model.vae import Posterior
 from vaeneer.settings.training import Recipe
 

@@ -30,9 +30,8 @@ from vaeneer.library.library_map import LAYOUT_NAME
 from vaeneer.library.map_layout import read_layout
 from vaeneer.library.vector_chunks import partial_beside
 from vaeneer.library.vector_tables import VectorTable, read_vectors, write_vectors
-from vaeneer.model.architectures import build
-from vaeneer.model.box import BOX
-from vaeneer.model.checkpoint import load
+from vaeneer.model.bundled_models import BOX
+from vaeneer.model.checkpoint import build, load
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
 from vaeneer.settings.training import (

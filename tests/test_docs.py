@@ -48,9 +48,9 @@ from vaeneer.measuring.evaluation import EvaluationReport
 from vaeneer.measuring.measurement import Measurements
 from vaeneer.measuring.similarity import SimilarityReport
 from vaeneer.measuring.similarity_figures import SimilarityFigures, SimilarityVariant
-from vaeneer.model.card import ModelCard
-from vaeneer.model.importing import ImportReport
-from vaeneer.model.probability import Calibration
+from vaeneer.model.projection import Calibration
+from vaeneer.model.vae import ModelCard
+from vaeneer.model.weights import ImportReport
 from vaeneer.settings.training import (
     RECIPES,
     BenchSettings,

@@ -21,8 +21,8 @@ from vaeneer.data.pixel_cache import PackLayout, default_cache, open_pack
 from vaeneer.errors import DataError, LibraryUnavailableError
 from vaeneer.library import catalog_connections, catalog_schema, indexing
 from vaeneer.library.vector_tables import VectorTable, write_vectors
-from vaeneer.model.architectures import build
-from vaeneer.model.box import BOX
+from vaeneer.model.bundled_models import BOX
+from vaeneer.model.checkpoint import build
 from vaeneer.model.embedder import Embedder
 from vaeneer.settings.training import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.stamps import STAMP_KEY

@@ -21,8 +21,7 @@ from vaeneer.errors import (
 )
 from vaeneer.model.checkpoint import load, save
 from vaeneer.model.embedder import Embedder
-from vaeneer.model.probability import fit_calibration
-from vaeneer.model.readout import fit_readout
+from vaeneer.model.projection import fit_calibration, fit_readout
 from vaeneer.model.vae import VAE
 from vaeneer.settings.training import ReadoutSettings
 

@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from vaeneer.model import surface
-from vaeneer.model.initialisation import scaled_start
 from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.model.weights import scaled_start
 
 MEAN = (0.5, 0.4, 0.3)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vaeneer.model import reference
-from vaeneer.model.phases import PhasedConvTranspose2d
+from vaeneer.model.reference import PhasedConvTranspose2d
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "bias"), [(5, 3, True), (2, 7, False)])

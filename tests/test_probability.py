@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from vaeneer.errors import DataError
-from vaeneer.model.probability import calibration_of, fit_calibration
+from vaeneer.model.projection import calibration_of, fit_calibration
 
 
 def drawn(count: int, many: int) -> tuple[np.ndarray, np.ndarray]:

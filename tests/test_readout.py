@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vaeneer.errors import DataError, SettingsError
-from vaeneer.model.readout import Readout, fit_readout, plain_readout
+from vaeneer.model.projection import Readout, fit_readout, plain_readout
 from vaeneer.settings.training import ReadoutSettings
 
 EXACT = ReadoutSettings(shrinkage=0, dead=0)

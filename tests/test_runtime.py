@@ -19,9 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vaeneer import device as device_module
 from vaeneer.device import choose_device, choose_precision, describe_device
 from vaeneer.errors import SettingsError
-from vaeneer.model.architectures import build
-from vaeneer.model.consistency import consistency_of
-from vaeneer.model.losses import elbo_terms
+from vaeneer.model.checkpoint import build
+from vaeneer.model.losses import consistency_of, elbo_terms
 from vaeneer.progress import Silent
 from vaeneer.settings.training import Recipe, TrainSettings
 from vaeneer.training.graphs import graphed

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from torch import Tensor
 
 import vaeneer
-from vaeneer.model.readout import Vectors
+from vaeneer.model.projection import Vectors
 from vaeneer.progress import Progress
 from vaeneer.serving.jobs import Jobs
 from vaeneer.serving.metrics import Metrics

@@ -28,10 +28,9 @@ from vaeneer.measuring.representations import Representations
 from vaeneer.measuring.similarity import SimilarityReport, similarity
 from vaeneer.measuring.similarity_figures import unit_vectors
 from vaeneer.measuring.whitened_baseline import FEATURES, fit_whitening, save_whitening
-from vaeneer.model.card import ModelCard
 from vaeneer.model.checkpoint import save
 from vaeneer.model.embedder import Embedder
-from vaeneer.model.vae import VAE
+from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.progress import Silent
 from vaeneer.settings.training import PrepareSettings, SimilaritySettings
 

@@ -14,7 +14,8 @@ from torch.nn.functional import binary_cross_entropy
 from vaeneer.data.loader import pixel_entropy_nats, to_tensor
 from vaeneer.data.synthetic.synthesize import FAMILIES
 from vaeneer.data.synthetic.synthesize import surface as procedural_surface
-from vaeneer.model import cosines, surface
+from vaeneer.model import surface
+from vaeneer.model import surface as surface_module
 from vaeneer.model.losses import elbo_terms
 from vaeneer.model.vae import VAE, VAEOutput, eval_mode
 
@@ -84,22 +85,25 @@ def test_each_weight_has_a_gradient() -> None:
 
 
 def test_cosines_are_orthonormal() -> None:
-    waves = cosines.cosines(254, np.arange(254) + 0.5)
+    waves = surface_module.cosines(254, np.arange(254) + 0.5)
     assert np.allclose(waves @ waves.T, np.eye(254))
     colours = surface._COLOURS
     assert np.allclose(colours @ colours.T, np.eye(3))
 
 
 def test_the_coefficients_are_different_and_begin_with_the_mean_colour() -> None:
-    known = cosines.coefficients()
-    assert len(set(known.place.tolist())) == cosines.COEFFICIENTS == 508
-    constant = [0, cosines.FREQUENCIES**2, 2 * cosines.FREQUENCIES**2]
+    known = surface_module.coefficients()
+    assert len(set(known.place.tolist())) == surface_module.COEFFICIENTS == 508
+    constant = [0, surface_module.FREQUENCIES**2, 2 * surface_module.FREQUENCIES**2]
     assert set(constant) <= set(known.place.tolist())
     assert known.patterns.shape == (4, 508)
 
 
 def test_rows_and_columns_are_treated_alike() -> None:
-    y, x = np.divmod(cosines.coefficients().place[: -sum(cosines._CHROMA)], cosines.FREQUENCIES)
+    y, x = np.divmod(
+        surface_module.coefficients().place[: -sum(surface_module._CHROMA)],
+        surface_module.FREQUENCIES,
+    )
     there = set(zip(y.tolist(), x.tolist(), strict=True))
     assert len(there - {(b, a) for a, b in there}) <= 1  # 504 is cut somewhere
 

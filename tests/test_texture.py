@@ -16,13 +16,18 @@ from vaeneer.data.loader import to_tensor
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.data.synthetic.synthesize import FAMILIES
 from vaeneer.data.synthetic.synthesize import surface as procedural_surface
-from vaeneer.model import texture_statistics
-from vaeneer.model.consistency import infonce_nats
-from vaeneer.model.losses import kl_per_latent_nats
-from vaeneer.model.readout import unit_length
+from vaeneer.model import texture as texture_module
+from vaeneer.model.losses import infonce_nats, kl_per_latent_nats
+from vaeneer.model.projection import unit_length
 from vaeneer.model.surface import Decoder, Encoder
-from vaeneer.model.texture import DIRECTIONS, TEXTURE_SIZE, Texture
-from vaeneer.model.texture_statistics import STATISTICS, TextureStatistics, block_sizes
+from vaeneer.model.texture import (
+    DIRECTIONS,
+    STATISTICS,
+    TEXTURE_SIZE,
+    Texture,
+    TextureStatistics,
+    block_sizes,
+)
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Silent
 from vaeneer.settings.training import Recipe, TrainSettings
@@ -113,7 +118,7 @@ def test_the_near_patterns_are_those_of_scikit_image(surfaces: Tensor) -> None:
     """On whole numbers; where a neighbour is interpolated, a tie may fall the other way."""
     plane = torch.from_numpy(np.random.default_rng(0).random((64, 64)) * 100).round().float()
     circle = TextureStatistics().near
-    signs, _ = texture_statistics._codes(plane[None, None], circle, 1)
+    signs, _ = texture_module._codes(plane[None, None], circle, 1)
     known = local_binary_pattern(plane.numpy().astype(np.uint8), 8, 1, "uniform")[1:-1, 1:-1]
     assert (signs[0].numpy() == known).mean() > 0.98  # ties of interpolated points may differ
 
@@ -121,7 +126,7 @@ def test_the_near_patterns_are_those_of_scikit_image(surfaces: Tensor) -> None:
 def test_histograms_are_roots_of_shares(surfaces: Tensor) -> None:
     found = blocks(TextureStatistics()(surfaces[:, :, :254, :254]))
     for name, block in found.items():
-        if name in texture_statistics.MOMENTS:
+        if name in texture_module.MOMENTS:
             continue
         assert (block >= 0).all()
         histograms = 4 if name.startswith("colour patterns") else 2 if name.startswith("far") else 1

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from vaeneer.model.checkpoint import load as load
     from vaeneer.model.checkpoint import save as save
     from vaeneer.model.embedder import Embedder as Embedder
-    from vaeneer.model.importing import import_weights as import_weights
     from vaeneer.model.vae import VAE as VAE
+    from vaeneer.model.weights import import_weights as import_weights
     from vaeneer.serving.running import serve as serve
     from vaeneer.settings.training import BenchSettings as BenchSettings
     from vaeneer.settings.training import CalibrateSettings as CalibrateSettings

@@ -34,7 +34,7 @@ from vaeneer.library.indexing import index
 from vaeneer.library.library_folders import existing_library, find_library
 from vaeneer.library.sealing import CATALOG, FACTS, listed_facts, remedy
 from vaeneer.library.vector_tables import read_vectors
-from vaeneer.model.box import box_model
+from vaeneer.model.bundled_models import box_model
 from vaeneer.model.checkpoint import CARD, WEIGHTS, load
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import kind_of_folder

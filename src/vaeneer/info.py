@@ -15,9 +15,8 @@ from vaeneer.files import read_json
 from vaeneer.library.catalog import NAME as CATALOG
 from vaeneer.library.census import stats
 from vaeneer.measuring.collapse import diagnose
-from vaeneer.model.box import box_model, box_names
-from vaeneer.model.checkpoint import read_card
-from vaeneer.model.readout_files import readout_facts
+from vaeneer.model.bundled_models import box_model, box_names
+from vaeneer.model.checkpoint import read_card, readout_facts
 from vaeneer.settings.training import read_sections
 from vaeneer.training.run_folder import RunFolder, RunState, planned_epochs, read_metrics
 

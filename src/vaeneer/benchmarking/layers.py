@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vaeneer.benchmarking.timing import median_seconds
 from vaeneer.device import Precision
-from vaeneer.model.phases import PhasedConvTranspose2d
+from vaeneer.model.reference import PhasedConvTranspose2d
 from vaeneer.model.vae import VAE
 
 _KINDS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)

@@ -31,7 +31,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from vaeneer.cli.tables import Values
-from vaeneer.model.box import is_in_box
+from vaeneer.model.bundled_models import is_in_box
 from vaeneer.progress import Bar
 from vaeneer.text import printable, to_json
 

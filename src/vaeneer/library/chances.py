@@ -1,6 +1,6 @@
 """Probability that a hit shows the surface of the query, by the model and the size of the library.
 
-A model's probability (model/probability.py) supposes that as many pairs show one surface as show
+A model's probability (model/projection.py) supposes that as many pairs show one surface as show
 two. Of the N items of a library nearly all show another one, and the best of N strangers looks
 more alike than a stranger picked at random. So the odds are divided by N - 1: Bayes, with one item
 expected to match (docs/library.md has the reliability of both).
@@ -18,7 +18,7 @@ from vaeneer.errors import ModelFileError
 from vaeneer.files import read_json
 from vaeneer.library.own_model import FOLDER as MODEL
 from vaeneer.library.sealing import remedy
-from vaeneer.model.probability import Calibration, calibration_of, logistic
+from vaeneer.model.projection import Calibration, calibration_of, logistic
 from vaeneer.storage import storage_error
 
 

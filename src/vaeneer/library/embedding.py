@@ -12,7 +12,7 @@ from vaeneer.library.library_vectors import export_library
 from vaeneer.library.vector_shards import Shard, parse_shard
 from vaeneer.library.vector_tables import EmbedReport as EmbedReport
 from vaeneer.library.vector_tables import check_suffix
-from vaeneer.model.box import is_in_box
+from vaeneer.model.bundled_models import is_in_box
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings.training import EmbedSettings
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from vaeneer.data.crops import Pixels
 from vaeneer.data.tiles import Box, cut, resized, square_boxes
 from vaeneer.library.catalog import PixelBox
-from vaeneer.model.readout import unit_length
+from vaeneer.model.projection import unit_length
 
 Parts = Literal["none", "halves", "quarters"]
 _LEAST_PX = 64

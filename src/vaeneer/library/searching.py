@@ -20,7 +20,7 @@ from vaeneer.library.filters import condition, facts_condition
 from vaeneer.library.library import Library
 from vaeneer.library.placing import PROVEN, Placer, is_small
 from vaeneer.library.queries import Query, Source, combined, cut_out, query_of
-from vaeneer.model.probability import Calibration
+from vaeneer.model.projection import Calibration
 from vaeneer.settings.base import with_changes
 from vaeneer.settings.training import SearchOptions, SearchSettings
 

@@ -22,12 +22,10 @@ from vaeneer.files import claim_folder, replacing_folder
 from vaeneer.measuring.calibration_plots import draw_reliability
 from vaeneer.measuring.statistics import roc
 from vaeneer.measuring.strict_latents import Side, cosine_pairs, sampled, strict_latents
-from vaeneer.model.box import is_in_box
-from vaeneer.model.checkpoint import MODEL_FILES, find_model, load
+from vaeneer.model.bundled_models import is_in_box
+from vaeneer.model.checkpoint import MODEL_FILES, find_model, load, write_readout
 from vaeneer.model.embedder import plain_readout_of
-from vaeneer.model.probability import Calibration, fit_calibration
-from vaeneer.model.readout import Readout, Vectors, fit_readout
-from vaeneer.model.readout_files import write_readout
+from vaeneer.model.projection import Calibration, Readout, Vectors, fit_calibration, fit_readout
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import numbers_for

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vaeneer.measuring.charts import QUIET, TRAIN, VALID, new_chart, save_chart
-from vaeneer.model.probability import BINS, Calibration
+from vaeneer.model.projection import BINS, Calibration
 
 
 def draw_reliability(calibration: Calibration, path: Path) -> Path:

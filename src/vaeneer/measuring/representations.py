@@ -14,7 +14,7 @@ from vaeneer.device import Precision
 from vaeneer.errors import ModelFileError
 from vaeneer.measuring.baselines import BASELINES
 from vaeneer.measuring.whitened_baseline import Whitening, joined, load_whitening
-from vaeneer.model.box import box_model
+from vaeneer.model.bundled_models import box_model
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, Posterior

@@ -14,7 +14,7 @@ from vaeneer.data.pixel_cache import Pack
 from vaeneer.device import Precision
 from vaeneer.measuring.statistics import Floats
 from vaeneer.model.embedder import texture_latents
-from vaeneer.model.readout import Vectors
+from vaeneer.model.projection import Vectors
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
 from vaeneer.rng import NumberTable, numbers_for

@@ -9,34 +9,150 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
+from safetensors import numpy as numpy_tensors
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaeneer.checksums import damaged_file, write_sums
 from vaeneer.errors import ModelFileError
 from vaeneer.files import claim_folder, native_name, read_json, replacing_folder, write_json
-from vaeneer.model.architectures import ARCHITECTURES, build
-from vaeneer.model.box import BOX, box_model, box_names
-from vaeneer.model.card import FORMAT, ModelCard, card_of
-from vaeneer.model.readout_files import (
-    FACTS,
-    READOUT_REMEDY,
-    TENSORS,
-    read_readout,
-    write_readout,
-)
-from vaeneer.model.vae import VAE, in_channels_last
+from vaeneer.model import reference, surface
+from vaeneer.model.bundled_models import BOX, box_model, box_names
+from vaeneer.model.projection import Calibration, Readout, calibration_of
+from vaeneer.model.reference import PhasedConvTranspose2d
+from vaeneer.model.vae import FORMAT, VAE, ModelCard, card_of, in_channels_last
+from vaeneer.settings.training import ReadoutSettings
 from vaeneer.storage import storage_error
+
+ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+    "reference": (reference.Encoder, partial(reference.Decoder, PhasedConvTranspose2d)),
+    "surface": (surface.Encoder, surface.Decoder),
+}
+
+
+def build(architecture: str, *, seed: int | None = None) -> VAE:
+    """A network with the first weights of its own layers, drawn from `seed` where one is given.
+
+    Raises KeyError for an unknown name.
+    """
+    encoder, decoder = ARCHITECTURES[architecture]
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        vae = VAE(encoder(), decoder())
+    vae.card = ModelCard(architecture=architecture)
+    return vae
+
+
+READOUT_TENSORS, READOUT_FACTS = "readout.safetensors", "readout.json"
+READOUT_FORMAT = 1
+READOUT_REMEDY = f"delete {READOUT_TENSORS} and {READOUT_FACTS} there to do without them, or run vaeneer calibrate then"
+
+
+def write_readout(folder: Path, readout: Readout, calibration: Calibration | None) -> None:
+    """Write both files into a model folder that is being made (`replacing_folder`)."""
+    tensors = {name: np.ascontiguousarray(getattr(readout, name)) for name in _shapes(0, 0)}
+    numpy_tensors.save_file(tensors, folder / READOUT_TENSORS)
+    facts = {
+        "settings": asdict(readout.settings),
+        "calibration": None if calibration is None else asdict(calibration),
+        "data": readout.data,
+        "figures": readout.figures,
+        "vaeneer_version": version("vaeneer"),
+        "format": READOUT_FORMAT,
+    }
+    write_json(folder / READOUT_FACTS, facts)
+
+
+def read_readout(folder: Path, size: int) -> tuple[Readout | None, Calibration | None]:
+    """The read-out of a model whose texture has `size` latents, and its probability; None: none.
+
+    Raises ModelFileError when a file is missing, damaged, newer or another model's.
+    """
+    there = [(folder / name).is_file() for name in (READOUT_TENSORS, READOUT_FACTS)]
+    if not any(there):
+        return None, None
+    try:
+        if not all(there):
+            raise ValueError("one of the two files is missing")
+        facts = _facts(folder)
+        if facts["format"] > READOUT_FORMAT:
+            raise ValueError(
+                f"it has format {facts['format']}, and this vaeneer reads {READOUT_FORMAT}"
+            )
+        with native_name(folder / READOUT_TENSORS) as name:
+            tensors = numpy_tensors.load_file(name)
+        _check(tensors, size)
+        known = facts["calibration"]
+        readout = Readout(
+            **tensors,
+            settings=ReadoutSettings(**facts["settings"]),
+            data=dict(facts["data"]),
+            figures=dict(facts["figures"]),
+        )
+        return readout, None if known is None else calibration_of(known)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        raise storage_error(error, folder / READOUT_TENSORS, verb="read") or ModelFileError(
+            f"The read-out in {folder} cannot be used ({type(error).__name__}: {error});"
+            f" {READOUT_REMEDY}."
+        ) from error
+
+
+def readout_facts(folder: Path) -> dict[str, Any] | None:
+    """What readout.json says, without its long lists; None where a model has no read-out.
+
+    Raises ModelFileError when it cannot be read.
+    """
+    if not (folder / READOUT_FACTS).is_file():
+        return None
+    try:
+        facts = _facts(folder)
+        (facts.get("calibration") or {}).pop("reliability", None)
+    except (OSError, ValueError, AttributeError) as error:
+        raise storage_error(error, folder / READOUT_FACTS, verb="read") or ModelFileError(
+            f"{folder / READOUT_FACTS} cannot be read ({error}); {READOUT_REMEDY}."
+        ) from error
+    return facts
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What readout.json says. Raises OSError, or ValueError for a damaged file."""
+    if (damaged := damaged_file(folder, (READOUT_FACTS,))) is not None:
+        raise ValueError(f"{damaged} is damaged: another SHA-256")
+    facts = read_json(folder / READOUT_FACTS)
+    if not isinstance(facts, dict):
+        raise ValueError("readout.json holds no object")
+    return facts
+
+
+def _shapes(size: int, dimensions: int) -> dict[str, tuple[int, ...]]:
+    return {"mean": (size,), "projection": (size, dimensions), "ratios": (dimensions,)}
+
+
+def _check(tensors: dict[str, np.ndarray], size: int) -> None:
+    """Raise ValueError unless the tensors are those of a read-out of `size` latents."""
+    dimensions = tensors["projection"].shape[-1]
+    wanted, found = _shapes(size, dimensions), {name: t.shape for name, t in tensors.items()}
+    if found != wanted:
+        raise ValueError(f"its tensors are {found}, and the model needs {wanted}")
+    for name, values in tensors.items():
+        if values.dtype != np.float32 or not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite float32")
+
 
 WEIGHTS = "model.safetensors"
 CARD = "config.json"
-MODEL_FILES = (CARD, WEIGHTS, FACTS, TENSORS)
+MODEL_FILES = (CARD, WEIGHTS, READOUT_FACTS, READOUT_TENSORS)
 """What a model folder is read from; SHA256SUMS lists those that are there."""
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 _NESTS = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
@@ -142,7 +258,7 @@ def check_model_files(folder: Path) -> None:
         raise storage_error(error, folder, verb="read") or ModelFileError(
             f"{folder} cannot be read: {error}; {_remedy(folder)}."
         ) from error
-    if damaged in (FACTS, TENSORS):
+    if damaged in (READOUT_FACTS, READOUT_TENSORS):
         raise ModelFileError(
             f"The read-out in {folder} cannot be used ({damaged} is damaged: its SHA-256 is not"
             f" that in SHA256SUMS); {_remedy(folder)}, or {READOUT_REMEDY}."

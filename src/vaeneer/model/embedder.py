@@ -28,7 +28,7 @@ from vaeneer.data.tiles import (
 from vaeneer.device import Precision, choose_device, choose_precision
 from vaeneer.errors import DataError, ImageFileError, ImageSizeError, ModelFileError
 from vaeneer.model.checkpoint import load
-from vaeneer.model.readout import Readout, Vectors, plain_readout, unit_length
+from vaeneer.model.projection import Readout, Vectors, plain_readout, unit_length
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings.training import require_number

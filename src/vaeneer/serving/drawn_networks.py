@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from vaeneer.device import choose_device
-from vaeneer.model.box import BOX, box_names
+from vaeneer.model.bundled_models import BOX, box_names
 from vaeneer.model.checkpoint import WEIGHTS, find_model, load
 from vaeneer.model.vae import VAE
 from vaeneer.serving.problems import Problem

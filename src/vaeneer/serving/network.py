@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vaeneer.device import choose_device, give_back_freed_memory
 from vaeneer.model.embedder import Embedder, Images
-from vaeneer.model.readout import Vectors
+from vaeneer.model.projection import Vectors
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.problems import busy
 from vaeneer.settings.commands import ServeSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vaeneer.data.crops import COLUMNS, OneScale, Rows, Views
 from vaeneer.data.loader import PackedCrops
-from vaeneer.model.consistency import consistency_of
+from vaeneer.model.losses import consistency_of
 from vaeneer.model.vae import eval_mode
 from vaeneer.progress import Progress
 from vaeneer.rng import NumberTable

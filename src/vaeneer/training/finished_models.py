@@ -9,8 +9,8 @@ from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.measuring.calibration import fit_similarity
 from vaeneer.model.checkpoint import load, save
-from vaeneer.model.latents import latent_mean
 from vaeneer.model.vae import VAE
+from vaeneer.model.weights import latent_mean
 from vaeneer.progress import Progress
 from vaeneer.settings.training import CalibrateSettings
 from vaeneer.training.run import Run

@@ -11,10 +11,9 @@ import torch
 from vaeneer.data.pixel_cache import Pack
 from vaeneer.errors import SettingsError
 from vaeneer.model import surface
-from vaeneer.model.architectures import build
-from vaeneer.model.checkpoint import load, read_card
-from vaeneer.model.initialisation import scaled_start
+from vaeneer.model.checkpoint import build, load, read_card
 from vaeneer.model.vae import VAE
+from vaeneer.model.weights import scaled_start
 from vaeneer.progress import Progress
 from vaeneer.settings.training import RECIPES, Recipe, TrainSettings, default_recipe
 from vaeneer.training.texture_start import start_texture

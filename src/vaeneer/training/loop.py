@@ -13,8 +13,7 @@ from torch import Tensor
 
 from vaeneer.data.loader import to_unit
 from vaeneer.errors import NonFiniteLossError, TrainingInterrupted
-from vaeneer.model.consistency import consistency_of
-from vaeneer.model.losses import elbo_terms
+from vaeneer.model.losses import consistency_of, elbo_terms
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings.training import TrainSettings
 from vaeneer.training.finishing import finish_epoch, finish_run

@@ -15,8 +15,7 @@ from vaeneer.data.loader import PackedCrops
 from vaeneer.data.pixel_cache import Pack
 from vaeneer.device import Precision
 from vaeneer.errors import ImageFileError
-from vaeneer.model.card import ModelCard
-from vaeneer.model.vae import VAE
+from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.rng import NumberTable, numbers_for
 from vaeneer.settings.training import Recipe, TrainSettings
 from vaeneer.training.run_folder import RunFolder

@@ -21,7 +21,7 @@ from vaeneer.device import (
 )
 from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder
-from vaeneer.model.card import ModelCard
+from vaeneer.model.vae import ModelCard
 from vaeneer.progress import Progress
 from vaeneer.settings.training import Recipe, TrainSettings, default_recipe
 from vaeneer.training.events import require_tensorboard
