@@ -38,7 +38,7 @@ from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.model.weights import scaled_start
 from vaeneer.rng import NumberTable, numbers_for
 from vaeneer.settings.training import Recipe, TrainSettings
-from vaeneer.training.schedule import average_share, kl_share, learning_rate
+from vaeneer.training.optim import average_share, kl_share, learning_rate
 
 BATCH, SIDE_PX = 16, 568
 RESULT = RESULTS / "ablations.json"

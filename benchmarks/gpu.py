@@ -41,7 +41,7 @@ from torch.utils.flop_counter import flop_registry
 
 from vaeneer.progress import Silent
 from vaeneer.settings.training import TrainSettings
-from vaeneer.training import loop
+from vaeneer.training import train as train_module
 from vaeneer.training.run_folder import RunFolder
 
 SEED_BAR = 50.0
@@ -163,9 +163,9 @@ def measure_steps(
     with tempfile.TemporaryDirectory() as place:
         run = start(data, Path(place), architecture, batch, "cuda")
         inputs = one_batch(run, batch)
-        eager = lambda *tensors: loop.take_step(run, *tensors)  # noqa: E731
+        eager = lambda *tensors: train_module.take_step(run, *tensors)  # noqa: E731
         work = count_work(lambda: eager(*inputs), ceilings)
-        step = loop.graphed(eager, run.device)
+        step = train_module.graphed(eager, run.device)
         ready = rate(lambda: step(*inputs), batch, seconds, run.device)
         groups = cycle(random_groups(len(run.train), batch))
         stream = run.crops.batches(groups, run.crop_numbers())
@@ -195,7 +195,7 @@ def measure_steps(
 
 def start(data: Path, place: Path, architecture: str, batch: int, device: str) -> Any:
     """A run of `vaeneer.train`, ready for its first step."""
-    run = loop.start_run(
+    run = train_module.start_run(
         data,
         RunFolder(place / "run"),
         TrainSettings(

@@ -103,12 +103,11 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     from vaeneer.model.vae import ModelCard
     from vaeneer.progress import Silent
     from vaeneer.settings.training import Recipe
-    from vaeneer.training.first_weights import started_network
-    from vaeneer.training.loop import take_step
-    from vaeneer.training.run import Run
+    from vaeneer.training.optim import new_optimizer
+    from vaeneer.training.resume_state import TrainState
     from vaeneer.training.run_folder import RunFolder
-    from vaeneer.training.state import TrainState
-    from vaeneer.training.stepping import new_optimizer
+    from vaeneer.training.setup import Run, started_network
+    from vaeneer.training.train import take_step
 
     precision = choose_precision("auto", choose_device("cpu"))
     recipe = Recipe.of(settings)

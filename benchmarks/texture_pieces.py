@@ -44,7 +44,7 @@ from vaeneer.model.projection import fit_readout
 from vaeneer.model.texture import Texture, TextureStatistics, block_sizes
 from vaeneer.rng import NumberTable
 from vaeneer.settings.training import ReadoutSettings, Recipe, TrainSettings
-from vaeneer.training.texture_start import learn_from_statistics
+from vaeneer.training.texture_init import learn_from_statistics
 
 DRAWS = 6
 STEPS, SURFACES_AT_ONCE, VIEWS = 400, 64, 4

@@ -22,7 +22,7 @@ from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.rng import NumberTable
 from vaeneer.settings.training import TrainSettings
-from vaeneer.training.loop import train
+from vaeneer.training.train import train
 
 NAMES = ("reference-base", "surface-base")
 FREE = ("CC0", "Public domain")

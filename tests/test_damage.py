@@ -40,8 +40,8 @@ from vaeneer.settings.training import (
     PrepareSettings,
     TrainSettings,
 )
+from vaeneer.training.resume_state import TrainState, load_state, save_state
 from vaeneer.training.run_folder import RunFolder, read_metrics
-from vaeneer.training.state import TrainState, load_state, save_state
 
 Damage = tuple[str, bytes]
 """What was done to a file, and what is in it now."""

@@ -17,15 +17,15 @@ from vaeneer.cli.app import run
 from vaeneer.demo_report import verdict
 from vaeneer.errors import OutputExistsError, SettingsError
 from vaeneer.measuring.report import Headline, Picture, Section, Table, write_report
-from vaeneer.training import finished_models, texture_start
+from vaeneer.training import texture_init, train
 
 
 @pytest.fixture(scope="module")
 def few_crops() -> Iterator[None]:
     """A start and a read-out of four crops of each image: quicker, and all else alike."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texture_start, "DRAWS", 1)
-        patch.setattr(finished_models, "DRAWS", {"best": 1, "last": 1})
+        patch.setattr(texture_init, "DRAWS", 1)
+        patch.setattr(train, "DRAWS", {"best": 1, "last": 1})
         patch.setattr(demo, "DEMO_SURFACES", 21)
         yield
 

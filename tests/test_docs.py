@@ -69,9 +69,9 @@ from vaeneer.settings.training import (
     SimilaritySettings,
     TrainSettings,
 )
-from vaeneer.training.figures import epoch_line
-from vaeneer.training.loop import TrainReport
-from vaeneer.training.state import TrainState
+from vaeneer.training.metrics import epoch_line
+from vaeneer.training.resume_state import TrainState
+from vaeneer.training.train import TrainReport
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

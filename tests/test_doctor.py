@@ -26,8 +26,8 @@ from vaeneer.model.checkpoint import build
 from vaeneer.model.embedder import Embedder
 from vaeneer.settings.training import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.stamps import STAMP_KEY
+from vaeneer.training.resume_state import TrainState, save_state
 from vaeneer.training.run_folder import RunFolder
-from vaeneer.training.state import TrainState, save_state
 
 FEW = IndexSettings(parts="none", min_side_px=16, workers=1)
 

@@ -34,10 +34,10 @@ from vaeneer.model.vae import VAE
 from vaeneer.progress import Silent
 from vaeneer.settings.training import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.storage import free_bytes, storage_error
-from vaeneer.training.loop import train
+from vaeneer.training.resume_state import TrainState, read_state, save_state
 from vaeneer.training.run_folder import RunFolder, check_same_data
-from vaeneer.training.starting import start_run
-from vaeneer.training.state import TrainState, read_state, save_state
+from vaeneer.training.setup import start_run
+from vaeneer.training.train import train
 
 Painter = Callable[[Path, int], Path]
 WHOLE = IndexSettings(parts="none", workers=1)

@@ -23,10 +23,10 @@ from vaeneer.model.checkpoint import build
 from vaeneer.model.losses import consistency_of, elbo_terms
 from vaeneer.progress import Silent
 from vaeneer.settings.training import Recipe, TrainSettings
-from vaeneer.training.graphs import graphed
-from vaeneer.training.loop import take_step
+from vaeneer.training.optim import graphed
 from vaeneer.training.run_folder import RunFolder
-from vaeneer.training.starting import start_run
+from vaeneer.training.setup import start_run
+from vaeneer.training.train import take_step
 from vaeneer.workers import core_count
 
 ACTIVE = {"OMP_WAIT_POLICY": "ACTIVE"}

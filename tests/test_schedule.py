@@ -15,10 +15,17 @@ from vaeneer.errors import SettingsError
 from vaeneer.model.losses import ElboTerms
 from vaeneer.model.vae import VAE
 from vaeneer.settings.training import RECIPES, Recipe, TrainSettings
-from vaeneer.training.schedule import average_share, kl_share, learning_rate
-from vaeneer.training.state import TrainState
-from vaeneer.training.stepping import StepTerms, average, new_optimizer, step_where_finite
-from vaeneer.training.tally import Tally
+from vaeneer.training.optim import (
+    StepTerms,
+    Tally,
+    average,
+    average_share,
+    kl_share,
+    learning_rate,
+    new_optimizer,
+    step_where_finite,
+)
+from vaeneer.training.resume_state import TrainState
 
 CPU = torch.device("cpu")
 RISING = Recipe(learning_rate=2e-3, warmup=0.1, final_rate=0.05, kl_warmup=0.2)

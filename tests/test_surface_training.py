@@ -17,9 +17,10 @@ from vaeneer.errors import ModelFileError, OutputExistsError, SettingsError, Tra
 from vaeneer.info import info
 from vaeneer.model.checkpoint import load, read_card
 from vaeneer.settings.training import Recipe, TrainSettings, read_settings
-from vaeneer.training import finished_models, texture_start
-from vaeneer.training.loop import train
+from vaeneer.training import texture_init
+from vaeneer.training import train as train_module
 from vaeneer.training.run_folder import read_metrics
+from vaeneer.training.train import train
 
 SURFACE = TrainSettings(
     recipe="surface", views=2, batch_size=8, epochs=2, device="cpu", precision="float32"
@@ -30,8 +31,8 @@ SURFACE = TrainSettings(
 def few_crops() -> Iterator[None]:
     """A start and a read-out of four crops of each image: quicker, and all else alike."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texture_start, "DRAWS", 1)
-        patch.setattr(finished_models, "DRAWS", {"best": 1, "last": 1})
+        patch.setattr(texture_init, "DRAWS", 1)
+        patch.setattr(train_module, "DRAWS", {"best": 1, "last": 1})
         yield
 
 

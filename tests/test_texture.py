@@ -31,8 +31,8 @@ from vaeneer.model.texture import (
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Silent
 from vaeneer.settings.training import Recipe, TrainSettings
-from vaeneer.training import texture_start
-from vaeneer.training.texture_start import (
+from vaeneer.training import texture_init
+from vaeneer.training.texture_init import (
     learn_from_statistics,
     start_texture,
     texture_crops,
@@ -214,7 +214,7 @@ def test_steps_on_statistics_lower_the_term_and_are_seeded(surfaces: Tensor) -> 
     for _ in range(2):
         texture = fitted(surfaces)
         statistics = texture.statistics(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
-        for steps in (0, texture_start.STEPS):
+        for steps in (0, texture_init.STEPS):
             if steps:
                 learn_from_statistics(texture, statistics, assets, recipe, seed=7)
             mu, log_var = texture.read(statistics.flatten(0, 1))
@@ -236,7 +236,7 @@ def test_the_start_sees_what_the_recipe_ignores(data_set: Path) -> None:
     for words in ("none", "light", "scale"):
         recipe = Recipe.of(TrainSettings(recipe="surface", invariant_to=words))
         (drawn[words],) = texture_crops(pack, [0], recipe, seed=0)
-    assert drawn["none"].shape == (4 * texture_start.DRAWS, 3, 254, 254)
+    assert drawn["none"].shape == (4 * texture_init.DRAWS, 3, 254, 254)
     assert not np.allclose(drawn["light"][0], drawn["none"][0])
     assert np.array_equal(drawn["scale"][:4], drawn["none"][:4])  # the first draw has one scale
     assert not np.allclose(drawn["scale"][5], drawn["none"][5])

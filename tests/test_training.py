@@ -35,9 +35,9 @@ from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Bar
 from vaeneer.settings.training import EvaluateSettings, Recipe, TrainSettings, read_settings
-from vaeneer.training import loop
-from vaeneer.training.loop import train
+from vaeneer.training import train as train_module
 from vaeneer.training.run_folder import newest_run, next_run, read_metrics
+from vaeneer.training.train import train
 
 TINY = TrainSettings(
     recipe="reference",
@@ -196,7 +196,7 @@ def test_a_run_killed_hard_goes_on_from_its_last_epoch(
         "import os, signal, sys\n"
         "sys.path.insert(0, sys.argv[3])\n"
         "from test_training import TINY, Counting\n"
-        "from vaeneer.training.loop import train\n"
+        "from vaeneer.training.train import train\n"
         "kill = lambda step: step == 5 and os.kill(os.getpid(), signal.SIGKILL)\n"
         "train(sys.argv[1], out=sys.argv[2], settings=TINY, progress=Counting(kill))\n"
     )
@@ -259,7 +259,7 @@ def test_overwrite_never_deletes_the_data(data_set: Path) -> None:
 def test_a_non_finite_loss_stops_with_step_and_files_and_keeps_the_last_good_state(
     data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = loop.elbo_terms
+    good = train_module.elbo_terms
     calls = []
 
     def poisoned(output, images, loss):  # type: ignore[no-untyped-def]
@@ -269,7 +269,7 @@ def test_a_non_finite_loss_stops_with_step_and_files_and_keeps_the_last_good_sta
             return replace(terms, kl_nats=terms.kl_nats * float("nan"))
         return terms
 
-    monkeypatch.setattr(loop, "elbo_terms", poisoned)
+    monkeypatch.setattr(train_module, "elbo_terms", poisoned)
     with pytest.raises(NonFiniteLossError, match=r"step 4 .*wall_[a-j]\.png, .*state\.safetensors"):
         train(data_set, out=tmp_path / "run", settings=TINY)
     state = load_file(tmp_path / "run" / "state.safetensors")

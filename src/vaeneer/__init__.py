@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from vaeneer.settings.training import ServeSettings as ServeSettings
     from vaeneer.settings.training import SimilaritySettings as SimilaritySettings
     from vaeneer.settings.training import TrainSettings as TrainSettings
-    from vaeneer.training.loop import train as train
+    from vaeneer.training.train import train as train
 
 _HOMES = {
     "BenchSettings": "config",

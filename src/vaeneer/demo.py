@@ -34,7 +34,7 @@ from vaeneer.settings.training import (
     SimilaritySettings,
     TrainSettings,
 )
-from vaeneer.training.loop import train
+from vaeneer.training.train import train
 
 DEMO_SURFACES = 105
 HITS = 8

@@ -29,7 +29,7 @@ from vaeneer.measuring.similarity import SimilarityReport
 from vaeneer.measuring.similarity_figures import SimilarityFigures
 from vaeneer.storage import in_words
 from vaeneer.text import matches_in_words, printable
-from vaeneer.training.loop import TrainReport
+from vaeneer.training.train import TrainReport
 
 _SHOWN_SURFACES, _SHOWN_GROUPS, _SHOWN_COPIES = 12, 8, 4
 _LARGE_PX = 512

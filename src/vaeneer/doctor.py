@@ -38,8 +38,8 @@ from vaeneer.model.bundled_models import box_model
 from vaeneer.model.checkpoint import CARD, WEIGHTS, load
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import kind_of_folder
+from vaeneer.training.resume_state import read_state
 from vaeneer.training.run_folder import RunFolder, damaged_metrics
-from vaeneer.training.state import read_state
 
 Fault = tuple[Path, str, str]
 """A file, what is wrong with it, and how to mend it."""

@@ -16,10 +16,9 @@ from vaeneer.measuring.evaluation import evaluate
 from vaeneer.model.checkpoint import save
 from vaeneer.progress import Silent
 from vaeneer.settings.training import EvaluateSettings
-from vaeneer.training.graphs import Step, graphed
-from vaeneer.training.interruption import StopRequest
-from vaeneer.training.loop import take_step, train_epoch
-from vaeneer.training.run import Run
+from vaeneer.training.optim import Step, graphed
+from vaeneer.training.setup import Run
+from vaeneer.training.train import StopRequest, take_step, train_epoch
 from vaeneer.workers import core_count
 
 _BATCHES_AHEAD = 5  # what threads have done before anyone looks is left out
