@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from vaeneer.cli.app import run
-from vaeneer.measuring.pictures import show_pictures
+from vaeneer.evaluation.plots import show_pictures
 from vaeneer.training.run_folder import newest_run
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.crops import SQUARE_SIDE_PX
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import PackLayout, open_pack
+from vaeneer.evaluation.baselines import fit_whitening, save_whitening
 from vaeneer.files import replacing_folder, write_json
-from vaeneer.measuring.whitened_baseline import fit_whitening, save_whitening
 from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import WEIGHTS, load, save
 from vaeneer.progress import Silent

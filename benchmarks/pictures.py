@@ -18,7 +18,7 @@ import cyclopts
 from PIL import Image
 
 from vaeneer.data.synthetic.synthesize import FAMILIES, surface
-from vaeneer.measuring.pictures import save_grid
+from vaeneer.evaluation.plots import save_grid
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 FROM_RUNS = {

@@ -37,8 +37,8 @@ from vaeneer.data.crops import (
 )
 from vaeneer.data.dataset import ImageItem, open_folder
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
-from vaeneer.measuring.crop_vectors import strict_comparison
-from vaeneer.measuring.similarity_figures import answer, ask
+from vaeneer.evaluation.pairs import answer, ask
+from vaeneer.evaluation.representations import strict_comparison
 from vaeneer.model.losses import infonce_nats
 from vaeneer.model.projection import fit_readout
 from vaeneer.model.texture import Texture, TextureStatistics, block_sizes

@@ -37,15 +37,15 @@ from vaeneer.data.crops import (
 )
 from vaeneer.data.dataset import ImageItem, open_folder
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
-from vaeneer.files import write_json
-from vaeneer.measuring.crop_vectors import strict_comparison
-from vaeneer.measuring.similarity_figures import answer, ask
-from vaeneer.measuring.whitened_baseline import (
+from vaeneer.evaluation.baselines import (
     SHIPPED,
     fit_whitening,
     save_whitening,
     whitened_features,
 )
+from vaeneer.evaluation.pairs import answer, ask
+from vaeneer.evaluation.representations import strict_comparison
+from vaeneer.files import write_json
 from vaeneer.rng import NumberTable
 
 FREE = ("CC0", "Public domain")

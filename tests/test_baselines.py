@@ -11,18 +11,16 @@ from skimage.feature import local_binary_pattern
 from torch import Tensor
 
 from vaeneer.errors import ModelFileError
-from vaeneer.measuring.baselines import (
+from vaeneer.evaluation.baselines import (
     BASELINES,
-    grey_world_histogram,
-    random_convolutions,
-    rgb_histogram,
-)
-from vaeneer.measuring.local_patterns import local_binary_patterns
-from vaeneer.measuring.whitened_baseline import (
     FEATURES,
     SHIPPED,
     fit_whitening,
+    grey_world_histogram,
     load_whitening,
+    local_binary_patterns,
+    random_convolutions,
+    rgb_histogram,
     save_whitening,
     whitened_features,
 )

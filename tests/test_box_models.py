@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from vaeneer.cli.app import run
 from vaeneer.data.crops import STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
 from vaeneer.data.synthetic.synthesize import FAMILIES, surface
-from vaeneer.measuring.baselines import BASELINES
-from vaeneer.measuring.whitened_baseline import load_whitening, whitened_features
+from vaeneer.evaluation.baselines import BASELINES, load_whitening, whitened_features
 from vaeneer.model.bundled_models import BOX, box_names
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from test_docs import two_measurements
-from vaeneer.measuring.collapse import USED_NATS, diagnose, latent_use
+from vaeneer.evaluation.per_image import USED_NATS, diagnose, latent_use
 
 VALID: dict[str, Any] = {
     "images": 44,

@@ -16,7 +16,7 @@ from vaeneer import demo
 from vaeneer.cli.app import run
 from vaeneer.demo_report import verdict
 from vaeneer.errors import OutputExistsError, SettingsError
-from vaeneer.measuring.report import Headline, Picture, Section, Table, write_report
+from vaeneer.evaluation.report import Headline, Picture, Section, Table, write_report
 from vaeneer.training import texture_init, train
 
 

@@ -32,6 +32,12 @@ from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.map_names import Strength, map_words
 from vaeneer.data.prepare import PrepareReport
 from vaeneer.demo import DemoReport
+from vaeneer.evaluation import evaluate
+from vaeneer.evaluation.calibrate import CalibrationReport
+from vaeneer.evaluation.evaluate import EvaluationReport
+from vaeneer.evaluation.pairs import SimilarityFigures, SimilarityVariant
+from vaeneer.evaluation.per_image import Measurements
+from vaeneer.evaluation.similarity import SimilarityReport
 from vaeneer.generate import PictureReport
 from vaeneer.info import InfoReport
 from vaeneer.library.census import StatsReport
@@ -42,12 +48,6 @@ from vaeneer.library.mapping import ClusterReport, MapReport
 from vaeneer.library.outliers import OutliersReport
 from vaeneer.library.searching import Hit, SearchReport
 from vaeneer.library.vector_shards import MergeReport
-from vaeneer.measuring import evaluation
-from vaeneer.measuring.calibration import CalibrationReport
-from vaeneer.measuring.evaluation import EvaluationReport
-from vaeneer.measuring.measurement import Measurements
-from vaeneer.measuring.similarity import SimilarityReport
-from vaeneer.measuring.similarity_figures import SimilarityFigures, SimilarityVariant
 from vaeneer.model.projection import Calibration
 from vaeneer.model.vae import ModelCard
 from vaeneer.model.weights import ImportReport
@@ -331,7 +331,7 @@ def test_metrics_are_documented() -> None:
 
 
 def test_per_image_figures_are_documented(tmp_path: Path) -> None:
-    evaluation._write_per_image(tmp_path / "per-image.csv", two_measurements())
+    evaluate._write_per_image(tmp_path / "per-image.csv", two_measurements())
     with (tmp_path / "per-image.csv").open(newline="", encoding="utf-8") as file:
         assert first_column("formats.md", "per-image.csv") == next(csv.reader(file))
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
+from vaeneer.evaluation.plots import has_display, save_grid, show_pictures, to_pixels
 from vaeneer.generate import reconstruct, sample
-from vaeneer.measuring.pictures import has_display, save_grid, show_pictures, to_pixels
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import eval_mode
 

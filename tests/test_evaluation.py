@@ -19,8 +19,8 @@ from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.device import choose_precision
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
-from vaeneer.measuring.evaluation import evaluate
-from vaeneer.measuring.measurement import measure
+from vaeneer.evaluation.evaluate import evaluate
+from vaeneer.evaluation.per_image import measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.losses import bce_nats
 from vaeneer.settings.training import EvaluateSettings

@@ -35,6 +35,7 @@ from vaeneer.data.images import read_rgb
 from vaeneer.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from vaeneer.data.prepare import prepare
 from vaeneer.data.scan import FoundFile, scan_folder
+from vaeneer.evaluation.plots import save_grid
 from vaeneer.files import write_json
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.census import stats
@@ -44,7 +45,6 @@ from vaeneer.library.indexing import index
 from vaeneer.library.inventory import changes_since, list_folder
 from vaeneer.library.library import Library
 from vaeneer.library.recording import record_changes, record_images
-from vaeneer.measuring.pictures import save_grid
 from vaeneer.serving.pictures import DatedFile
 from vaeneer.settings.training import IndexSettings, PrepareSettings
 from vaeneer.text import encodable, is_utf8, printable

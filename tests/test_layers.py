@@ -170,7 +170,7 @@ MAKE_FOLDERS = {
 """The modules that make folders, and why no scan takes pictures in them for surfaces."""
 SAVE_PICTURES = {
     "files.py": "names vaeneer in it",
-    "measuring/charts.py": "names vaeneer in it",
+    "evaluation/plots.py": "names vaeneer in it",
     "data/decode_worker.py": "a surface, converted for a data set",
     "data/synthetic/synthesize.py": "a surface that is made",
     "benchmarking/sources.py": "in a temporary folder",

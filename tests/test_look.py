@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 import vaeneer
-from vaeneer.measuring.report import Row, Section, Tile, write_report
+from vaeneer.evaluation.report import Row, Section, Tile, write_report
 
 WEB = Path(vaeneer.__file__).parent / "serving" / "web"
 LOOK = "".join((WEB / "css" / name).read_text("utf-8") for name in ("look.css", "controls.css"))

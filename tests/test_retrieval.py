@@ -8,8 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from vaeneer.measuring.retrieval import Retrieval, Round, chance, gallery_sizes, ranked, retrieve
-from vaeneer.measuring.statistics import Floats
+from vaeneer.evaluation.metrics import (
+    Floats,
+    Retrieval,
+    Round,
+    chance,
+    gallery_sizes,
+    ranked,
+    retrieve,
+)
 
 ALL = Round((0, 1, 2, 3), (0, 1, 2, 3))
 ONE = Round((0,), (1,))

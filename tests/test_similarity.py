@@ -21,13 +21,15 @@ from torch import nn
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
-from vaeneer.measuring import representations as representations_module
-from vaeneer.measuring.crop_vectors import CropVectors, describe_reference_crops
-from vaeneer.measuring.pairing import different_pairs, different_pairs_inside
-from vaeneer.measuring.representations import Representations
-from vaeneer.measuring.similarity import SimilarityReport, similarity
-from vaeneer.measuring.similarity_figures import unit_vectors
-from vaeneer.measuring.whitened_baseline import FEATURES, fit_whitening, save_whitening
+from vaeneer.evaluation import representations as representations_module
+from vaeneer.evaluation.baselines import FEATURES, fit_whitening, save_whitening
+from vaeneer.evaluation.pairs import different_pairs, different_pairs_inside, unit_vectors
+from vaeneer.evaluation.representations import (
+    CropVectors,
+    Representations,
+    describe_reference_crops,
+)
+from vaeneer.evaluation.similarity import SimilarityReport, similarity
 from vaeneer.model.checkpoint import save
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, ModelCard

@@ -12,14 +12,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from vaeneer.measuring import bootstrap
-from vaeneer.measuring.bootstrap import (
+from vaeneer.evaluation import metrics
+from vaeneer.evaluation.metrics import (
+    Floats,
+    ScoredPairs,
+    Separation,
+    d_prime,
     draw_counts,
     mean_intervals,
     percentile_interval,
+    roc,
+    separation,
     separation_intervals,
 )
-from vaeneer.measuring.statistics import Floats, ScoredPairs, Separation, d_prime, roc, separation
 
 few_scores = st.lists(st.integers(-5, 5), min_size=1, max_size=30).map(
     lambda values: np.array(values, np.float64)
@@ -178,7 +183,7 @@ def test_intervals_weigh_pairs_by_how_often_their_images_were_drawn(
 
 def test_blocks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     once = separation_intervals(normal_pairs(), images=60, resamples=20, seed=0)
-    monkeypatch.setattr(bootstrap, "_CELLS_AT_ONCE", 5000)
+    monkeypatch.setattr(metrics, "_CELLS_AT_ONCE", 5000)
     again = separation_intervals(normal_pairs(), images=60, resamples=20, seed=0)
     for field in fields(Separation):
         assert getattr(again, field.name) == pytest.approx(getattr(once, field.name))

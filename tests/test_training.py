@@ -30,7 +30,7 @@ from vaeneer.errors import (
     TrainingError,
     TrainingInterrupted,
 )
-from vaeneer.measuring.measurement import measure
+from vaeneer.evaluation.per_image import measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Bar
@@ -377,7 +377,7 @@ def test_tensorboard_gets_the_figures(data_set: Path, tmp_path: Path) -> None:
 
 
 def test_the_reported_validation_figures_are_those_of_evaluate(whole: Path, data_set: Path) -> None:
-    from vaeneer.measuring.evaluation import evaluate
+    from vaeneer.evaluation.evaluate import evaluate
 
     settings = EvaluateSettings(device="cpu", precision="float32")
     report = evaluate(whole / "last", data_set / "valid", settings=settings)

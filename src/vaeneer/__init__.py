@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from vaeneer.demo import demo as demo
     from vaeneer.doctor import doctor as doctor
     from vaeneer.errors import VaeneerError as VaeneerError
+    from vaeneer.evaluation.calibrate import CalibrationReport as CalibrationReport
+    from vaeneer.evaluation.calibrate import calibrate as calibrate
+    from vaeneer.evaluation.evaluate import evaluate as evaluate
+    from vaeneer.evaluation.similarity import similarity as similarity
     from vaeneer.generate import reconstruct as reconstruct
     from vaeneer.generate import sample as sample
     from vaeneer.info import info as info
@@ -31,10 +35,6 @@ if TYPE_CHECKING:
     from vaeneer.library.searching import search as search
     from vaeneer.library.vector_shards import merge_vectors as merge_vectors
     from vaeneer.library.words import search_words as search_words
-    from vaeneer.measuring.calibration import CalibrationReport as CalibrationReport
-    from vaeneer.measuring.calibration import calibrate as calibrate
-    from vaeneer.measuring.evaluation import evaluate as evaluate
-    from vaeneer.measuring.similarity import similarity as similarity
     from vaeneer.model.checkpoint import load as load
     from vaeneer.model.checkpoint import save as save
     from vaeneer.model.embedder import Embedder as Embedder

@@ -14,6 +14,8 @@ from vaeneer.data.prepare import prepare
 from vaeneer.demo_library import COPIES, board_of, photo_of, raw_library
 from vaeneer.demo_report import Found, Learnt, write_page
 from vaeneer.errors import SettingsError
+from vaeneer.evaluation.evaluate import evaluate
+from vaeneer.evaluation.similarity import similarity
 from vaeneer.files import claim_folder
 from vaeneer.generate import reconstruct
 from vaeneer.library.contact_sheet import write_sheet
@@ -22,8 +24,6 @@ from vaeneer.library.indexing import index
 from vaeneer.library.library import Library
 from vaeneer.library.mapping import map as draw_map
 from vaeneer.library.searching import search
-from vaeneer.measuring.evaluation import evaluate
-from vaeneer.measuring.similarity import similarity
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import kind_on_disk
 from vaeneer.settings.training import (

@@ -15,6 +15,11 @@ from vaeneer.data.dataset import DataSet
 from vaeneer.data.images import read_rgb
 from vaeneer.demo_library import Question
 from vaeneer.errors import ImageFileError
+from vaeneer.evaluation.evaluate import EvaluationReport
+from vaeneer.evaluation.pairs import SimilarityFigures
+from vaeneer.evaluation.report import Picture, Row, Section, Table, Tile, write_report
+from vaeneer.evaluation.representations import OWN
+from vaeneer.evaluation.similarity import SimilarityReport
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.duplicates_page import TITLES
@@ -22,11 +27,6 @@ from vaeneer.library.index_report import IndexReport
 from vaeneer.library.library import Library
 from vaeneer.library.mapping import MapReport
 from vaeneer.library.searching import Hit, SearchReport
-from vaeneer.measuring.evaluation import EvaluationReport
-from vaeneer.measuring.report import Picture, Row, Section, Table, Tile, write_report
-from vaeneer.measuring.representations import OWN
-from vaeneer.measuring.similarity import SimilarityReport
-from vaeneer.measuring.similarity_figures import SimilarityFigures
 from vaeneer.storage import in_words
 from vaeneer.text import matches_in_words, printable
 from vaeneer.training.train import TrainReport

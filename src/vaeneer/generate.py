@@ -15,7 +15,7 @@ from vaeneer.data.images import read_rgb, resize_rgb
 from vaeneer.data.loader import to_tensor
 from vaeneer.device import choose_device
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError, SettingsError
-from vaeneer.measuring.pictures import save_grid, to_pixels
+from vaeneer.evaluation.plots import save_grid, to_pixels
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent

@@ -11,10 +11,10 @@ from typing import Any
 from vaeneer.data.cache_files import cache_limit, cached_packs, users_cache
 from vaeneer.data.dataset import open_data_set, open_folder
 from vaeneer.errors import DataError, VaeneerError
+from vaeneer.evaluation.per_image import diagnose
 from vaeneer.files import read_json
 from vaeneer.library.catalog import NAME as CATALOG
 from vaeneer.library.census import stats
-from vaeneer.measuring.collapse import diagnose
 from vaeneer.model.bundled_models import box_model, box_names
 from vaeneer.model.checkpoint import read_card, readout_facts
 from vaeneer.settings.training import read_sections

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vaeneer.benchmarking.figures import PartFigures
-from vaeneer.measuring.charts import QUIET, TRAIN, new_chart, save_chart
+from vaeneer.evaluation.plots import QUIET, TRAIN, new_chart, save_chart
 
 
 def draw_speed(parts: Mapping[str, PartFigures], path: Path) -> Path:

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from vaeneer.errors import ImageFileError
+from vaeneer.evaluation.report import as_webp, styles
 from vaeneer.files import write_text
 from vaeneer.library.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.library import Library
-from vaeneer.measuring.report import as_webp, styles
 from vaeneer.progress import Progress, Silent
 from vaeneer.storage import in_words
 from vaeneer.text import printable

@@ -18,10 +18,10 @@ from vaeneer.data.crops import Pixels
 from vaeneer.data.images import resize_rgb
 from vaeneer.data.loader import to_tensor
 from vaeneer.errors import ImageFileError
+from vaeneer.evaluation.plots import to_pixels
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library
 from vaeneer.library.queries import LEAST_PX, box_of
-from vaeneer.measuring.pictures import to_pixels
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.provenance import picture_options
 from vaeneer.serving import answers

@@ -14,10 +14,17 @@ from vaeneer.data.dataset import RGB
 from vaeneer.data.loader import to_tensor
 from vaeneer.data.pixel_cache import Pack
 from vaeneer.errors import TrainingError
-from vaeneer.measuring.charts import PER_IMAGE, QUIET, TRAIN, VALID, new_chart, save_chart
-from vaeneer.measuring.collapse import latent_use
-from vaeneer.measuring.measurement import Measurements, trivial_excess_nats
-from vaeneer.measuring.pictures import save_grid, to_pixels
+from vaeneer.evaluation.per_image import Measurements, latent_use, trivial_excess_nats
+from vaeneer.evaluation.plots import (
+    PER_IMAGE,
+    QUIET,
+    TRAIN,
+    VALID,
+    new_chart,
+    save_chart,
+    save_grid,
+    to_pixels,
+)
 from vaeneer.model.losses import ReconstructionLoss
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.training.resume_state import TrainState

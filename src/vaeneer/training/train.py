@@ -22,8 +22,8 @@ from vaeneer.data.loader import PackedCrops, to_unit
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.errors import NonFiniteLossError, TrainingInterrupted
-from vaeneer.measuring.calibration import fit_similarity
-from vaeneer.measuring.measurement import measure
+from vaeneer.evaluation.calibrate import fit_similarity
+from vaeneer.evaluation.per_image import measure
 from vaeneer.model.checkpoint import load, save
 from vaeneer.model.losses import consistency_of, elbo_terms
 from vaeneer.model.vae import VAE, eval_mode

@@ -1,20 +1,54 @@
-"""Pictures of how same and different crops lie apart: histograms of their cosines, ROC curves."""
+"""Charts, histograms, ROC curves, and grids of images with captions."""
 
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, ScalarFormatter
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
 
-from vaeneer.measuring.charts import save_chart
-from vaeneer.measuring.statistics import Floats, ScoredPairs, Separation, roc
+from vaeneer.evaluation.metrics import Floats, ScoredPairs, Separation, roc
+from vaeneer.evaluation.pairs import CropPairs
+from vaeneer.evaluation.representations import CropVectors
+from vaeneer.files import replacing, save_picture
+from vaeneer.fonts import Lettering, Written
+from vaeneer.provenance import software
+from vaeneer.text import printable
+
+PER_IMAGE = "nats per image"
+"""The unit of every loss in charts, plots and tables."""
+TRAIN, VALID, QUIET = "#0072B2", "#D55E00", "#8a8a8a"  # Okabe & Ito: told apart by every eye
+
+
+def new_chart(title: str, x: str, y: str, *, width: float = 7.2) -> tuple[Figure, Axes]:
+    """An empty chart with a title, axis labels and a light grid; `width` in inches."""
+    figure = Figure(figsize=(width, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def save_chart(figure: Figure, path: Path) -> Path:
+    """Write a chart as PNG, whole or not at all; returns `path`."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130, metadata={"Software": software()})
+    return path
+
 
 SAME, DIFFERENT = "#0072B2", "#D55E00"  # Okabe & Ito: told apart by every eye
 _OWN = {"embedding": "#000000", "sampled": "#56B4E9", "mean": "#0072B2", "centred": "#009E73"}
@@ -182,3 +216,129 @@ def _tidy(axes: Axes) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+_GAP_PX = 6
+_CAPTION_PX = 18
+_PAPER = (250, 250, 248)
+_INK = (40, 40, 40)
+
+
+def to_pixels(images: Tensor) -> list[NDArray[np.uint8]]:
+    """(B, 3, H, W) float in [0, 1] to B arrays (H, W, 3) uint8, rounded."""
+    scaled = (images.detach().float().clamp(0, 1) * 255).round().byte()
+    return list(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def save_grid(
+    images: Sequence[NDArray[np.uint8]],
+    path: Path,
+    *,
+    columns: int,
+    captions: Sequence[str] | None = None,
+) -> Path:
+    """Write images (H, W, 3) uint8 of one size as a PNG grid, row by row; returns `path`.
+
+    `captions` stand below the images, one for each, cut to their width.
+    """
+    height, width = images[0].shape[:2]
+    cell_height = height + (_CAPTION_PX if captions else 0)
+    rows = -(-len(images) // columns)
+    sheet = Image.new(
+        "RGB",
+        (_GAP_PX + columns * (width + _GAP_PX), _GAP_PX + rows * (cell_height + _GAP_PX)),
+        _PAPER,
+    )
+    draw = ImageDraw.Draw(sheet)
+    letters = Lettering(11)
+    for place, image in enumerate(images):
+        row, column = divmod(place, columns)
+        left, top = _GAP_PX + column * (width + _GAP_PX), _GAP_PX + row * (cell_height + _GAP_PX)
+        sheet.paste(Image.fromarray(image), (left, top))
+        if captions:
+            text, font = _fitting(captions[place], letters, width)
+            draw.text((left, top + height + 2), text, fill=_INK, font=font)
+    save_picture(sheet, path)
+    return path
+
+
+def _fitting(text: str, letters: Lettering, width_px: int) -> Written:
+    text, font = letters.written(printable(text))  # a line end cannot be measured
+    if font.getlength(text) <= width_px:
+        return Written(text, font)
+    while text and font.getlength(text + "…") > width_px:
+        text = text[:-1]
+    return Written(text + "…", font)
+
+
+def show_pictures(folder: Path) -> int:
+    """Open each PNG of a folder in a window, where there is a display; returns how many."""
+    if not has_display():
+        return 0
+    pictures = sorted(folder.glob("*.png"))
+    for picture in pictures:
+        with Image.open(picture) as image:
+            image.show(title=picture.name)
+    return len(pictures)
+
+
+def has_display() -> bool:
+    """Whether a window can be opened: always on Windows and macOS, else by X11 or Wayland."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+PAIRS = 8
+_SLIT_PX = 4
+
+
+def hardest(pairs: CropPairs, scores: Floats, *, lowest: bool) -> list[int]:
+    """The places of up to eight pairs with the lowest or highest scores, of other images each."""
+    order = np.argsort(scores if lowest else -scores, kind="stable")
+    seen: set[tuple[int, ...]] = set()
+    found = []
+    for place in order:
+        images = tuple(sorted(pairs.images[place].tolist()))
+        if images not in seen:
+            seen.add(images)
+            found.append(int(place))
+        if len(found) == PAIRS:
+            break
+    return found
+
+
+def draw_pairs(
+    path: Path,
+    found: CropVectors,
+    pairs: CropPairs,
+    scores: Floats,
+    places: Sequence[int],
+    columns: Sequence[int],
+) -> Path:
+    """Write pairs of crops side by side as one PNG; returns `path`.
+
+    columns: which of the crops that `found.crops_of` cuts the numbers in `pairs` mean.
+    """
+    tiles, captions = [], []
+    for place in places:
+        images, crops = pairs.images[place].tolist(), pairs.crops[place].tolist()
+        tiles.append(
+            _side_by_side(
+                [
+                    found.crops_of(image)[columns[crop]]
+                    for image, crop in zip(images, crops, strict=True)
+                ]
+            )
+        )
+        names = [PurePosixPath(found.items[image].name).stem for image in dict.fromkeys(images)]
+        captions.append(f"{scores[place]:.3f}  {' | '.join(names)}")
+    return save_grid(tiles, path, columns=2, captions=captions)
+
+
+def _side_by_side(crops: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Crops (3, side, side) in [0, 1] with white between them, (side, width, 3) uint8."""
+    slit = np.ones((3, crops[0].shape[1], _SLIT_PX), np.float32)
+    row = np.concatenate([crops[0], slit, crops[1]], axis=2)
+    pixels: NDArray[np.uint8] = np.rint(255 * row).astype(np.uint8).transpose(1, 2, 0)
+    return np.ascontiguousarray(pixels)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vaeneer.data.crops import CROPS, STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
 from vaeneer.data.pixel_cache import Pack
 from vaeneer.device import Precision
-from vaeneer.measuring.statistics import Floats
+from vaeneer.evaluation.metrics import Floats
 from vaeneer.model.embedder import texture_latents
 from vaeneer.model.projection import Vectors
 from vaeneer.model.vae import VAE

@@ -21,30 +21,31 @@ from vaeneer.data.dataset import ImageFolder, ImageItem, open_folder
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import describe_device
 from vaeneer.errors import DataError
-from vaeneer.files import claim_folder, write_json
-from vaeneer.measuring.crop_vectors import (
+from vaeneer.evaluation.pairs import (
+    Answer,
+    Comparison,
+    Question,
+    SimilarityFigures,
+    SimilarityVariant,
+    answer,
+    ask,
+    category_numbers,
+    chances,
+    mean_gallery_size,
+)
+from vaeneer.evaluation.report import PAGE, Shown, colour_note, verdict, write_similarity_page
+from vaeneer.evaluation.representations import (
     STRICT_COLUMNS_OF,
+    TITLES,
     CropVectors,
+    Representations,
     Vectors,
     describe_reference_crops,
     describe_strict_crops,
     reference_comparison,
     strict_comparison,
 )
-from vaeneer.measuring.pairing import Comparison, category_numbers
-from vaeneer.measuring.representations import TITLES, Representations
-from vaeneer.measuring.similarity_figures import (
-    Answer,
-    Question,
-    SimilarityFigures,
-    SimilarityVariant,
-    answer,
-    ask,
-    chances,
-    mean_gallery_size,
-)
-from vaeneer.measuring.similarity_page import PAGE, Shown, write_similarity_page
-from vaeneer.measuring.verdict import colour_note, verdict
+from vaeneer.files import claim_folder, write_json
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Bar, Progress, Silent
 from vaeneer.settings.training import SimilaritySettings

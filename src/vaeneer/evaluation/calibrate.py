@@ -18,18 +18,52 @@ from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError
+from vaeneer.evaluation.metrics import roc
+from vaeneer.evaluation.plots import QUIET, TRAIN, VALID, new_chart, save_chart
+from vaeneer.evaluation.strict_latents import Side, cosine_pairs, sampled, strict_latents
 from vaeneer.files import claim_folder, replacing_folder
-from vaeneer.measuring.calibration_plots import draw_reliability
-from vaeneer.measuring.statistics import roc
-from vaeneer.measuring.strict_latents import Side, cosine_pairs, sampled, strict_latents
 from vaeneer.model.bundled_models import is_in_box
 from vaeneer.model.checkpoint import MODEL_FILES, find_model, load, write_readout
 from vaeneer.model.embedder import plain_readout_of
-from vaeneer.model.projection import Calibration, Readout, Vectors, fit_calibration, fit_readout
+from vaeneer.model.projection import (
+    BINS,
+    Calibration,
+    Readout,
+    Vectors,
+    fit_calibration,
+    fit_readout,
+)
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import numbers_for
 from vaeneer.settings.training import CalibrateSettings, ReadoutSettings
+
+
+def draw_reliability(calibration: Calibration, path: Path) -> Path:
+    """What was said against what was found, in ten bins, with the share of pairs in each."""
+    figure, axes = new_chart(
+        f"Same surface? Held-out crops of {calibration.images:,} images",
+        "probability said",
+        "share that was the same surface",
+    )
+    said = np.array([part.said for part in calibration.reliability])
+    found = np.array([part.found for part in calibration.reliability])
+    weight = np.array([part.weight for part in calibration.reliability])
+    places = (np.floor(np.minimum(said, 1 - 1e-9) * BINS) + 0.5) / BINS
+    axes.bar(places, weight, width=0.9 / BINS, color=QUIET, alpha=0.35, label="share of the pairs")
+    axes.plot([0, 1], [0, 1], color=QUIET, linestyle=":", label="said = found")
+    axes.plot(said, found, color=TRAIN, marker="o", label="found")
+    axes.vlines(said, said, found, color=VALID, linewidth=1)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.legend(
+        loc="upper left",
+        frameon=False,
+        title=f"expected calibration error {calibration.error:.3f}",
+        alignment="left",
+    )
+    return save_chart(figure, path)
+
 
 _HELD_OUT = 0.2  # of the assets of a folder without sides
 _LEAST_ASSETS = 2
