@@ -29,9 +29,9 @@ from PIL import Image
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.images import read_rgb
 from vaeneer.library.catalog import Item, PixelBox
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.searching import Hit, search
+from vaeneer.library.search.search import Hit, search
 from vaeneer.settings.training import SearchSettings
 
 SHARES = (0.1, 0.6)

@@ -28,8 +28,8 @@ from machine import keep
 from planting import Planted, plant
 
 from vaeneer.data.images import read_rgb
-from vaeneer.library.duplicates import DuplicateGroup, duplicates
-from vaeneer.library.indexing import index
+from vaeneer.library.duplicates.duplicates import DuplicateGroup, duplicates
+from vaeneer.library.index.index import index
 from vaeneer.settings.training import DuplicatesSettings, IndexSettings
 
 HALVED_SHARE = 0.1

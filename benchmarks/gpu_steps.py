@@ -26,9 +26,9 @@ from torch.profiler import ProfilerActivity, profile
 import vaeneer
 from vaeneer.data.dataset import open_folder
 from vaeneer.errors import TrainingInterrupted
-from vaeneer.library import embedding_items
-from vaeneer.library.embedding import embed
-from vaeneer.library.indexing import index
+from vaeneer.library.embed.embed import embed
+from vaeneer.library.index import embed_files
+from vaeneer.library.index.index import index
 from vaeneer.model.checkpoint import read_card
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
@@ -358,7 +358,7 @@ def _timed() -> Iterator[dict[str, float]]:
     """Seconds that indexing spends in each of its parts; what is left waits for decoding."""
     spent: dict[str, float] = defaultdict(float)
     names = ("part_views", "record_images", "write_thumbnail", "whole_vector")
-    real: dict[str, Any] = {name: getattr(embedding_items, name) for name in names}
+    real: dict[str, Any] = {name: getattr(embed_files, name) for name in names}
     network = Embedder.embed
 
     def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -372,14 +372,14 @@ def _timed() -> Iterator[dict[str, float]]:
         return run
 
     for name in names:
-        setattr(embedding_items, name, timed(name, real[name]))
+        setattr(embed_files, name, timed(name, real[name]))
     Embedder.embed = timed("network", network)  # type: ignore[method-assign]
     try:
         yield spent
     finally:
         Embedder.embed = network  # type: ignore[method-assign]
         for name in names:
-            setattr(embedding_items, name, real[name])
+            setattr(embed_files, name, real[name])
 
 
 def measure_steps(session: Session) -> Figures:

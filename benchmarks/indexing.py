@@ -27,7 +27,7 @@ from PIL import Image
 
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.decode_worker import SeeJob, in_processes, see
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.model.embedder import Embedder
 from vaeneer.settings.training import IndexSettings

@@ -29,10 +29,9 @@ from numpy.typing import NDArray
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.crops import STRICT_COLUMNS, relit
 from vaeneer.library.catalog import PixelBox
-from vaeneer.library.chances import calibration_in
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.searching import Hit, search
+from vaeneer.library.search.search import Hit, calibration_in, search
 from vaeneer.settings.training import SearchSettings
 
 SIDES = (0.2, 0.3, 0.4, 0.5)

@@ -34,7 +34,7 @@ from machine import keep
 
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.library.library import Library
-from vaeneer.library.searching import search
+from vaeneer.library.search.search import search
 from vaeneer.library.vector_index import CHUNK, Floats, Ids, VectorIndex
 from vaeneer.progress import Progress
 

@@ -76,7 +76,7 @@ def evaluate(model: str, folder: str, quality: bool) -> dict[str, Any]:
 def embed(model: str, folder: str, out: str) -> dict[str, Any]:
     """`embed` of latents, as the reference has them, with loading and the Parquet file."""
     try:
-        from vaeneer.library.embedding import embed as embed_folder
+        from vaeneer.library.embed.embed import embed as embed_folder
         from vaeneer.settings.training import EmbedSettings
     except ImportError as error:
         return {"missing": str(error)}

@@ -71,7 +71,7 @@ def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     and index again with `folder_moved=True`.
     """
     import vaeneer
-    from vaeneer.library.indexing import index
+    from vaeneer.library.index.index import index
 
     folder = tmp_path_factory.mktemp("small")
     vaeneer.synthesize(folder / "raw", count=24, side_px=160, seed=3)

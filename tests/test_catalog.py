@@ -14,7 +14,7 @@ import pytest
 from vaeneer.errors import LibraryError
 from vaeneer.library import catalog_schema
 from vaeneer.library.catalog import NAME, Catalog
-from vaeneer.library.sealing import break_seal
+from vaeneer.library.catalog_file import break_seal
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from vaeneer.errors import LibraryUnavailableError
-from vaeneer.library import catalog_connections
+from vaeneer.library import catalog_file
 from vaeneer.library.catalog import NAME, Catalog
-from vaeneer.library.catalog_connections import MAX_CONNECTIONS
-from vaeneer.library.sealing import state_of
+from vaeneer.library.catalog_file import MAX_CONNECTIONS, state_of
 from vaeneer.provenance import kind_of_folder
 
 NOBODY = 65534
@@ -228,7 +227,7 @@ def test_a_catalog_in_a_place_that_cannot_be_written_is_read(public: Path) -> No
 
 
 def test_a_lock_is_no_damage(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_connections, "_BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(catalog_file, "_BUSY_SECONDS", 0.01)
     other = sqlite3.connect(catalog.file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     waiting = Catalog(catalog.file)

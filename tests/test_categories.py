@@ -14,7 +14,7 @@ from vaeneer.data.filenames import group_names
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.sidecars import Sidecar
 from vaeneer.data.split import describe
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 
 Painter = Callable[[Path, int], Path]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaeneer.library.chances import chance
+from vaeneer.library.search.search import chance
 from vaeneer.model.projection import Calibration
 
 CALIBRATION = Calibration(10.0, -5.0, 0.01, 100, 1000, 1000, ())

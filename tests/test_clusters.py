@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from vaeneer.errors import SettingsError
-from vaeneer.library import clusters
 from vaeneer.library.catalog import Item
-from vaeneer.library.cluster_names import named_clusters
-from vaeneer.library.clusters import cluster_labels, least_size, title_of
 from vaeneer.library.library import Library
-from vaeneer.library.mapping import cluster
+from vaeneer.library.map import clusters
+from vaeneer.library.map.clusters import cluster_labels, least_size, named_clusters, title_of
+from vaeneer.library.map.map import cluster
 from vaeneer.settings.training import ClusterSettings
 
 

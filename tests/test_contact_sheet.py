@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from vaeneer.errors import SettingsError
-from vaeneer.library.contact_sheet import contact_sheet, write_sheet
 from vaeneer.library.library import Library
-from vaeneer.library.searching import search
+from vaeneer.library.search.contact_sheet import contact_sheet, write_sheet
+from vaeneer.library.search.search import search
 from vaeneer.settings.training import SearchSettings
 
 MARK = (255, 98, 0)

@@ -25,11 +25,10 @@ from vaeneer.data.dataset import open_folder
 from vaeneer.data.manifest import MANIFEST_NAME, read_manifest
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.errors import LibraryError, ModelFileError, VaeneerError
-from vaeneer.library import indexing
-from vaeneer.library.library_map import LAYOUT_NAME
-from vaeneer.library.map_layout import read_layout
-from vaeneer.library.vector_chunks import partial_beside
-from vaeneer.library.vector_tables import VectorTable, read_vectors, write_vectors
+from vaeneer.library.embed.tables import VectorTable, partial_beside, read_vectors, write_vectors
+from vaeneer.library.index import index
+from vaeneer.library.map.build import LAYOUT_NAME
+from vaeneer.library.map.layout import read_layout
 from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import build, load
 from vaeneer.model.embedder import Embedder
@@ -119,7 +118,7 @@ def warm() -> Embedder:
 def one_model(warm: Embedder) -> Iterator[None]:
     """`index` embeds with the warm model: what it checks before is not replaced."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexing, "_load", lambda *_: warm)
+        patch.setattr(index, "_load", lambda *_: warm)
         yield
 
 

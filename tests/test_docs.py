@@ -40,14 +40,14 @@ from vaeneer.evaluation.per_image import Measurements
 from vaeneer.evaluation.similarity import SimilarityReport
 from vaeneer.generate import PictureReport
 from vaeneer.info import InfoReport
-from vaeneer.library.census import StatsReport
-from vaeneer.library.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
-from vaeneer.library.embedding import EmbedReport
-from vaeneer.library.index_report import IndexReport
-from vaeneer.library.mapping import ClusterReport, MapReport
+from vaeneer.library.duplicates.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
+from vaeneer.library.embed.embed import EmbedReport
+from vaeneer.library.embed.tables import MergeReport
+from vaeneer.library.index.index import IndexReport
+from vaeneer.library.map.map import ClusterReport, MapReport
 from vaeneer.library.outliers import OutliersReport
-from vaeneer.library.searching import Hit, SearchReport
-from vaeneer.library.vector_shards import MergeReport
+from vaeneer.library.search.search import Hit, SearchReport
+from vaeneer.library.stats import StatsReport
 from vaeneer.model.projection import Calibration
 from vaeneer.model.vae import ModelCard
 from vaeneer.model.weights import ImportReport

@@ -19,8 +19,9 @@ from vaeneer.cli.app import run
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import PackLayout, default_cache, open_pack
 from vaeneer.errors import DataError, LibraryUnavailableError
-from vaeneer.library import catalog_connections, catalog_schema, indexing
-from vaeneer.library.vector_tables import VectorTable, write_vectors
+from vaeneer.library import catalog_file, catalog_schema
+from vaeneer.library.embed.tables import VectorTable, write_vectors
+from vaeneer.library.index import index
 from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import build
 from vaeneer.model.embedder import Embedder
@@ -53,7 +54,7 @@ def embedded() -> Iterator[list[int]]:
         return embed(images)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexing, "_load", lambda *_: warm)
+        patch.setattr(index, "_load", lambda *_: warm)
         patch.setattr(warm, "embed", counted)
         yield counts
 
@@ -224,7 +225,7 @@ def test_a_library_that_cannot_be_read_now_is_not_called_damaged(
     library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_older(library)
-    monkeypatch.setattr(catalog_connections, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(catalog_file, "_BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(library / "catalog.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LibraryUnavailableError, match="locked by another process"):

@@ -15,12 +15,12 @@ from PIL import Image
 
 from vaeneer.data.synthetic.synthesize import surface
 from vaeneer.library.catalog import Catalog
-from vaeneer.library.decisions import csv_text
-from vaeneer.library.duplicates import DuplicateGroup, DuplicatesReport, duplicates
-from vaeneer.library.extra_content import read_extra
-from vaeneer.library.indexing import index
+from vaeneer.library.duplicates.decisions import csv_text
+from vaeneer.library.duplicates.duplicates import DuplicateGroup, DuplicatesReport, duplicates
+from vaeneer.library.duplicates.extra_content import read_extra
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.searching import search
+from vaeneer.library.search.search import search
 from vaeneer.settings.training import IndexSettings, SearchSettings
 
 SIDE_PX = 128
@@ -305,7 +305,7 @@ def test_alpha_is_read_once(
     def refuse(*_: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr("vaeneer.library.duplicate_search.read_extra", refuse)
+    monkeypatch.setattr("vaeneer.library.duplicates.detect.read_extra", refuse)
     assert duplicates(tmp_path / "library").groups == before.groups
 
 

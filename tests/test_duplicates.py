@@ -17,19 +17,18 @@ from PIL import Image
 
 from vaeneer.data.synthetic.synthesize import surface
 from vaeneer.errors import LibraryError, SettingsError
-from vaeneer.library.candidate_pairs import MOST_CONTAINERS, container_pairs, frame_pairs
 from vaeneer.library.catalog import Item
-from vaeneer.library.duplicates import (
+from vaeneer.library.duplicates.candidates import MOST_CONTAINERS, container_pairs, frame_pairs
+from vaeneer.library.duplicates.duplicates import (
     DuplicateGroup,
     DuplicatesReport,
     duplicates,
 )
-from vaeneer.library.families import Families
-from vaeneer.library.found_copies import Copies
-from vaeneer.library.indexing import index
+from vaeneer.library.duplicates.features import NAME as SKETCHES
+from vaeneer.library.duplicates.features import Sketches, sketch
+from vaeneer.library.duplicates.matches import Copies, Families
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.sketches import NAME as SKETCHES
-from vaeneer.library.sketches import Sketches, sketch
 from vaeneer.progress import Silent
 from vaeneer.settings.training import DuplicatesSettings, IndexSettings
 
@@ -197,7 +196,7 @@ def test_what_was_found_is_remembered_until_the_library_changes(
         raise AssertionError("searched again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("vaeneer.library.duplicates.find_copies", refuse)
+        patch.setattr("vaeneer.library.duplicates.duplicates.find_copies", refuse)
         again = duplicates(copy, settings=ALL)
         assert again.groups == report.groups
         with pytest.raises(AssertionError, match="searched again"):
@@ -206,7 +205,7 @@ def test_what_was_found_is_remembered_until_the_library_changes(
         following = str(opened.catalog.generation + 1)
         opened.catalog.keep_state("generation", following)
     with monkeypatch.context() as patch:
-        patch.setattr("vaeneer.library.duplicates.find_copies", refuse)
+        patch.setattr("vaeneer.library.duplicates.duplicates.find_copies", refuse)
         with pytest.raises(AssertionError, match="searched again"):
             duplicates(copy, settings=ALL)
     (copy / "duplicates.json").write_text('{"version": 1')  # damaged: as if it were not there

@@ -25,11 +25,10 @@ from vaeneer.errors import (
     OutputExistsError,
     SettingsError,
 )
-from vaeneer.library import vector_chunks
-from vaeneer.library.embedding import embed
+from vaeneer.library.embed import tables
+from vaeneer.library.embed.embed import embed
+from vaeneer.library.embed.tables import merge_vectors, read_vectors
 from vaeneer.library.library import Library
-from vaeneer.library.vector_shards import merge_vectors
-from vaeneer.library.vector_tables import read_vectors
 from vaeneer.model.checkpoint import load, save
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
@@ -148,7 +147,7 @@ def six(paint: Painter, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vector_chunks, "CHUNK_IMAGES", 2)
+    monkeypatch.setattr(tables, "CHUNK_IMAGES", 2)
 
 
 def files_below(folder: Path) -> set[str]:
@@ -199,7 +198,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(
 
 def kill_after(patched: pytest.MonkeyPatch, calls: int) -> None:
     """Let as many chunks be written, and be killed when the next one is."""
-    real, done = vector_chunks.np.save, []
+    real, done = tables.np.save, []
 
     def save_or_die(*arguments: object, **named: object) -> None:
         if len(done) == calls:
@@ -207,7 +206,7 @@ def kill_after(patched: pytest.MonkeyPatch, calls: int) -> None:
         done.append(1)
         real(*arguments, **named)
 
-    patched.setattr(vector_chunks.np, "save", save_or_die)
+    patched.setattr(tables.np, "save", save_or_die)
 
 
 def test_what_is_left_is_used_only_for_the_same_job_and_whole(
@@ -248,7 +247,7 @@ def test_the_second_that_writes_one_output_says_so_and_leaves(
 ) -> None:
     out = tmp_path / "v.parquet"
     with (
-        vector_chunks.partial_beside(out, Silent()),
+        tables.partial_beside(out, Silent()),
         pytest.raises(OutputExistsError, match="another process"),
     ):
         embed(model, six, out=out, settings=QUICK)

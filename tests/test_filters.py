@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vaeneer.library.catalog_schema import STEPS
-from vaeneer.library.filters import MOST_CHARACTERS, MOST_DEPTH, FilterError, condition
+from vaeneer.library.search.filters import MOST_CHARACTERS, MOST_DEPTH, FilterError, condition
 
 ITEMS = (  # path, asset, format, width_px, height_px, name, category, tags
     ("wood/oak.png", "oak", "PNG", 1024, 1024, "Old oak", "wood", ("brown", "old")),

@@ -25,10 +25,10 @@ from vaeneer.data.manifest import read_manifest
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import LibraryUnavailableError, StorageError, VaeneerError
 from vaeneer.files import replacing_folder, save_picture, write_parquet, write_text
-from vaeneer.library.indexing import index
+from vaeneer.library.embed.tables import VectorTable, read_vectors, write_vectors
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.vector_index import VectorIndex
-from vaeneer.library.vector_tables import VectorTable, read_vectors, write_vectors
 from vaeneer.model.checkpoint import find_model, load, read_card, read_foreign_weights
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Silent

@@ -8,12 +8,15 @@ import pytest
 from numpy.typing import NDArray
 
 from vaeneer.data.synthetic.synthesize import surface
-from vaeneer.library.geometry import Features, align, find_features, mirrored
-from vaeneer.library.likeness import (
+from vaeneer.library.duplicates.registration import (
     LEAST_LIKENESS,
     ORIENTATIONS,
+    Features,
+    align,
     best_orientations,
     compare,
+    find_features,
+    mirrored,
     oriented,
     thumb,
 )

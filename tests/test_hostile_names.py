@@ -38,13 +38,13 @@ from vaeneer.data.scan import FoundFile, scan_folder
 from vaeneer.evaluation.plots import save_grid
 from vaeneer.files import write_json
 from vaeneer.library.catalog import Catalog
-from vaeneer.library.census import stats
-from vaeneer.library.duplicates import duplicates
-from vaeneer.library.finishing import write_errors
-from vaeneer.library.indexing import index
-from vaeneer.library.inventory import changes_since, list_folder
+from vaeneer.library.duplicates.duplicates import duplicates
+from vaeneer.library.index.changes import changes_since, list_folder
+from vaeneer.library.index.finalize import write_errors
+from vaeneer.library.index.index import index
+from vaeneer.library.index.writer import record_changes, record_images
 from vaeneer.library.library import Library
-from vaeneer.library.recording import record_changes, record_images
+from vaeneer.library.stats import stats
 from vaeneer.serving.pictures import DatedFile
 from vaeneer.settings.training import IndexSettings, PrepareSettings
 from vaeneer.text import encodable, is_utf8, printable

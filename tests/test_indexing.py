@@ -31,10 +31,12 @@ from vaeneer.errors import (
     is_limit,
     is_transient,
 )
-from vaeneer.library import catalog, embedding_items, finishing, indexing, recording
-from vaeneer.library.indexing import index
+from vaeneer.library import catalog
+from vaeneer.library.index import embed_files, finalize, writer
+from vaeneer.library.index import index as index_module
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.locking import changing
+from vaeneer.library.store import changing
 from vaeneer.model.embedder import Embedder
 from vaeneer.settings.training import IndexSettings
 
@@ -105,7 +107,7 @@ class Counting:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen = self.embedded = 0
-        see, embed = embedding_items.see, Embedder.embed
+        see, embed = embed_files.see, Embedder.embed
 
         def counted_see(job: Any) -> Any:
             self.seen += 1
@@ -115,7 +117,7 @@ class Counting:
             self.embedded += len(images)
             return embed(embedder, images)
 
-        monkeypatch.setattr(embedding_items, "see", counted_see)
+        monkeypatch.setattr(embed_files, "see", counted_see)
         monkeypatch.setattr(Embedder, "embed", counted_embed)
 
 
@@ -152,7 +154,7 @@ def test_a_second_run_opens_nothing(copied: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_second_run_needs_no_pytorch(copied: Path) -> None:
     code = (
-        "import sys\nfrom vaeneer.library.indexing import index\n"
+        "import sys\nfrom vaeneer.library.index.index import index\n"
         "index(sys.argv[1], library=sys.argv[2])\nassert 'torch' not in sys.modules"
     )
     folders = [str(copied / "raw"), str(copied / "library")]
@@ -387,14 +389,14 @@ class Killed(BaseException):
 
 
 STEPS = [
-    (embedding_items, "write_thumbnail"),
-    (embedding_items, "vectors_of_equal_files"),
-    (embedding_items, "record_images"),
-    (indexing, "record_changes"),
-    (finishing, "write_errors"),
-    (finishing, "remove_thumbnails"),
-    (finishing, "synced"),
-    (finishing, "write_stamped_json"),
+    (embed_files, "write_thumbnail"),
+    (embed_files, "vectors_of_equal_files"),
+    (embed_files, "record_images"),
+    (index_module, "record_changes"),
+    (finalize, "write_errors"),
+    (finalize, "remove_thumbnails"),
+    (finalize, "synced"),
+    (finalize, "write_stamped_json"),
     (catalog, "seal"),
 ]
 
@@ -410,7 +412,7 @@ def test_killed_at_any_step_the_next_run_ends_in_the_same_library(
     (raw / "wall" / "04.png").rename(raw / "roof" / "moved.png")
     (raw / "wall" / "05.png").unlink()
     (raw / "roof" / "bad.png").write_bytes(b"bad")
-    monkeypatch.setattr(embedding_items, "_AT_ONCE", 2)
+    monkeypatch.setattr(embed_files, "_AT_ONCE", 2)
     shutil.copytree(copied / "library", tmp_path / "undisturbed")
     index(raw, library=tmp_path / "undisturbed")
     wanted = contents(tmp_path / "undisturbed")
@@ -514,7 +516,7 @@ def test_an_item_whose_changed_file_cannot_be_read_now_stays(
     paint(copied / "raw" / "wall" / "00.png", 70)
     with monkeypatch.context() as patch:
         patch.setattr(
-            embedding_items,
+            embed_files,
             "see",
             lambda job: decode_worker.Seen("cannot be read: Input/output error"),
         )
@@ -531,9 +533,9 @@ def test_ctrl_c_keeps_what_is_done(
 ) -> None:
     for number in range(6):
         paint(copied / "raw" / "roof" / f"{number}.png", 90 + number)
-    monkeypatch.setattr(embedding_items, "_AT_ONCE", 2)
+    monkeypatch.setattr(embed_files, "_AT_ONCE", 2)
     calls = iter(range(10))
-    record = recording.record_images
+    record = writer.record_images
 
     def stopped(*given: Any) -> None:
         if next(calls) == 2:
@@ -541,7 +543,7 @@ def test_ctrl_c_keeps_what_is_done(
         record(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedding_items, "record_images", stopped)
+        patch.setattr(embed_files, "record_images", stopped)
         with pytest.raises(KeyboardInterrupt):
             again(copied)
     with Library.open(copied / "library") as library:

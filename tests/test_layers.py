@@ -162,9 +162,9 @@ MAKE_FOLDERS = {
     "files.py": "marks what it makes",
     "data/split.py": "inside of a data set",
     "data/cache_files.py": "marks the cache",
-    "library/indexing.py": "marks the library",
+    "library/index/index.py": "marks the library",
     "library/catalog.py": "the library",
-    "library/vector_chunks.py": "beside a file of vectors, and no picture in it",
+    "library/embed/tables.py": "beside a file of vectors, and no picture in it",
     "benchmarking/sources.py": "in a temporary folder",
 }
 """The modules that make folders, and why no scan takes pictures in them for surfaces."""

@@ -20,7 +20,7 @@ from vaeneer.files import (
     replacing_folder,
     write_text,
 )
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.settings.training import IndexSettings, PrepareSettings
 
 Painter = Callable[[Path, int], Path]

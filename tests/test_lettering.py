@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw
 
 from vaeneer import fonts as fonts_module
 from vaeneer.fonts import Lettering, ascii_form
-from vaeneer.library.contact_sheet import contact_sheet
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.searching import search
+from vaeneer.library.search.contact_sheet import contact_sheet
+from vaeneer.library.search.search import search
 from vaeneer.settings.training import IndexSettings, SearchSettings
 
 JAPANESE = "錆びた鉄.jpg"

@@ -16,13 +16,13 @@ from PIL import Image
 
 import vaeneer
 from vaeneer.errors import ImageFileError, LibraryError, OutputExistsError, SettingsError
-from vaeneer.library import library_map, map_page
 from vaeneer.library.catalog import Item, Vectors
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.map_grid import gridded, name_places
-from vaeneer.library.map_groups import Groups, by_category
-from vaeneer.library.map_layout import (
+from vaeneer.library.map import build, html
+from vaeneer.library.map.build import Groups, by_category
+from vaeneer.library.map.grid import gridded, name_places
+from vaeneer.library.map.layout import (
     Layout,
     laid_out,
     principal_plane,
@@ -30,10 +30,9 @@ from vaeneer.library.map_layout import (
     updated,
     write_layout,
 )
-from vaeneer.library.map_tiles import load_tiles, sheets, tile_side_px
-from vaeneer.library.mapping import map
-from vaeneer.library.neighbours import nearest_among, nearest_others
-from vaeneer.library.vector_index import VectorIndex
+from vaeneer.library.map.map import map
+from vaeneer.library.map.render import load_tiles, sheets, tile_side_px
+from vaeneer.library.vector_index import VectorIndex, nearest_among, nearest_others
 from vaeneer.progress import Silent
 from vaeneer.settings.training import MapSettings
 
@@ -235,10 +234,10 @@ def evil_page(path: Path, name: str) -> dict[str, object]:
     tiles = np.full((3, 32, 32, 3), 90, np.uint8)
     groups = Groups("cluster", np.zeros(3, int), [name], [name])
     labels = name_places(grid, groups.labels, np.array([2.0]), 0.5)
-    modes: list[map_page.Mode] = [(groups, labels), (by_category(items), None)]
+    modes: list[html.Mode] = [(groups, labels), (by_category(items), None)]
     neighbours = nearest_others(indexed(wholes), wholes, 2)
-    data = map_page.page_data(items, grid, tiles, modes, neighbours)
-    map_page.write_page(path, data, title=name, line=name)
+    data = html.page_data(items, grid, tiles, modes, neighbours)
+    html.write_page(path, data, title=name, line=name)
     return data
 
 
@@ -387,7 +386,7 @@ def test_a_library_that_cannot_be_written_has_a_map(
     def refused(path: Path, layout: Layout, *, library: str) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(library_map, "write_layout", refused)
+    monkeypatch.setattr(build, "write_layout", refused)
     map(library, out=tmp_path / "m.png", settings=MapSettings(seed=9), progress=Listener())
     assert (tmp_path / "m.png").is_file()
     assert ["Read-only" in line for line in said] == [True]

@@ -14,13 +14,12 @@ from rich.console import Console
 
 from vaeneer.cli.library_tables import hits, indexing
 from vaeneer.errors import DataError, ImageFileError, LibraryError
-from vaeneer.library import embedding_items
-from vaeneer.library.census import stats
-from vaeneer.library.contact_sheet import contact_sheet
-from vaeneer.library.index_report import IndexReport
-from vaeneer.library.indexing import index
+from vaeneer.library.index import embed_files
+from vaeneer.library.index.index import IndexReport, index
 from vaeneer.library.library import Library
-from vaeneer.library.searching import search
+from vaeneer.library.search.contact_sheet import contact_sheet
+from vaeneer.library.search.search import search
+from vaeneer.library.stats import stats
 from vaeneer.settings.training import IndexSettings, SearchSettings
 
 Painter = Callable[[Path, int], Path]
@@ -53,13 +52,13 @@ def copied(indexed: Path, tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are decoded from now on."""
     names: list[str] = []
-    see = embedding_items.see
+    see = embed_files.see
 
     def counted(job: Any) -> Any:
         names.append(job.path.name)
         return see(job)
 
-    monkeypatch.setattr(embedding_items, "see", counted)
+    monkeypatch.setattr(embed_files, "see", counted)
     return names
 
 
@@ -245,7 +244,7 @@ def test_a_run_that_ends_early_is_made_good(copied: Path, monkeypatch: pytest.Mo
         if connected:
             connect(copied, away)
         with monkeypatch.context() as patch:
-            patch.setattr("vaeneer.library.indexing.finish", dying)
+            patch.setattr("vaeneer.library.index.index.finish", dying)
             with pytest.raises(KeyboardInterrupt):
                 again(copied)
         assert len(offline(copied)) == (0 if connected else 4)

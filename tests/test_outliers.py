@@ -12,11 +12,17 @@ from PIL import Image
 
 from vaeneer.data.perceptual_hash import Fingerprint, fingerprint
 from vaeneer.errors import LibraryError
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.library_map import items_with_vectors
-from vaeneer.library.outliers import outliers
-from vaeneer.library.strangeness import blank, deviations, like_normal_map, shading, unevenness
+from vaeneer.library.map.build import items_with_vectors
+from vaeneer.library.outliers import (
+    blank,
+    deviations,
+    like_normal_map,
+    outliers,
+    shading,
+    unevenness,
+)
 from vaeneer.progress import Silent
 from vaeneer.settings.training import OutliersSettings
 

@@ -21,9 +21,9 @@ from PIL import Image, ImageOps
 
 import vaeneer
 from vaeneer.cli.app import run
-from vaeneer.library import embedding_items, recording
-from vaeneer.library.decisions import csv_text
-from vaeneer.library.indexing import index
+from vaeneer.library.duplicates.decisions import csv_text
+from vaeneer.library.index import embed_files, writer
+from vaeneer.library.index.index import index
 from vaeneer.settings.training import IndexSettings
 from vaeneer.text import printable
 from vaeneer.training.run_folder import RunFolder
@@ -945,8 +945,8 @@ def test_a_folder_is_indexed_from_the_page_and_searched_before_its_small_parts(
     for file in (tmp_path / "my <b>photos").rglob("*_Albedo.jpg"):
         Image.open(file).resize((264, 264)).save(file)  # 256 px and more have small parts
     whole, small = threading.Semaphore(0), threading.Semaphore(0)
-    steps = {"record_images": (recording.record_images, whole)}
-    steps["record_parts"] = (recording.record_parts, small)
+    steps = {"record_images": (writer.record_images, whole)}
+    steps["record_parts"] = (writer.record_parts, small)
 
     def waiting(name: str) -> Callable[..., None]:
         record, turn = steps[name]
@@ -958,7 +958,7 @@ def test_a_folder_is_indexed_from_the_page_and_searched_before_its_small_parts(
         return step
 
     for name in steps:
-        monkeypatch.setattr(embedding_items, name, waiting(name))
+        monkeypatch.setattr(embed_files, name, waiting(name))
     try:
         with live_server.live([tmp_path / "my <b>photos"]) as url:
             _index_from_the_page(visit(url=url, address="/"), picture, whole, small)

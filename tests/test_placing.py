@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from vaeneer import synthesize
-from vaeneer.library import searching
 from vaeneer.library.catalog import Item, PixelBox
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.placing import PROVEN, Placer
-from vaeneer.library.searching import search
+from vaeneer.library.search import search as search_module
+from vaeneer.library.search.exact_match import PROVEN, Placer
+from vaeneer.library.search.search import search
 from vaeneer.settings.training import IndexSettings, SearchSettings
 
 BOX = (30, 50, 90, 80)
@@ -123,8 +123,8 @@ def test_a_proven_hit_comes_before_likelier_ones(
         def places(self, candidates: Iterable[Item], max_misses: int) -> dict[int, PixelBox]:
             return {one.id: (1, 2, 30, 40) for one in candidates if one.id == last}
 
-    monkeypatch.setattr(searching, "Placer", LastAlone)
-    monkeypatch.setattr(searching, "_WORTH_BOX", 0.0)
+    monkeypatch.setattr(search_module, "Placer", LastAlone)
+    monkeypatch.setattr(search_module, "_WORTH_BOX", 0.0)
     after = library.search(library.picture(item), box=BOX, k=6)
     assert [hit.id for hit in after] == [last, *(hit.id for hit in before[:-1])]
     assert (after[0].box, after[0].placed) == ((1, 2, 30, 40), "pixels")

@@ -20,9 +20,9 @@ from vaeneer.data.exclusion import ScanRules
 from vaeneer.data.scan import Scan, scan_folder
 from vaeneer.errors import DataError, SettingsError
 from vaeneer.files import mark_folder
-from vaeneer.library.contact_sheet import write_sheet
 from vaeneer.library.library import Library
-from vaeneer.library.searching import search
+from vaeneer.library.search.contact_sheet import write_sheet
+from vaeneer.library.search.search import search
 from vaeneer.provenance import MARKER
 
 NO_PARTS = IndexSettings(parts="none")

@@ -18,11 +18,11 @@ from rich.console import Console, RenderableType
 
 from vaeneer.cli import library_tables as tables
 from vaeneer.errors import DataError, ImageFileError, LibraryError, ModelFileError, SettingsError
-from vaeneer.library.filters import FilterError
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.queries import Query, box_of, combined, query_of, source_of
-from vaeneer.library.searching import search
+from vaeneer.library.search.filters import FilterError
+from vaeneer.library.search.query import Query, box_of, combined, query_of, source_of
+from vaeneer.library.search.search import search
 from vaeneer.settings.training import IndexSettings, SearchSettings
 
 ALL = SearchSettings(k=100)
@@ -378,7 +378,7 @@ def test_words_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_asking_by_an_item_needs_no_pytorch(small_library: Path) -> None:
     code = f"""
 import sys
-from vaeneer.library.searching import search
+from vaeneer.library.search.search import search
 assert len(search({str(small_library)!r}, 1).hits) == 10
 assert "torch" not in sys.modules
 """
@@ -391,7 +391,7 @@ def test_a_search_by_a_file_of_the_library_needs_no_pytorch(small_library: Path)
     code = f"""
 import sys
 from pathlib import Path
-from vaeneer.library.searching import search
+from vaeneer.library.search.search import search
 assert search({str(small_library)!r}, Path({str(file)!r})).hits[0].path == {str(file)!r}
 assert "torch" not in sys.modules
 """

@@ -24,10 +24,10 @@ from live_server import live
 from vaeneer.cli.app import run
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.evaluation.plots import to_pixels
-from vaeneer.library.duplicates import duplicates
-from vaeneer.library.indexing import index
+from vaeneer.library.duplicates.duplicates import duplicates
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.library_map import map_of
+from vaeneer.library.map.build import map_of
 from vaeneer.progress import Silent
 from vaeneer.serving.app import create_app
 from vaeneer.serving.running import listening

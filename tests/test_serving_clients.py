@@ -21,7 +21,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from live_server import live
-from vaeneer.library.catalog_connections import MAX_CONNECTIONS
+from vaeneer.library.catalog_file import MAX_CONNECTIONS
 from vaeneer.library.library import Library
 from vaeneer.serving import connections, probes, tokens
 from vaeneer.serving.doorkeeper import HEADERS

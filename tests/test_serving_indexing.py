@@ -15,7 +15,7 @@ import live_server
 import vaeneer
 from conftest import Painter
 from vaeneer.errors import SettingsError
-from vaeneer.library import embedding_items, recording
+from vaeneer.library.index import embed_files, writer
 from vaeneer.library.library_folders import default_library, existing_library
 from vaeneer.serving.served import served
 
@@ -38,14 +38,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paint: Painter) -> Pa
 def second_pass(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Small parts of images wait for this event, one group of images after the other."""
     event = threading.Event()
-    record = recording.record_parts
+    record = writer.record_parts
 
     def waiting(*given: Any) -> None:
         assert event.wait(60)
         record(*given)
 
-    monkeypatch.setattr(embedding_items, "record_parts", waiting)
-    monkeypatch.setattr(embedding_items, "_AT_ONCE", 1)
+    monkeypatch.setattr(embed_files, "record_parts", waiting)
+    monkeypatch.setattr(embed_files, "_AT_ONCE", 1)
     yield event
     event.set()
 
@@ -121,14 +121,14 @@ def test_a_map_is_not_out_of_date_with_each_small_part(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Semaphore(0)
-    record = recording.record_parts
+    record = writer.record_parts
 
     def waiting(*given: Any) -> None:
         assert go_on.acquire(timeout=60)
         record(*given)
 
-    monkeypatch.setattr(embedding_items, "record_parts", waiting)
-    monkeypatch.setattr(embedding_items, "_AT_ONCE", 1)
+    monkeypatch.setattr(embed_files, "record_parts", waiting)
+    monkeypatch.setattr(embed_files, "_AT_ONCE", 1)
     with (
         live_server.live([place / "photos"]) as url,
         httpx.Client(base_url=url, timeout=60) as client,
@@ -228,7 +228,7 @@ def test_a_first_run_that_did_not_end_is_offered_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedding_items, "record_images", dying)
+        patch.setattr(embed_files, "record_images", dying)
         with pytest.raises(KeyboardInterrupt):
             vaeneer.index(place / "wood")
     found = served([place / "wood"])

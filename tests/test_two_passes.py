@@ -17,8 +17,8 @@ from vaeneer.cli.library_tables import hits
 from vaeneer.cli.library_tables import indexing as table_of
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.errors import LibraryError
-from vaeneer.library import embedding_items, recording
-from vaeneer.library.indexing import index
+from vaeneer.library.index import embed_files, writer
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.progress import Silent
 from vaeneer.settings.training import IndexSettings
@@ -108,8 +108,8 @@ def test_killed_in_the_second_pass_the_next_run_ends_in_the_same_library(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
     """Killed before a group of small parts is recorded, and after."""
-    monkeypatch.setattr(embedding_items, "_AT_ONCE", 2)
-    record, calls = recording.record_parts, iter(range(9))
+    monkeypatch.setattr(embed_files, "_AT_ONCE", 2)
+    record, calls = writer.record_parts, iter(range(9))
 
     def dying(*given: Any) -> None:
         if next(calls) == nth:
@@ -117,7 +117,7 @@ def test_killed_in_the_second_pass_the_next_run_ends_in_the_same_library(
         record(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedding_items, "record_parts", dying)
+        patch.setattr(embed_files, "record_parts", dying)
         with pytest.raises(KeyboardInterrupt):
             index(made / "raw", library=tmp_path / "library")
     assert vaeneer.stats(tmp_path / "library").parts_pending == IMAGES - 3 * nth  # a copy waits too

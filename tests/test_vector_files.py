@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vaeneer.library.catalog import Catalog, Floats
-from vaeneer.library.vector_files import PARTS, WHOLES, synced, synced_one
+from vaeneer.library.store import PARTS, WHOLES, synced, synced_one
 from vaeneer.library.vector_index import Ids, VectorIndex
 
 DIMENSIONS = 16

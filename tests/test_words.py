@@ -20,10 +20,10 @@ import vaeneer
 from live_server import live
 from vaeneer.cli.app import run
 from vaeneer.errors import SettingsError
-from vaeneer.library.filters import FilterError
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.words import is_words
+from vaeneer.library.search.filters import FilterError
+from vaeneer.library.search.words import is_words
 from vaeneer.settings.training import SearchSettings
 
 Painter = Callable[[Path, int], Path]

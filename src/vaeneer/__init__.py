@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from vaeneer.generate import reconstruct as reconstruct
     from vaeneer.generate import sample as sample
     from vaeneer.info import info as info
-    from vaeneer.library.census import stats as stats
-    from vaeneer.library.duplicates import duplicates as duplicates
-    from vaeneer.library.embedding import embed as embed
-    from vaeneer.library.indexing import index as index
+    from vaeneer.library.duplicates.duplicates import duplicates as duplicates
+    from vaeneer.library.embed.embed import embed as embed
+    from vaeneer.library.embed.tables import merge_vectors as merge_vectors
+    from vaeneer.library.index.index import index as index
     from vaeneer.library.library import Library as Library
-    from vaeneer.library.mapping import cluster as cluster
-    from vaeneer.library.mapping import map as map
+    from vaeneer.library.map.map import cluster as cluster
+    from vaeneer.library.map.map import map as map
     from vaeneer.library.outliers import outliers as outliers
-    from vaeneer.library.searching import Hit as Hit
-    from vaeneer.library.searching import search as search
-    from vaeneer.library.vector_shards import merge_vectors as merge_vectors
-    from vaeneer.library.words import search_words as search_words
+    from vaeneer.library.search.search import Hit as Hit
+    from vaeneer.library.search.search import search as search
+    from vaeneer.library.search.words import search_words as search_words
+    from vaeneer.library.stats import stats as stats
     from vaeneer.model.checkpoint import load as load
     from vaeneer.model.checkpoint import save as save
     from vaeneer.model.embedder import Embedder as Embedder

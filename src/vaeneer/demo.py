@@ -18,12 +18,12 @@ from vaeneer.evaluation.evaluate import evaluate
 from vaeneer.evaluation.similarity import similarity
 from vaeneer.files import claim_folder
 from vaeneer.generate import reconstruct
-from vaeneer.library.contact_sheet import write_sheet
-from vaeneer.library.duplicates import duplicates
-from vaeneer.library.indexing import index
+from vaeneer.library.duplicates.duplicates import duplicates
+from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.mapping import map as draw_map
-from vaeneer.library.searching import search
+from vaeneer.library.map.map import map as draw_map
+from vaeneer.library.search.contact_sheet import write_sheet
+from vaeneer.library.search.search import search
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import kind_on_disk
 from vaeneer.settings.training import (

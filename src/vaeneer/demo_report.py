@@ -21,12 +21,12 @@ from vaeneer.evaluation.report import Picture, Row, Section, Table, Tile, write_
 from vaeneer.evaluation.representations import OWN
 from vaeneer.evaluation.similarity import SimilarityReport
 from vaeneer.library.catalog import PixelBox
-from vaeneer.library.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
-from vaeneer.library.duplicates_page import TITLES
-from vaeneer.library.index_report import IndexReport
+from vaeneer.library.duplicates.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
+from vaeneer.library.duplicates.html import TITLES
+from vaeneer.library.index.index import IndexReport
 from vaeneer.library.library import Library
-from vaeneer.library.mapping import MapReport
-from vaeneer.library.searching import Hit, SearchReport
+from vaeneer.library.map.map import MapReport
+from vaeneer.library.search.search import Hit, SearchReport
 from vaeneer.storage import in_words
 from vaeneer.text import matches_in_words, printable
 from vaeneer.training.train import TrainReport

@@ -29,11 +29,11 @@ from vaeneer.errors import (
 )
 from vaeneer.files import read_parquet, replacing
 from vaeneer.library.catalog import Catalog
-from vaeneer.library.checkup import DERIVED, library_faults
-from vaeneer.library.indexing import index
+from vaeneer.library.catalog_file import CATALOG, FACTS, listed_facts, remedy
+from vaeneer.library.embed.tables import read_vectors
+from vaeneer.library.index.index import index
 from vaeneer.library.library_folders import existing_library, find_library
-from vaeneer.library.sealing import CATALOG, FACTS, listed_facts, remedy
-from vaeneer.library.vector_tables import read_vectors
+from vaeneer.library.repair import DERIVED, library_faults
 from vaeneer.model.bundled_models import box_model
 from vaeneer.model.checkpoint import CARD, WEIGHTS, load
 from vaeneer.progress import Progress, Silent

@@ -14,7 +14,7 @@ from vaeneer.errors import DataError, VaeneerError
 from vaeneer.evaluation.per_image import diagnose
 from vaeneer.files import read_json
 from vaeneer.library.catalog import NAME as CATALOG
-from vaeneer.library.census import stats
+from vaeneer.library.stats import stats
 from vaeneer.model.bundled_models import box_model, box_names
 from vaeneer.model.checkpoint import read_card, readout_facts
 from vaeneer.settings.training import read_sections

@@ -40,7 +40,7 @@ from vaeneer.settings.training import (
 
 if TYPE_CHECKING:
     from vaeneer.library.library import Library
-    from vaeneer.library.searching import SearchReport
+    from vaeneer.library.search.search import SearchReport
 
 
 def index(
@@ -183,14 +183,16 @@ def _library_and_images(first: str, others: Sequence[str]) -> tuple[Path, list[s
 
 
 def _write_sheet(path: Path, library: Library, report: SearchReport) -> None:
-    from vaeneer.library.contact_sheet import write_sheet  # draws: no import of a plain search
+    from vaeneer.library.search.contact_sheet import (
+        write_sheet,  # draws: no import of a plain search
+    )
 
     write_sheet(path, library, report)
 
 
 def _words(arguments: Sequence[str], certain: bool, *, first: str) -> str | None:
     """The text of a search by words; None where the arguments are images."""
-    from vaeneer.library.words import is_words
+    from vaeneer.library.search.words import is_words
 
     words = [one for one in arguments if is_words(one)]
     if not certain and not words:
@@ -212,7 +214,7 @@ def _by_images(
     without: Sequence[str],
     settings: SearchSettings,
 ) -> SearchReport:
-    from vaeneer.library.queries import box_of
+    from vaeneer.library.search.query import box_of
 
     try:
         return vaeneer.search(
@@ -231,7 +233,7 @@ def _by_images(
 
 def _source(word: str) -> Path | int | bytes:
     """Source that an argument names: standard input, a file, or the id of an item."""
-    from vaeneer.library.queries import source_of
+    from vaeneer.library.search.query import source_of
 
     if word == _STDIN:
         return sys.stdin.buffer.read()
@@ -266,7 +268,7 @@ def duplicates(
         find(library), settings=settings, out_html=html, progress=ConsoleProgress()
     )
     if csv and not json:
-        from vaeneer.library.decisions import csv_text
+        from vaeneer.library.duplicates.decisions import csv_text
 
         write_bytes(csv_text(report.groups).encode())
         return

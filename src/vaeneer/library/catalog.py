@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 
 from vaeneer.data.perceptual_hash import Fingerprint
 from vaeneer.errors import LibraryError, LibraryUnavailableError
-from vaeneer.library.catalog_connections import ConnectionPool
-from vaeneer.library.catalog_schema import VERSION, migrate, version
-from vaeneer.library.sealing import (
+from vaeneer.library.catalog_file import (
     CATALOG,
+    ConnectionPool,
     break_seal,
     listed_facts,
     read_seal,
@@ -34,6 +33,7 @@ from vaeneer.library.sealing import (
     seal,
     state_of,
 )
+from vaeneer.library.catalog_schema import VERSION, migrate, version
 from vaeneer.library.word_index import refresh_words
 from vaeneer.storage import storage_error
 from vaeneer.text import is_utf8

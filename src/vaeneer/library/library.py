@@ -14,17 +14,16 @@ from vaeneer.data.images import read_rgb
 from vaeneer.errors import ImageFileError, LibraryError
 from vaeneer.library.catalog import Catalog, Floats, Ids, Item, PixelBox
 from vaeneer.library.library_folders import find_library
-from vaeneer.library.own_model import FOLDER as MODEL
-from vaeneer.library.thumbnails import is_thumbnail_whole, thumbnail_path
-from vaeneer.library.vector_files import synced_one
+from vaeneer.library.store import FOLDER as MODEL
+from vaeneer.library.store import is_thumbnail_whole, synced_one, thumbnail_path
 from vaeneer.library.vector_index import VectorIndex
 from vaeneer.settings.training import SearchOptions, SearchSettings
 from vaeneer.text import printable
 
 if TYPE_CHECKING:  # PyTorch is imported only where a picture is asked by
-    from vaeneer.library.queries import Source
-    from vaeneer.library.searching import Hit
-    from vaeneer.library.sketches import Sketches
+    from vaeneer.library.duplicates.features import Sketches
+    from vaeneer.library.search.query import Source
+    from vaeneer.library.search.search import Hit
     from vaeneer.model.embedder import Embedder
 
 
@@ -91,7 +90,7 @@ class Library:
     @cached_property
     def embedder(self) -> Embedder:
         """The network that made the vectors, from the library's own copy."""
-        from vaeneer.library.own_model import check_own_model
+        from vaeneer.library.store import check_own_model
         from vaeneer.model.embedder import Embedder
 
         check_own_model(self.catalog, self.folder)
@@ -110,7 +109,7 @@ class Library:
     @cached_property
     def sketches(self) -> Sketches:
         """What `duplicates` kept of pictures to compare them; empty where it never ran."""
-        from vaeneer.library.sketches import Sketches
+        from vaeneer.library.duplicates.features import Sketches
 
         return Sketches(self.folder)
 
@@ -186,7 +185,7 @@ class Library:
         **options: Unpack[SearchOptions],
     ) -> list[Hit]:
         """What looks like an image, or like several, the most alike first: see `vaeneer.search`."""
-        from vaeneer.library.searching import search
+        from vaeneer.library.search.search import search
 
         return search(self, image, box=box, without=without, settings=settings, **options).hits
 
@@ -201,7 +200,7 @@ class Library:
         exclude_duplicates: bool = False,
     ) -> list[Hit]:
         """Items by words in names, categories, tags and folders: see `vaeneer.search_words`."""
-        from vaeneer.library.words import search_words
+        from vaeneer.library.search.words import search_words
 
         settings = SearchSettings(
             k=k, where=where, category=category, tag=tag, exclude_duplicates=exclude_duplicates
@@ -210,7 +209,7 @@ class Library:
 
     def facts(self) -> dict[str, Any]:
         """What library.json says; empty where a run did not come to its end."""
-        from vaeneer.library.finishing import read_facts
+        from vaeneer.library.index.finalize import read_facts
 
         facts = read_facts(self.folder)
         return facts if facts is not None and facts["library"] == self.catalog.library else {}

@@ -18,7 +18,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from vaeneer.errors import LibraryError
-from vaeneer.library.sealing import CATALOG, listed_facts
+from vaeneer.library.catalog_file import CATALOG, listed_facts
 from vaeneer.storage import connect
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")

@@ -23,7 +23,7 @@ from vaeneer.text import is_utf8
 
 if TYPE_CHECKING:
     from vaeneer.library.catalog import Catalog
-    from vaeneer.library.filters import Condition
+    from vaeneer.library.search.filters import Condition
 
 TABLE = """CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
     name, category, tags, folder, source UNINDEXED,

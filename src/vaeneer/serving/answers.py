@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vaeneer.library.proving import Kind
+from vaeneer.library.duplicates.verify import Kind
 from vaeneer.serving.parameters import Number, Text, Whole
 from vaeneer.training.run_folder import RunState
 

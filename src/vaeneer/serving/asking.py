@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
 from vaeneer.library.library import Library
-from vaeneer.library.queries import Source, box_of, query_of
-from vaeneer.library.searching import search
-from vaeneer.library.words import search_words
+from vaeneer.library.search.query import Source, box_of, query_of
+from vaeneer.library.search.search import search
+from vaeneer.library.search.words import search_words
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API, thumbnail_address
 from vaeneer.serving.house import House, TheHouse, TheLibrary

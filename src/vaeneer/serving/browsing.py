@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from vaeneer.errors import ImageFileError, LibraryUnavailableError
 from vaeneer.library.catalog import Catalog, Item
-from vaeneer.library.thumbnails import thumbnail_path
+from vaeneer.library.store import thumbnail_path
 from vaeneer.model.bundled_models import box_names
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API, image_address, map_address, thumbnail_address

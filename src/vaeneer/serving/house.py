@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request
 from starlette.exceptions import HTTPException
 
 from vaeneer.errors import LibraryError
-from vaeneer.library.index_report import IndexReport
+from vaeneer.library.index.index import IndexReport
 from vaeneer.serving.drawn_networks import DrawnNetworks
 from vaeneer.serving.jobs import Jobs
 from vaeneer.serving.metrics import Metrics, resident_bytes

@@ -11,8 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from vaeneer.library.index_report import IndexReport
-from vaeneer.library.indexing import index
+from vaeneer.library.index.index import IndexReport, index
 from vaeneer.library.library_folders import is_finished
 from vaeneer.progress import Bar
 from vaeneer.serving import answers

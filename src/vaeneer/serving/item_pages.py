@@ -12,7 +12,7 @@ from typing import Any, Literal
 from vaeneer.data.scan import NO_IMAGE
 from vaeneer.data.sidecars import NOT_A_SIDECAR
 from vaeneer.library.catalog import Catalog, Item
-from vaeneer.library.filters import Condition, all_of, facts_condition
+from vaeneer.library.search.filters import Condition, all_of, facts_condition
 from vaeneer.library.word_index import find_words, query_words
 from vaeneer.serving.problems import Problem
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from vaeneer.errors import LibraryUnavailableError, VaeneerError
 from vaeneer.library.catalog import Catalog, Item
-from vaeneer.library.chances import calibration_in
 from vaeneer.library.library import Library
-from vaeneer.library.own_model import FOLDER as MODEL
+from vaeneer.library.search.search import calibration_in
+from vaeneer.library.store import FOLDER as MODEL
 from vaeneer.model.embedder import Embedder
 from vaeneer.serving.network import GatheringEmbedder, Network
 from vaeneer.serving.problems import Problem, busy

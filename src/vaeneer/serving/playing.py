@@ -21,7 +21,7 @@ from vaeneer.errors import ImageFileError
 from vaeneer.evaluation.plots import to_pixels
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library
-from vaeneer.library.queries import LEAST_PX, box_of
+from vaeneer.library.search.query import LEAST_PX, box_of
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.provenance import picture_options
 from vaeneer.serving import answers

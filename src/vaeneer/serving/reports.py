@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from vaeneer.library.decisions import Mark, csv_text, decided, redundant_in, valid_marks
-from vaeneer.library.duplicate_groups import KINDS
-from vaeneer.library.duplicates import DuplicateGroup, DuplicatesReport, duplicates
+from vaeneer.library.duplicates.decisions import Mark, csv_text, decided, redundant_in, valid_marks
+from vaeneer.library.duplicates.duplicates import DuplicateGroup, DuplicatesReport, duplicates
+from vaeneer.library.duplicates.groups import KINDS
+from vaeneer.library.duplicates.verify import Kind
 from vaeneer.library.library import Library
-from vaeneer.library.proving import Kind
 from vaeneer.progress import Progress
 from vaeneer.serving import answers
 from vaeneer.serving.addresses import API, thumbnail_address
@@ -208,7 +208,7 @@ def _page(
 
 def _map(library: Library, progress: Progress) -> bytes:
     """The answer as JSON, made once."""
-    from vaeneer.library.library_map import map_of  # imports openTSNE and scikit-learn
+    from vaeneer.library.map.build import map_of  # imports openTSNE and scikit-learn
 
     found = map_of(library, MapSettings(), ClusterSettings(), progress)
     names = sorted({item.category or "" for item in found.items})

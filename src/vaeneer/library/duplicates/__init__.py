@@ -1,0 +1,1 @@
+"""Copies in a library, verified by their pixels."""

@@ -1,0 +1,306 @@
+"""duplicates(): what a library has twice, in groups by kind, with the best of each to keep.
+
+Nothing is ever deleted. What was found is kept in the library (duplicates.json) until its vectors
+or the files of its groups change, so that pages of groups cost little.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vaeneer.checksums import read_stamped_json, write_stamped_json
+from vaeneer.errors import LibraryError, SettingsError
+from vaeneer.files import replacing
+from vaeneer.library.catalog import Item, PixelBox
+from vaeneer.library.duplicates.decisions import Decision, csv_text, proposed_keepers
+from vaeneer.library.duplicates.detect import find_copies
+from vaeneer.library.duplicates.groups import KINDS, Group, Member, groups_of
+from vaeneer.library.duplicates.registration import LEAST_LIKENESS
+from vaeneer.library.duplicates.verify import Kind
+from vaeneer.library.file_states import ABSENT, disk_digest
+from vaeneer.library.index.finalize import DUPLICATES
+from vaeneer.library.library import Library
+from vaeneer.progress import Progress, Silent
+from vaeneer.settings.training import DuplicatesSettings
+
+NAME = DUPLICATES
+_VERSION = 5
+
+
+@dataclass(frozen=True)
+class DuplicateItem:
+    """One file of a group of duplicates."""
+
+    id: int
+    path: str
+    """Below the root, with forward slashes."""
+    box: PixelBox | None
+    """x, y, width, height of a part in the file that holds it, in pixels of that file."""
+    relation: Kind | None
+    """What it is to the file to keep; None is that file."""
+    confidence: float
+    """0 to 1: how much of the structure is the same."""
+    orientation: int | None
+    """How to turn it for the file to keep: 0 to 3 quarter turns counter-clockwise, 4 to 7 the same
+    after mirroring; None is not known."""
+    change: str
+    """What was done to it, in words."""
+    width_px: int
+    height_px: int
+    size_bytes: int
+    redundant: bool
+    """Whether the file to keep can stand for it, and its bytes are free once it is deleted."""
+    decision: Decision
+    """Of the file, in whichever group: redundant where it is so in one of them."""
+    keep_path: str
+    """The file that stands for a redundant one, maybe of another group; else `keep`."""
+    maps: list[str]
+    """Kinds of the other maps of its asset; empty for a loose file."""
+    sidecar: bool
+    """Whether its asset has a side-car."""
+    link: str | None
+    """Target of a symbolic link, below the library's root or absolute; None for other files."""
+    same_file: str | None
+    """Path of the better name of the same file (hard link); None for other files."""
+    offline: bool
+    """Whether its folder is not there now."""
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Files that are copies of each other."""
+
+    id: int
+    """Its place among all groups, from 1."""
+    kind: Kind
+    items: list[DuplicateItem]
+    """The one to keep first."""
+    keep: str
+    """The path of the best: no link, there, with maps and side-car, most pixels, then depth, no
+    loss, most bytes, a plain name."""
+    confidence: float
+    """Of the least certain item, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class DuplicatesReport:
+    """What a library has twice."""
+
+    library: str
+    root: str
+    """Folder of the images, absolute; all paths are below it."""
+    groups: list[DuplicateGroup]
+    """Those of the page; the surest of each kind first."""
+    page: int
+    pages: int
+    total_groups: int
+    groups_by_kind: dict[str, int]
+    images: int
+    """Items of the library."""
+    redundant_files: int
+    """Files that an equal or near one can stand for: parts and recoloured ones, links, further
+    names of a file and what is offline are not counted."""
+    redundant_bytes: int
+    threshold: float
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Files that could not be read, with the reason."""
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """All groups, by ids."""
+
+    groups: list[Group]
+    skipped: dict[str, str]
+
+
+def duplicates(
+    library: Library | Path | str,
+    *,
+    settings: DuplicatesSettings | None = None,
+    out_csv: Path | str | None = None,
+    out_html: Path | str | None = None,
+    progress: Progress | None = None,
+) -> DuplicatesReport:
+    """Find what a library has twice: equal files, equal pixels, near copies, parts, recoloured.
+
+    out_csv, out_html: write one line for each file of the page's groups, or a page that shows them
+    side by side. Raises LibraryError, or SettingsError for a threshold outside 0..1 or a page that
+    is not there.
+    """
+    settings, progress, started = (
+        settings or DuplicatesSettings(),
+        progress or Silent(),
+        time.monotonic(),
+    )
+    least = _least(settings)
+    with ExitStack() as stack:
+        if not isinstance(library, Library):
+            library = stack.enter_context(Library.open(library))
+        found = _remembered(library, least) or _search(library, least, progress)
+        report = _report(library, found, settings, least, started)
+        if out_csv is not None:
+            write_csv(Path(out_csv), report.groups)
+        if out_html is not None:
+            from vaeneer.library.duplicates.html import write_page
+
+            write_page(Path(out_html), library, report, progress=progress)
+    return report
+
+
+def write_csv(path: Path, groups: Sequence[DuplicateGroup]) -> None:
+    """Write `csv_text` to a file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(csv_text(groups).encode())
+
+
+def _least(settings: DuplicatesSettings) -> float:
+    return LEAST_LIKENESS if settings.threshold == "auto" else float(settings.threshold)
+
+
+def _search(library: Library, least: float, progress: Progress) -> _Found:
+    """Search, and keep what was found for the next time."""
+    if not os.access(library.folder, os.W_OK):
+        raise LibraryError(
+            f"{library.folder} cannot be written to, and what is compared is kept there; run"
+            " vaeneer duplicates once where it can be, or copy the library."
+        )
+    generation = library.catalog.generation
+    copies, sketches = find_copies(library, least, progress)
+    library.catalog.seal()
+    groups = groups_of(copies, sketches, library, least)
+    skipped = {str(error.path): error.reason for error in copies.skipped}
+    kept = {
+        "version": _VERSION,
+        "library": library.catalog.library,
+        "generation": generation,
+        "threshold": least,
+        "skipped": skipped,
+        "groups": [group.to_dict() for group in groups],
+        "files": _files_digest(library, groups, skipped),
+    }
+    if set(skipped.values()) <= set(ABSENT):  # what cannot be read now may be readable later
+        write_stamped_json(library.folder / NAME, kept)
+    return _Found(groups, skipped)
+
+
+def _remembered(library: Library, least: float) -> _Found | None:
+    """What an earlier search found, where nothing has changed since."""
+    try:
+        kept = read_stamped_json(library.folder / NAME)
+        asked = (_VERSION, library.catalog.library, library.catalog.generation, least)
+        if tuple(kept[name] for name in ("version", "library", "generation", "threshold")) != asked:
+            return None
+        found = _Found([Group.from_dict(one) for one in kept["groups"]], kept["skipped"])
+        return (
+            found if kept["files"] == _files_digest(library, found.groups, found.skipped) else None
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _files_digest(library: Library, groups: Sequence[Group], skipped: dict[str, str]) -> str:
+    """Equal as long as the files of groups, and those that were skipped, are as they were."""
+    members = {member.item for group in groups for member in group.members}
+    paths = [library.path(item) for item in library.catalog.items(members)]
+    return disk_digest([*paths, *map(Path, skipped)])
+
+
+def _report(
+    library: Library, found: _Found, settings: DuplicatesSettings, least: float, started: float
+) -> DuplicatesReport:
+    total = len(found.groups)
+    size = settings.page_size or max(1, total)
+    pages = max(1, -(-total // size))
+    if settings.page > pages:
+        raise SettingsError(f"page is {settings.page}; there are {pages}, of {size:,} groups each.")
+    start = (settings.page - 1) * size
+    items = {item.id: item for item in library.items()}
+    keepers = proposed_keepers(found.groups)
+    describe = _Describing(library, items, keepers)
+    by_kind = Counter(group.kind for group in found.groups)
+    return DuplicatesReport(
+        library=str(library.folder),
+        root=str(library.root),
+        groups=[
+            describe.group(number, group)
+            for number, group in enumerate(found.groups[start : start + size], start=start + 1)
+        ],
+        page=settings.page,
+        pages=pages,
+        total_groups=total,
+        groups_by_kind={kind: by_kind[kind] for kind in KINDS},
+        images=len(items),
+        redundant_files=len(keepers),
+        redundant_bytes=sum(items[one].size_bytes for one in keepers),
+        threshold=least,
+        skipped={_below(library.root, path): why for path, why in found.skipped.items()},
+        seconds=time.monotonic() - started,
+    )
+
+
+def _below(root: Path, path: str) -> str:
+    """A path below the root; an absolute one elsewhere as it is."""
+    absolute = Path(path)
+    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else path
+
+
+class _Describing:
+    """Groups with the facts of their files."""
+
+    def __init__(
+        self, library: Library, items: Mapping[int, Item], keepers: Mapping[int, int]
+    ) -> None:
+        self._items, self._keepers = items, keepers
+        rows = library.catalog.execute("SELECT DISTINCT asset, kind FROM maps ORDER BY kind")
+        self._maps: dict[str, list[str]] = {}
+        for asset, kind in rows.fetchall():
+            self._maps.setdefault(asset, []).append(kind)
+        rows = library.catalog.execute("SELECT asset FROM assets WHERE sidecar NOT NULL")
+        self._sidecars = {asset for (asset,) in rows.fetchall()}
+
+    def group(self, number: int, group: Group) -> DuplicateGroup:
+        """A group under its number."""
+        return DuplicateGroup(
+            id=number,
+            kind=group.kind,
+            items=[self._item(member, group.keep) for member in group.members],
+            keep=self._items[group.keep].path,
+            confidence=group.confidence,
+        )
+
+    def _item(self, member: Member, keep: int) -> DuplicateItem:
+        item = self._items[member.item]
+        redundant = item.id in self._keepers
+        return DuplicateItem(
+            id=item.id,
+            path=item.path,
+            box=member.box,
+            relation=member.relation,
+            confidence=member.confidence,
+            orientation=member.orientation,
+            change=member.change,
+            width_px=item.width_px,
+            height_px=item.height_px,
+            size_bytes=item.size_bytes,
+            redundant=member.redundant,
+            decision="redundant" if redundant else "keep",
+            keep_path=self._items[self._keepers.get(item.id, keep)].path,
+            maps=list(self._maps.get(item.asset, ())),
+            sidecar=item.asset in self._sidecars,
+            link=member.link,
+            same_file=None if member.same_file is None else self._items[member.same_file].path,
+            offline=member.offline,
+        )

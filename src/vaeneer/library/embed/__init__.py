@@ -1,0 +1,1 @@
+"""Images as a table of vectors."""

@@ -1,0 +1,1 @@
+"""A library as a map and in clusters."""

@@ -1,0 +1,1 @@
+"""Items of a library that look like a query."""

@@ -1,0 +1,408 @@
+"""search(): the items of a library that look like an image, a box on it, or several images."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Unpack, get_args
+
+import numpy as np
+
+from vaeneer.checksums import damaged_file
+from vaeneer.errors import LibraryError, ModelFileError, SettingsError
+from vaeneer.files import read_json
+from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
+from vaeneer.library.catalog_file import remedy
+from vaeneer.library.library import Library
+from vaeneer.library.search.exact_match import PROVEN, Copies, Placer, is_small
+from vaeneer.library.search.filters import condition, facts_condition
+from vaeneer.library.search.query import Query, Source, combined, cut_out, query_of
+from vaeneer.library.store import FOLDER as MODEL
+from vaeneer.model.projection import Calibration, calibration_of, logistic
+from vaeneer.settings.base import with_changes
+from vaeneer.settings.training import SearchOptions, SearchSettings
+from vaeneer.storage import storage_error
+
+
+def chance(calibration: Calibration, cosine: float, items: int) -> float:
+    """Probability that one of `items` with this cosine shows the surface of the query, 0 to 1."""
+    log_odds = calibration.slope * cosine + calibration.intercept - math.log(max(1, items - 1))
+    return float(logistic(np.float64(log_odds)))
+
+
+def calibration_in(library: Path, *, needed: bool) -> Calibration | None:
+    """How likely a cosine means one surface, as the library's model knows; without PyTorch.
+
+    Raises ModelFileError where it is needed and the model is not calibrated, or its file damaged.
+    """
+    file = library / MODEL / "readout.json"
+    if file.is_file():
+        try:
+            if damaged_file(file.parent, (file.name,)) is not None:
+                raise ValueError("another SHA-256")
+            known = read_json(file)["calibration"]
+            if known is not None:
+                return calibration_of(known)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise storage_error(error, file, verb="read") or ModelFileError(
+                f"{file} is damaged ({error}); {remedy(library)}."
+            ) from error
+    if needed:
+        raise ModelFileError(
+            f"The model of {library} is not calibrated, so that hits have no probability;"
+            " leave min_probability out, or index with a model that `vaeneer calibrate` went over."
+        )
+    return None
+
+
+Match = Literal["exact", "likely", "similar"]
+MATCHES: tuple[Match, ...] = get_args(Match)
+_MORE = 4
+"""How many times as many crops are fetched when too few items came out of them."""
+_CANDIDATES = 10  # items that may be examined for the pixels of the query
+_WORTH_BOX = 0.9
+"""Min calibrated probability of an item, to be examined for the pixels of a box."""
+_WORTH_SMALL = 0.2
+"""Min chance (chances.py) for a whole image that is small beside the item."""
+_WORTH_WHOLE = 0.58
+"""The same for other whole images: most of them are no crops, and examining takes time."""
+_WORTH_COPY = 0.94
+"""The same where the library has the file itself: only copies of it are examined."""
+_LARGE_LIBRARY = 311
+"""Items beyond which these limits stay at the same cosine: half of all crops are below 0.85."""
+_MAX_MISSES = 2  # items that were examined in vain, until no more are
+_MAX_MISSES_BOX = 4
+_SPARE = 16  # fetched beyond k, so that equal cosines at the end are put in order by path
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One item that a search found."""
+
+    id: int
+    path: str
+    """Of the file, absolute."""
+    asset: str
+    score: float
+    """Cosine of its vector and the query's, -1 to 1; of a search by words, how many of them it has
+    plus its relevance, 0 to 1."""
+    probability: float | None
+    """That both show one surface, 0 to 1, if one item of the library is expected to (chances.py);
+    None where the model is not calibrated."""
+    match: Match | None
+    """exact: its pixels are proved; likely: the probability reaches the threshold; similar: the
+    rest. None where nothing is proved and the model is not calibrated."""
+    box: PixelBox | None
+    """Where in it, in upright pixels: x, y, width, height; None where whole images are compared."""
+    placed: Literal["pixels", "part"] | None
+    """pixels: the box is where the pixels of the query lie; part: it is the most similar part."""
+    name: str | None
+    category: str | None
+    width_px: int
+    height_px: int
+    missing: bool = False
+    """Whether the file is missing now; the library still has its thumbnail and vectors."""
+    offline: bool = False
+    """Whether its folder was missing when the library was last indexed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; the box as a list."""
+        return {**asdict(self), "box": None if self.box is None else list(self.box)}
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """The query and the hits of a search."""
+
+    library: str
+    images: list[str]
+    box: PixelBox | None
+    without: list[str]
+    """Names of the negative examples."""
+    compared: str
+    """images: whole images with each other; parts: the query with the parts of images; words: a
+    text with names, categories, tags and folders."""
+    settings: SearchSettings
+    hits: list[Hit]
+    gallery_size: int
+    """Items of the library that each probability was computed with; it falls as they grow."""
+    seconds: float
+    queries: list[Query] = field(repr=False)
+    """The images of the query, as decoded; not in `to_dict`."""
+    words: str | None = None
+    """The text of a search by words."""
+    parts_pending: int = 0
+    """Where parts are compared: items whose smallest parts are still to be indexed."""
+
+    @property
+    def matches(self) -> dict[str, int]:
+        """Number of hits of each kind of match, the surest first; empty without calibration."""
+        kinds = [hit.match for hit in self.hits if hit.match is not None]
+        return {kind: kinds.count(kind) for kind in MATCHES} if kinds else {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON: the query, then the hits, the best first."""
+        query = {
+            "library": self.library,
+            "images": self.images,
+            "words": self.words,
+            "box": None if self.box is None else list(self.box),
+            "without": self.without,
+            "compared": self.compared,
+            **asdict(self.settings),
+        }
+        hits = [hit.to_dict() for hit in self.hits]
+        return {
+            "query": query,
+            "hits": hits,
+            "matches": self.matches,
+            "gallery_size": self.gallery_size,
+            "parts_pending": self.parts_pending,
+            "seconds": self.seconds,
+        }
+
+
+class _Found(NamedTuple):
+    item: Item
+    cosine: float
+    crop: Crop
+
+
+def search(
+    library: Path | str | Library,
+    image: Source | list[Source] | tuple[Source, ...],
+    *,
+    box: PixelBox | None = None,
+    without: Sequence[Source] = (),
+    settings: SearchSettings | None = None,
+    **options: Unpack[SearchOptions],
+) -> SearchReport:
+    """Find the items of a library that look like an image, or like several, the most similar first.
+
+    image: files, bytes, pixels (H, W, 3) uint8, pictures or ids of items; of a list the mean of
+    the vectors is the query. box: x, y, width, height on a single image; then parts are compared,
+    and each hit has the place of its best part. Hits that contain the pixels of the box come first,
+    with their place to the pixel; so do those that contain a single image given as a file, bytes or
+    pixels, such as a crop. without: negative examples. An item given by its id is no hit.
+    Equal scores are sorted by path. options: fields of the settings, such as k=3.
+    Raises LibraryError, ImageFileError, DataError or SettingsError (FilterError for `where`), and
+    ModelFileError for min_probability with a model that is not calibrated.
+    """
+    started = time.monotonic()
+    settings = with_changes(settings or SearchSettings(), options)
+    with ExitStack() as opened:
+        if not isinstance(library, Library):
+            library = opened.enter_context(Library.open(library))
+        check_condition(settings)
+        sources = [*image] if isinstance(image, list | tuple) else [image]
+        if not sources:
+            raise SettingsError("There is no query image; give one or more.")
+        if box is not None and len(sources) > 1:
+            raise SettingsError(f"A box needs a single query image, and there are {len(sources)}.")
+        queries = [query_of(library, source, box) for source in sources]
+        against = [query_of(library, source) for source in without]
+        by_parts = _by_parts(queries, settings)
+        hits = _hits(library, queries, against, settings)
+        return SearchReport(
+            library=str(library.folder),
+            images=[query.name for query in queries],
+            box=queries[0].box,
+            without=[query.name for query in against],
+            compared="parts" if by_parts else "images",
+            settings=settings,
+            hits=hits,
+            gallery_size=len(library),
+            seconds=time.monotonic() - started,
+            queries=queries,
+            parts_pending=library.catalog.parts_pending if by_parts else 0,
+        )
+
+
+def _hits(
+    library: Library, queries: Sequence[Query], against: Sequence[Query], settings: SearchSettings
+) -> list[Hit]:
+    calibration = calibration_in(library.folder, needed=settings.min_probability > 0)
+    parts = _by_parts(queries, settings)
+    if parts and not len(library.parts) and len(library.wholes):
+        raise LibraryError(
+            f"{library.folder} has no vectors of parts; make another library with --parts halves."
+        )
+    excluded = {query.item.id for query in (*queries, *against) if query.item is not None}
+    copies = Copies(library, queries) if settings.exclude_duplicates else None
+    vector = combined(queries, against)
+    exact, places = [], dict[int, PixelBox]()
+    if settings.exact_places and len(queries) == 1 and queries[0].picture is not None:
+        candidates = _candidates(library, vector, settings, parts)
+        candidates = [one for one in candidates if one.item.id not in excluded]
+        places = _places(library, candidates, queries[0], calibration)
+        exact = [one for one in candidates if one.item.id in places]
+    allowed = _allowed(library, settings, whole=not parts)
+    rest = _best_first(library, vector, settings.k, allowed, parts)
+    found: list[_Found] = []
+    for one in chain(exact, (one for one in rest if one.item.id not in places)):
+        if len(found) == settings.k:
+            break
+        if one.item.id not in excluded and (copies is None or not copies.known(one.item)):
+            found.append(one)
+    total = len(library)
+    likely = [None if calibration is None else chance(calibration, f.cosine, total) for f in found]
+    hits = [
+        _hit(library, one, chance_of, parts, places.get(one.item.id), settings.likely_threshold)
+        for one, chance_of in zip(found, likely, strict=True)
+    ]
+    minimum = settings.min_probability
+    return [hit for hit in hits if hit.probability is None or hit.probability >= minimum]
+
+
+def _candidates(
+    library: Library, vector: Floats, settings: SearchSettings, parts: bool
+) -> list[_Found]:
+    """Items that may contain the pixels of the query, the most similar first.
+
+    By parts too where whole images are compared: a crop often looks more like a part than like the
+    whole image that it was cut from.
+    """
+    number = max(_CANDIDATES, settings.k if parts else 0)
+    best: dict[int, _Found] = {}
+    for by_parts in {parts, True}:
+        allowed = _allowed(library, settings, whole=not by_parts)
+        for one in islice(_best_first(library, vector, number, allowed, by_parts), number):
+            if one.item.id not in best or one.cosine > best[one.item.id].cosine:
+                best[one.item.id] = one
+    return sorted(best.values(), key=lambda one: (-one.cosine, one.item.path))[:number]
+
+
+def _places(
+    library: Library,
+    candidates: Sequence[_Found],
+    query: Query,
+    calibration: Calibration | None,
+) -> dict[int, PixelBox]:
+    """Where the pixels of the query are, in the candidates that are proved to contain them."""
+    same = {
+        one.item.id: query.box or (0, 0, one.item.width_px, one.item.height_px)
+        for one in candidates
+        if one.item.sha256 == query.sha256
+    }
+    size_px = query.size_px if query.box is None else query.box[2:]
+    items = min(len(library), _LARGE_LIBRARY)
+
+    def worth(one: _Found) -> bool:
+        if calibration is None:
+            return True
+        if query.box is not None:
+            return calibration.probability(one.cosine) >= _WORTH_BOX
+        least = _WORTH_SMALL if is_small(size_px, one.item) else _WORTH_WHOLE
+        least = _WORTH_COPY if same else least
+        return chance(calibration, one.cosine, items) >= least
+
+    likely = [one.item for one in candidates if one.item.id not in same and worth(one)]
+    picture = cut_out(query)
+    if not likely or picture is None:
+        return same
+    misses = _MAX_MISSES if query.box is None else _MAX_MISSES_BOX
+    return same | Placer(library, picture, size_px).places(likely, misses)
+
+
+def _best_first(
+    library: Library, vector: Floats, k: int, allowed: Ids | None, parts: bool
+) -> Iterator[_Found]:
+    """Each item with its best crop, the most alike first; more are fetched as they are needed."""
+    index = library.parts if parts else library.wholes
+    wanted, seen = (k + _SPARE) * (_MORE if parts else 1), set[int]()
+    while True:
+        cosines, crops = (one[0] for one in index.search(vector[None], wanted, allowed))
+        last = int((crops >= 0).sum())
+        ended = last < wanted or last == len(index)
+        best = _best_crops(library, crops[:last], cosines[:last])
+        sure = best if ended else [one for one in best if one.cosine > cosines[last - 1]]
+        for found in sure:
+            if found.item.id not in seen:
+                seen.add(found.item.id)
+                yield found
+        if ended:
+            return
+        wanted *= _MORE
+
+
+def _best_crops(library: Library, crops: Ids, cosines: Floats) -> list[_Found]:
+    """The best crop of each item; crops that the catalog has no more are passed over."""
+    known = library.catalog.crops(crops.tolist())
+    best: dict[int, tuple[float, Crop]] = {}
+    for number, cosine in zip(crops.tolist(), cosines.tolist(), strict=True):
+        crop = known.get(number)
+        if crop is None:
+            continue
+        before = best.get(crop.item)
+        if before is None or (-cosine, crop.id) < (-before[0], before[1].id):
+            best[crop.item] = cosine, crop
+    items = library.catalog.items(best)
+    found = [_Found(item, *best[item.id]) for item in items]
+    return sorted(found, key=lambda one: (-one.cosine, one.item.path))
+
+
+def _allowed(library: Library, settings: SearchSettings, *, whole: bool) -> Ids | None:
+    """The crops that the filters let through; None for all."""
+    chosen = facts_condition(settings.where, settings.category, settings.tag)
+    if chosen is None:
+        return None
+    rows = library.catalog.execute(
+        f"SELECT id FROM crops WHERE scale {'=' if whole else '>'} 0"
+        f" AND item IN (SELECT id FROM item_facts WHERE {chosen.sql})",
+        chosen.values,
+    )
+    return np.array([row[0] for row in rows], np.int64)
+
+
+def _by_parts(queries: Sequence[Query], settings: SearchSettings) -> bool:
+    return settings.parts or any(query.box is not None for query in queries)
+
+
+def _hit(
+    library: Library,
+    found: _Found,
+    likely: float | None,
+    parts: bool,
+    exact: PixelBox | None,
+    threshold: float,
+) -> Hit:
+    item = found.item
+    if likely is not None and exact is not None:
+        likely = max(likely, PROVEN)
+    likely = None if likely is None else round(likely, 6)
+    return Hit(
+        id=item.id,
+        path=str(library.path(item)),
+        asset=item.asset,
+        score=round(found.cosine, 6),
+        probability=likely,
+        match=_match(likely, exact is not None, threshold),
+        box=exact or (found.crop.box if parts else None),
+        placed="pixels" if exact else "part" if parts else None,
+        name=item.name,
+        category=item.category,
+        width_px=item.width_px,
+        height_px=item.height_px,
+        missing=not library.has_file(item),
+        offline=item.offline,
+    )
+
+
+def _match(likely: float | None, exact: bool, threshold: float) -> Match | None:
+    """How sure a match is; None where neither pixels nor a probability tell."""
+    if exact:
+        return "exact"
+    if likely is None:
+        return None
+    return "likely" if likely >= threshold else "similar"
+
+
+def check_condition(settings: SearchSettings) -> None:
+    """Raise FilterError for a `where` that cannot be read, before anything is decoded."""
+    if settings.where is not None:
+        condition(settings.where)
