@@ -50,7 +50,7 @@ SHORT_QUEUE = 8
 _BATCH = ServeSettings().batch_crops
 _SERVER = """
 import sys
-from vaeneer.serving.running import serve
+from vaeneer.serving.server import serve
 from vaeneer.settings.commands import ServeSettings
 class Says:
     def say(self, line):

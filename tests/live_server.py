@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 
 from vaeneer.serving.app import create_app
-from vaeneer.serving.running import listening, url_of, uvicorn_server
-from vaeneer.serving.served import served
+from vaeneer.serving.models import served
+from vaeneer.serving.server import listening, url_of, uvicorn_server
 from vaeneer.settings.commands import ServeSettings
 
 

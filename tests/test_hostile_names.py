@@ -45,7 +45,7 @@ from vaeneer.library.index.index import index
 from vaeneer.library.index.writer import record_changes, record_images
 from vaeneer.library.library import Library
 from vaeneer.library.stats import stats
-from vaeneer.serving.pictures import DatedFile
+from vaeneer.serving.image_files import DatedFile
 from vaeneer.settings.training import IndexSettings, PrepareSettings
 from vaeneer.text import encodable, is_utf8, printable
 

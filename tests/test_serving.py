@@ -30,8 +30,8 @@ from vaeneer.library.library import Library
 from vaeneer.library.map.build import map_of
 from vaeneer.progress import Silent
 from vaeneer.serving.app import create_app
-from vaeneer.serving.running import listening
-from vaeneer.serving.served import Served, served
+from vaeneer.serving.models import Served, served
+from vaeneer.serving.server import listening
 from vaeneer.settings.commands import ServeSettings
 from vaeneer.settings.training import (
     ClusterSettings,

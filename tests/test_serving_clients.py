@@ -23,9 +23,9 @@ from starlette.exceptions import HTTPException
 from live_server import live
 from vaeneer.library.catalog_file import MAX_CONNECTIONS
 from vaeneer.library.library import Library
-from vaeneer.serving import connections, probes, tokens
-from vaeneer.serving.doorkeeper import HEADERS
-from vaeneer.serving.tokens import MOST_ADDRESSES, WrongTokens
+from vaeneer.serving import app, auth, server
+from vaeneer.serving.auth import MOST_ADDRESSES, WrongTokens
+from vaeneer.serving.middleware import HEADERS
 
 API = "/api/v1"
 SECRET = "a-token-of-more-than-16-characters"
@@ -172,7 +172,7 @@ def test_a_mistake_of_the_server_is_a_problem_too(
     def fail(*_: object) -> None:
         raise RuntimeError("nobody foresaw it")
 
-    monkeypatch.setattr(probes, "_file", fail)
+    monkeypatch.setattr(app, "_file", fail)
     answer = client.get("/static/js/main.js")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
@@ -251,7 +251,7 @@ def test_a_client_that_hangs_up_is_no_mistake(
 def test_a_client_that_never_reads_is_cut(
     url: str, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(connections, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(server, "SEND_SECONDS", 0.2)
     at = urlsplit(url)
     wire = socket.socket()
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -272,8 +272,8 @@ def test_a_client_that_never_reads_is_cut(
 
 
 def test_a_slow_reader_gets_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "SEND_SECONDS", 0.3)
-    monkeypatch.setattr(connections, "_LEAST_SENT_BYTES", 1024)
+    monkeypatch.setattr(server, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(server, "_LEAST_SENT_BYTES", 1024)
     whole = httpx.get(f"{url}{API}/items/1/image").content
     with connected(url) as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -320,13 +320,13 @@ def test_wrong_tokens_are_answered_late_and_the_right_one_is_not(
 
 
 def test_what_is_remembered_of_wrong_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "_FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(auth, "_FIRST_SECONDS", 0.0)
     wrong = WrongTokens()
 
     async def many() -> list[int]:
         for number in range(MOST_ADDRESSES + 50):
             await wrong.wait(f"address {number}")
-        monkeypatch.setattr(tokens, "_FIRST_SECONDS", 0.2)
+        monkeypatch.setattr(auth, "_FIRST_SECONDS", 0.2)
         waiting = await asyncio.gather(
             *(wrong.wait("a") for _ in range(100)), return_exceptions=True
         )

@@ -17,7 +17,7 @@ from conftest import Painter
 from vaeneer.errors import SettingsError
 from vaeneer.library.index import embed_files, writer
 from vaeneer.library.library_folders import default_library, existing_library
-from vaeneer.serving.served import served
+from vaeneer.serving.models import served
 
 API = "/api/v1"
 SIDE_PX = 264  # the smallest side that has small parts is 256

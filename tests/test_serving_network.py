@@ -22,10 +22,9 @@ from torch import Tensor
 import vaeneer
 from vaeneer.model.projection import Vectors
 from vaeneer.progress import Progress
-from vaeneer.serving.jobs import Jobs
+from vaeneer.serving.background import Jobs, PixelBudget
+from vaeneer.serving.batching import GatheringEmbedder, Network
 from vaeneer.serving.metrics import Metrics
-from vaeneer.serving.network import GatheringEmbedder, Network
-from vaeneer.serving.workroom import PixelBudget
 from vaeneer.settings.commands import ServeSettings
 
 SETTINGS = ServeSettings(device="cpu", batch_crops=8, batch_wait_ms=50, timeout_seconds=10)
@@ -151,7 +150,7 @@ def test_the_threads_of_a_server_share_two_arenas() -> None:
     code = """
 import ctypes, threading
 from vaeneer.errors import SettingsError
-from vaeneer.serving.running import serve
+from vaeneer.serving.server import serve
 try:
     serve("nowhere")
 except SettingsError:

@@ -21,13 +21,13 @@ from starlette.exceptions import HTTPException
 
 from live_server import live
 from vaeneer.errors import SettingsError
-from vaeneer.serving import connections, tokens
+from vaeneer.serving import auth, server
 from vaeneer.serving.app import create_app
-from vaeneer.serving.doorkeeper import HEADERS, MOST_JSON_BYTES
+from vaeneer.serving.auth import Token, is_loopback, token_of
+from vaeneer.serving.batching import Network
 from vaeneer.serving.metrics import Metrics
-from vaeneer.serving.network import Network
-from vaeneer.serving.served import served
-from vaeneer.serving.tokens import Token, is_loopback, token_of
+from vaeneer.serving.middleware import HEADERS, MOST_JSON_BYTES
+from vaeneer.serving.models import served
 from vaeneer.settings.commands import ServeSettings
 
 API = "/api/v1"
@@ -159,7 +159,7 @@ def test_pages_of_other_origins_may_not_ask(client: httpx.Client, url: str) -> N
 
 
 def test_a_token_is_asked_for(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "LONGEST_SECONDS", 0.01)
+    monkeypatch.setattr(auth, "LONGEST_SECONDS", 0.01)
     with httpx.Client(base_url=guarded) as client:
         for path in (API, f"{API}/items", "/metrics", "/readyz", f"{API}/openapi.json", "/nothing"):
             for wrong in (None, "Bearer", "Bearer x", f"Basic {SECRET}", f"Bearer {SECRET}x", "é"):
@@ -370,7 +370,7 @@ def test_a_slow_body_is_given_up(url: str) -> None:
 
 
 def test_a_slow_head_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
     drips = [bytes([byte]) for byte in head(url)]
     started = time.monotonic()
     assert exchange(url, *drips, pause_seconds=0.05) == b""

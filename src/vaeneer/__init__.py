@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vaeneer.model.embedder import Embedder as Embedder
     from vaeneer.model.vae import VAE as VAE
     from vaeneer.model.weights import import_weights as import_weights
-    from vaeneer.serving.running import serve as serve
+    from vaeneer.serving.server import serve as serve
     from vaeneer.settings.training import BenchSettings as BenchSettings
     from vaeneer.settings.training import CalibrateSettings as CalibrateSettings
     from vaeneer.settings.training import ClusterSettings as ClusterSettings

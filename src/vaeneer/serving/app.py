@@ -2,33 +2,149 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from vaeneer.errors import VaeneerError
-from vaeneer.serving import answers, asking, browsing, indexing, playing, probes, reports, runs
-from vaeneer.serving.addresses import API
-from vaeneer.serving.doorkeeper import Doorkeeper
-from vaeneer.serving.house import House
+from vaeneer.serving import schemas as schemas_module
+from vaeneer.serving.auth import COOKIE, Token, token_of
+from vaeneer.serving.metrics import METRICS_MEDIA_TYPE
+from vaeneer.serving.middleware import Doorkeeper
+from vaeneer.serving.models import Served
 from vaeneer.serving.problems import (
     MEDIA_TYPE,
+    Json,
+    Problem,
     answer_disconnected,
     answer_invalid,
     answer_mistake,
     answer_problem,
     answer_vaeneer_error,
+    busy,
 )
-from vaeneer.serving.served import Served
-from vaeneer.serving.tokens import Token, token_of
+from vaeneer.serving.routes import generate, index, items, reports, runs, search
+from vaeneer.serving.schemas import API
+from vaeneer.serving.state import House, TheHouse
 from vaeneer.settings.commands import ServeSettings
+
+router = APIRouter()
+WEB = Path(__file__).parent / "web"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".ico": "image/x-icon",
+    ".woff2": "font/woff2",
+    ".txt": "text/plain; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+}
+_COOKIE_SECONDS = 30 * 24 * 3600
+
+
+@router.get(
+    "/healthz", summary="Whether the process lives", response_model=schemas_module.StateAnswer
+)
+async def healthz() -> dict[str, str]:
+    """Answers as long as the event loop runs."""
+    return {"state": "alive"}
+
+
+@router.get("/readyz", summary="Whether it can search", response_model=schemas_module.StateAnswer)
+async def readyz(house: TheHouse) -> dict[str, str]:
+    """200 when every library is there and loaded, else 503 with the reasons."""
+    troubles = await run_in_threadpool(house.troubles)
+    if troubles:
+        raise busy(" ".join(f"{name}: {reason}" for name, reason in troubles.items()), 2)
+    return {"state": "ready"}
+
+
+@router.get(
+    "/metrics",
+    summary="Counters for Prometheus",
+    response_class=PlainTextResponse,
+)
+async def prometheus(house: TheHouse) -> Response:
+    """Requests, latency, queues and batches, in the text format."""
+    return Response(house.metrics.text(), media_type=METRICS_MEDIA_TYPE)
+
+
+@router.post(f"{API}/login", summary="Log the page in", response_model=schemas_module.StateAnswer)
+async def login(request: Request, house: TheHouse, asked: schemas_module.LoginRequest) -> Response:
+    """Sets a cookie for whoever knows the token; scripts of the page cannot read it."""
+    answer = Json({"state": "in"})
+    if house.token is None:
+        return answer
+    if not house.token.is_right(asked.token):
+        house.metrics.rejected("login")
+        await house.wrong_tokens.wait(request.client.host if request.client else "")
+        raise Problem(401, "That is not the token.", {"WWW-Authenticate": "Bearer"})
+    answer.set_cookie(
+        COOKIE,
+        house.token.cookie,
+        max_age=_COOKIE_SECONDS,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+@router.post(f"{API}/logout", summary="Log the page out", response_model=schemas_module.StateAnswer)
+async def logout() -> Response:
+    """Takes the cookie away."""
+    answer = Json({"state": "out"})
+    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return answer
+
+
+@router.get("/", include_in_schema=False)
+def page(request: Request) -> Response:
+    """The page."""
+    return _file(request, "index.html")
+
+
+@router.get("/favicon.ico", include_in_schema=False)
+def favicon() -> Response:
+    """The page names its own icon."""
+    return Response(status_code=204)
+
+
+@router.get("/static/{name:path}", include_in_schema=False)
+def static(request: Request, name: str) -> Response:
+    """What the page consists of."""
+    return _file(request, name)
+
+
+def _file(request: Request, name: str) -> Response:
+    """A file of the page, found in a list of names, so that no name leads anywhere else."""
+    known = {file.relative_to(WEB).as_posix(): file for file in WEB.rglob("*") if file.is_file()}
+    file = known.get(name)
+    if file is None or file.suffix not in _TYPES:
+        raise Problem(404, "The page has no such file.")
+    content = file.read_bytes()
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=_TYPES[file.suffix])
+
 
 _DESCRIPTION = (
     "Search, compare and draw the surfaces of material libraries. Items are named by their ids,"
@@ -70,7 +186,7 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
         lifespan=_lifespan(house),
     )
     app.state.house = house
-    for module in (browsing, asking, indexing, reports, playing, runs, probes):
+    for module in (items, search, index, reports, generate, runs, probes):
         app.include_router(module.router)
     app.add_exception_handler(HTTPException, answer_problem)
     app.add_exception_handler(RequestValidationError, answer_invalid)
@@ -100,7 +216,7 @@ def _describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         schema = framework()
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = answers.Problem.model_json_schema()
+        schemas["Problem"] = schemas_module.Problem.model_json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}

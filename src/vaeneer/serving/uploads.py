@@ -16,7 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 
 from vaeneer.errors import ImageFileError, VaeneerError
-from vaeneer.serving.pictures import megapixels_of
+from vaeneer.serving.image_files import megapixels_of
 from vaeneer.serving.problems import Problem, as_problem
 
 MOST_IMAGES = 32

@@ -14,12 +14,12 @@ from fastapi import APIRouter, Response
 from vaeneer.library.index.index import IndexReport, index
 from vaeneer.library.library_folders import is_finished
 from vaeneer.progress import Bar
-from vaeneer.serving import answers
-from vaeneer.serving.addresses import API
-from vaeneer.serving.house import House, TheHouse
-from vaeneer.serving.jobs import JobProgress
+from vaeneer.serving import schemas
+from vaeneer.serving.background import JobProgress
+from vaeneer.serving.models import ImageFolder
 from vaeneer.serving.problems import Json, Problem
-from vaeneer.serving.served import ImageFolder
+from vaeneer.serving.schemas import API
+from vaeneer.serving.state import House, TheHouse
 from vaeneer.settings.training import IndexSettings
 
 router = APIRouter(prefix=API)
@@ -46,7 +46,7 @@ class _Watching:
 
 
 @router.get(
-    "/indexing", summary="Folders that can be indexed", response_model=answers.IndexingAnswer
+    "/indexing", summary="Folders that can be indexed", response_model=schemas.IndexingAnswer
 )
 def folders(house: TheHouse) -> Response:
     """The folders of images that the server was started with, and how far each is."""
@@ -58,9 +58,9 @@ def folders(house: TheHouse) -> Response:
     "/indexing",
     summary="Index a folder",
     status_code=202,
-    response_model=answers.FolderAnswer,
+    response_model=schemas.FolderAnswer,
 )
-def start(house: TheHouse, asked: answers.IndexRequest) -> Response:
+def start(house: TheHouse, asked: schemas.IndexRequest) -> Response:
     """Make or bring up to date the library of a folder; where that is under way, nothing new."""
     found = house.served.folders.get(asked.library)
     if found is None:

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vaeneer.serving.addresses import API
-from vaeneer.serving.house import House
+from vaeneer.serving.auth import is_loopback
 from vaeneer.serving.parameters import mistake_in
 from vaeneer.serving.problems import Problem, busy, problem_response
-from vaeneer.serving.tokens import is_loopback
+from vaeneer.serving.schemas import API
+from vaeneer.serving.state import House
 
 _LOG = logging.getLogger(__name__)
 

@@ -24,12 +24,12 @@ from vaeneer.library.library import Library
 from vaeneer.library.search.query import LEAST_PX, box_of
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.provenance import picture_options
-from vaeneer.serving import answers
-from vaeneer.serving.addresses import API
-from vaeneer.serving.house import House, TheHouse, TheLibrary
-from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving import schemas
+from vaeneer.serving.models import OpenLibrary
 from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
+from vaeneer.serving.schemas import API
+from vaeneer.serving.state import House, TheHouse, TheLibrary
 
 router = APIRouter(prefix=API)
 _AT_ONCE = 16  # as in generate.py, so that one seed gives the same pictures there
@@ -43,8 +43,8 @@ Epoch = Annotated[
 ]
 
 
-@router.post("/sample", summary="Random samples", response_model=answers.PicturesAnswer)
-async def sample(house: TheHouse, asked: answers.SampleRequest) -> Response:
+@router.post("/sample", summary="Random samples", response_model=schemas.PicturesAnswer)
+async def sample(house: TheHouse, asked: schemas.SampleRequest) -> Response:
     """Pictures drawn from the prior; one seed, the same pictures as `vaeneer sample`."""
 
     def work() -> list[str]:
@@ -61,7 +61,7 @@ async def sample(house: TheHouse, asked: answers.SampleRequest) -> Response:
 
 
 @router.get(
-    "/reconstruct", summary="What the network keeps", response_model=answers.ReconstructAnswer
+    "/reconstruct", summary="What the network keeps", response_model=schemas.ReconstructAnswer
 )
 async def reconstruct(
     house: TheHouse,
@@ -89,7 +89,7 @@ async def reconstruct(
     return Json(await house.workroom.do(work))
 
 
-@router.get("/interpolate", summary="Between two items", response_model=answers.InterpolateAnswer)
+@router.get("/interpolate", summary="Between two items", response_model=schemas.InterpolateAnswer)
 async def interpolate(
     house: TheHouse,
     library: TheLibrary,

@@ -11,15 +11,12 @@ from starlette.exceptions import HTTPException
 
 from vaeneer.errors import LibraryError
 from vaeneer.library.index.index import IndexReport
-from vaeneer.serving.drawn_networks import DrawnNetworks
-from vaeneer.serving.jobs import Jobs
+from vaeneer.serving.auth import Token, WrongTokens
+from vaeneer.serving.background import Jobs, PixelBudget, Workroom
+from vaeneer.serving.batching import Network
 from vaeneer.serving.metrics import Metrics, resident_bytes
-from vaeneer.serving.network import Network
-from vaeneer.serving.open_library import Networks, OpenLibrary
+from vaeneer.serving.models import DrawnNetworks, Networks, OpenLibrary, Served
 from vaeneer.serving.problems import Problem
-from vaeneer.serving.served import Served
-from vaeneer.serving.tokens import Token, WrongTokens
-from vaeneer.serving.workroom import PixelBudget, Workroom
 from vaeneer.settings.commands import ServeSettings
 
 

@@ -15,23 +15,23 @@ from vaeneer.library.duplicates.groups import KINDS
 from vaeneer.library.duplicates.verify import Kind
 from vaeneer.library.library import Library
 from vaeneer.progress import Progress
-from vaeneer.serving import answers
-from vaeneer.serving.addresses import API, thumbnail_address
-from vaeneer.serving.house import House, TheHouse, TheLibrary
-from vaeneer.serving.jobs import Job
-from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving import schemas
+from vaeneer.serving.background import Job
+from vaeneer.serving.models import OpenLibrary
 from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
+from vaeneer.serving.schemas import API, thumbnail_address
+from vaeneer.serving.state import House, TheHouse, TheLibrary
 from vaeneer.settings.training import ClusterSettings, DuplicatesSettings, MapSettings
 from vaeneer.text import to_json
 
 router = APIRouter(prefix=API)
 _COMPUTING: dict[int | str, dict[str, Any]] = {
-    202: {"model": answers.Computing, "description": "Being computed; ask again."}
+    202: {"model": schemas.Computing, "description": "Being computed; ask again."}
 }
 _STARTED: dict[int | str, dict[str, Any]] = {
-    200: {"model": answers.StateAnswer, "description": "Computed; GET has the answer."},
-    202: {"model": answers.Computing, "description": "Being computed; GET says how far it is."},
+    200: {"model": schemas.StateAnswer, "description": "Computed; GET has the answer."},
+    202: {"model": schemas.Computing, "description": "Being computed; GET says how far it is."},
 }
 _RETRY_AFTER_SECONDS = 2
 
@@ -39,7 +39,7 @@ _RETRY_AFTER_SECONDS = 2
 @router.post(
     "/duplicates",
     summary="Look for what a library has twice",
-    response_model=answers.StateAnswer,
+    response_model=schemas.StateAnswer,
     responses=_STARTED,
 )
 async def start_duplicates(house: TheHouse, library: TheLibrary) -> Response:
@@ -50,7 +50,7 @@ async def start_duplicates(house: TheHouse, library: TheLibrary) -> Response:
 @router.post(
     "/map",
     summary="Lay out the map",
-    response_model=answers.StateAnswer,
+    response_model=schemas.StateAnswer,
     responses=_STARTED,
 )
 async def start_map(house: TheHouse, library: TheLibrary) -> Response:
@@ -61,7 +61,7 @@ async def start_map(house: TheHouse, library: TheLibrary) -> Response:
 @router.get(
     "/duplicates",
     summary="What a library has twice",
-    response_model=answers.DuplicatesAnswer,
+    response_model=schemas.DuplicatesAnswer,
     responses=_COMPUTING,
 )
 async def duplicate_groups(
@@ -82,10 +82,10 @@ async def duplicate_groups(
 @router.post(
     "/duplicates/decisions",
     summary="What a library has twice, with decisions",
-    response_model=answers.DecisionsAnswer,
+    response_model=schemas.DecisionsAnswer,
     responses=_COMPUTING,
 )
-async def decided_groups(house: TheHouse, asked: answers.DecisionsRequest) -> Response:
+async def decided_groups(house: TheHouse, asked: schemas.DecisionsRequest) -> Response:
     """As GET /duplicates, with a person's decisions instead of the proposal; nothing is stored."""
     library = house.library(asked.library)
     job = _job(house, library, "duplicates")
@@ -115,7 +115,7 @@ async def decided_groups(house: TheHouse, asked: answers.DecisionsRequest) -> Re
     response_class=Response,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **_COMPUTING},
 )
-async def duplicates_csv(house: TheHouse, asked: answers.CsvRequest) -> Response:
+async def duplicates_csv(house: TheHouse, asked: schemas.CsvRequest) -> Response:
     """All groups with a person's decisions; without any the bytes of `vaeneer duplicates --csv`."""
     library = house.library(asked.library)
     job = _job(house, library, "duplicates")
@@ -126,12 +126,12 @@ async def duplicates_csv(house: TheHouse, asked: answers.CsvRequest) -> Response
     return Response(text.encode(), media_type="text/csv")
 
 
-def _marks(asked: answers.CsvRequest) -> dict[str, Mark]:
+def _marks(asked: schemas.CsvRequest) -> dict[str, Mark]:
     return {path: Mark(mark.decision, mark.keep_path) for path, mark in asked.marks.items()}
 
 
 @router.get(
-    "/map", summary="A place for each item", response_model=answers.MapAnswer, responses=_COMPUTING
+    "/map", summary="A place for each item", response_model=schemas.MapAnswer, responses=_COMPUTING
 )
 async def library_map(house: TheHouse, library: TheLibrary) -> Response:
     """Items that look alike lie together; 202 with the progress until then, 404 before POST."""

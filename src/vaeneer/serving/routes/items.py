@@ -17,14 +17,21 @@ from vaeneer.errors import ImageFileError, LibraryUnavailableError
 from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.store import thumbnail_path
 from vaeneer.model.bundled_models import box_names
-from vaeneer.serving import answers
-from vaeneer.serving.addresses import API, image_address, map_address, thumbnail_address
-from vaeneer.serving.house import TheHouse, TheLibrary
-from vaeneer.serving.item_pages import Page, Sort, counts, items_of, left_out_counts, left_out_files
-from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving import schemas
+from vaeneer.serving.image_files import DatedFile, as_jpeg, megapixels_of, shown_as
+from vaeneer.serving.item_queries import (
+    Page,
+    Sort,
+    counts,
+    items_of,
+    left_out_counts,
+    left_out_files,
+)
+from vaeneer.serving.models import OpenLibrary
 from vaeneer.serving.parameters import Whole
-from vaeneer.serving.pictures import DatedFile, as_jpeg, megapixels_of, shown_as
 from vaeneer.serving.problems import Json, Problem
+from vaeneer.serving.schemas import API, image_address, map_address, thumbnail_address
+from vaeneer.serving.state import TheHouse, TheLibrary
 
 router = APIRouter(prefix=API)
 _FOR_EVER = "private, max-age=31536000, immutable"
@@ -40,7 +47,7 @@ _NO_FIGURES: dict[str, Any] = {
 }
 
 
-@router.get("", summary="What is served", response_model=answers.Start)
+@router.get("", summary="What is served", response_model=schemas.Start)
 def start(house: TheHouse) -> Response:
     """Names of the libraries and runs, and of the models that can draw."""
     return Json(
@@ -54,13 +61,13 @@ def start(house: TheHouse) -> Response:
     )
 
 
-@router.get("/libraries", summary="The libraries", response_model=answers.LibrariesAnswer)
+@router.get("/libraries", summary="The libraries", response_model=schemas.LibrariesAnswer)
 def libraries(house: TheHouse) -> Response:
     """What each library holds, counted, and whether it can be searched yet."""
     return Json({"libraries": [_library(one) for one in house.libraries.values()]})
 
 
-@router.get("/items", summary="A page of items", response_model=answers.ItemsAnswer)
+@router.get("/items", summary="A page of items", response_model=schemas.ItemsAnswer)
 def items(
     library: TheLibrary,
     q: Annotated[
@@ -109,7 +116,7 @@ def items(
     return Json({**counts, "offset": offset, "limit": limit, "items": shown})
 
 
-@router.get("/items/{item}", summary="One item", response_model=answers.ItemDetails)
+@router.get("/items/{item}", summary="One item", response_model=schemas.ItemDetails)
 def item_details(library: TheLibrary, item: ItemId) -> Response:
     """An item with its file's place, the other maps beside it and what its side-car says."""
     found = library.item(item)
@@ -139,7 +146,7 @@ def item_details(library: TheLibrary, item: ItemId) -> Response:
     )
 
 
-@router.get("/left-out", summary="What is not in a library", response_model=answers.LeftOutAnswer)
+@router.get("/left-out", summary="What is not in a library", response_model=schemas.LeftOutAnswer)
 def left_out(
     library: TheLibrary,
     reason: Annotated[

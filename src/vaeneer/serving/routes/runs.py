@@ -13,12 +13,12 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from vaeneer.errors import VaeneerError
 from vaeneer.model.checkpoint import read_card
-from vaeneer.serving import answers
-from vaeneer.serving.addresses import API
-from vaeneer.serving.house import House, TheHouse
+from vaeneer.serving import schemas
+from vaeneer.serving.image_files import DatedFile
 from vaeneer.serving.parameters import Whole
-from vaeneer.serving.pictures import DatedFile
 from vaeneer.serving.problems import Json, Problem
+from vaeneer.serving.schemas import API
+from vaeneer.serving.state import House, TheHouse
 from vaeneer.settings.training import read_sections
 from vaeneer.training.run_folder import RunFolder, planned_epochs, read_metrics
 
@@ -29,13 +29,13 @@ _MODEL_PLACES = ("", "best", "last")
 Name = Annotated[str, Path(max_length=255, description="Name of a run.")]
 
 
-@router.get("/runs", summary="Training runs", response_model=answers.RunsAnswer)
+@router.get("/runs", summary="Training runs", response_model=schemas.RunsAnswer)
 def runs(house: TheHouse) -> Response:
     """All runs that are served, with how far they are."""
     return Json({"runs": [_summary(n, f) for n, f in house.served.runs().items()]})
 
 
-@router.get("/runs/{name}", summary="One run", response_model=answers.RunAnswer)
+@router.get("/runs/{name}", summary="One run", response_model=schemas.RunAnswer)
 def run(house: TheHouse, name: Name) -> Response:
     """Settings, facts, the card of the best model, and the names of its pictures."""
     folder = _run(house, name)
@@ -53,7 +53,7 @@ def run(house: TheHouse, name: Name) -> Response:
     )
 
 
-@router.get("/runs/{name}/metrics", summary="Its curves", response_model=answers.MetricsAnswer)
+@router.get("/runs/{name}/metrics", summary="Its curves", response_model=schemas.MetricsAnswer)
 def metrics(
     house: TheHouse, name: Name, after_epoch: Annotated[Whole, Query(ge=0, le=10**9)] = 0
 ) -> Response:

@@ -13,13 +13,13 @@ from vaeneer.library.library import Library
 from vaeneer.library.search.query import Source, box_of, query_of
 from vaeneer.library.search.search import search
 from vaeneer.library.search.words import search_words
-from vaeneer.serving import answers
-from vaeneer.serving.addresses import API, thumbnail_address
-from vaeneer.serving.house import House, TheHouse, TheLibrary
-from vaeneer.serving.item_pages import not_for_long
-from vaeneer.serving.open_library import OpenLibrary
+from vaeneer.serving import schemas
+from vaeneer.serving.item_queries import not_for_long
+from vaeneer.serving.models import OpenLibrary
 from vaeneer.serving.parameters import Number, Whole
 from vaeneer.serving.problems import Json, Problem, problem_response
+from vaeneer.serving.schemas import API, thumbnail_address
+from vaeneer.serving.state import House, TheHouse, TheLibrary
 from vaeneer.serving.uploads import MOST_IMAGES, Upload, as_files, form_of, read_as_form
 from vaeneer.settings.training import SearchSettings
 
@@ -100,7 +100,7 @@ def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
 @router.get(
     "/search",
     summary="What looks like an item, or has some words",
-    response_model=answers.SearchAnswer,
+    response_model=schemas.SearchAnswer,
 )
 async def search_by_item(house: TheHouse, asked: Annotated[SearchFields, Query()]) -> Response:
     """Search by items of the library, or by words, so that an answer has a link."""
@@ -110,7 +110,7 @@ async def search_by_item(house: TheHouse, asked: Annotated[SearchFields, Query()
 @router.post(
     "/search",
     summary="What looks like a picture",
-    response_model=answers.SearchAnswer,
+    response_model=schemas.SearchAnswer,
     openapi_extra=_form_schema(SearchFields),
 )
 async def search_by_image(
@@ -134,7 +134,7 @@ async def search_by_image(
 @router.post(
     "/embed",
     summary="Vectors of pictures",
-    response_model=answers.EmbedAnswer,
+    response_model=schemas.EmbedAnswer,
     openapi_extra=_form_schema(None),
 )
 async def embed(request: Request, house: TheHouse, library: TheLibrary) -> Response:
