@@ -37,7 +37,7 @@ from vaeneer.model.losses import bce_nats, elbo_terms, kl_per_latent_nats
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.model.weights import scaled_start
 from vaeneer.rng import NumberTable, numbers_for
-from vaeneer.settings.training import Recipe, TrainSettings
+from vaeneer.settings import Recipe, TrainSettings
 from vaeneer.training.optim import average_share, kl_share, learning_rate
 
 BATCH, SIDE_PX = 16, 568

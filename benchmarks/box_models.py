@@ -36,7 +36,7 @@ from vaeneer.files import replacing_folder, write_json
 from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import WEIGHTS, load, save
 from vaeneer.progress import Silent
-from vaeneer.settings.training import PrepareSettings, SimilaritySettings, TrainSettings
+from vaeneer.settings import PrepareSettings, SimilaritySettings, TrainSettings
 
 WHITENING_DRAWS = 8
 VARIANTS = ("photometric", "plain", "photometric_scale_gap", "plain_scale_gap")

@@ -32,7 +32,7 @@ from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.search.search import Hit, search
-from vaeneer.settings.training import SearchSettings
+from vaeneer.settings import SearchSettings
 
 SHARES = (0.1, 0.6)
 SCALES = (0.25, 2.0)

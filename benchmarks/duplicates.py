@@ -28,9 +28,10 @@ from machine import keep
 from planting import Planted, plant
 
 from vaeneer.data.images import read_rgb
-from vaeneer.library.duplicates.duplicates import DuplicateGroup, duplicates
+from vaeneer.library.duplicates.duplicates import duplicates
+from vaeneer.library.duplicates.report import DuplicateGroup
 from vaeneer.library.index.index import index
-from vaeneer.settings.training import DuplicatesSettings, IndexSettings
+from vaeneer.settings import DuplicatesSettings, IndexSettings
 
 HALVED_SHARE = 0.1
 HASH_BITS = 10  # imagededup's own default

@@ -40,7 +40,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from vaeneer.progress import Silent
-from vaeneer.settings.training import TrainSettings
+from vaeneer.settings import TrainSettings
 from vaeneer.training import train as train_module
 from vaeneer.training.run_folder import RunFolder
 

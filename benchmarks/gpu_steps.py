@@ -32,7 +32,7 @@ from vaeneer.library.index.index import index
 from vaeneer.model.checkpoint import read_card
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
-from vaeneer.settings.training import (
+from vaeneer.settings import (
     BenchSettings,
     EmbedSettings,
     IndexSettings,

@@ -67,7 +67,7 @@ def one(work: Path, *, batch: int, architecture: str, count: int, steps: int) ->
     from sparse_packs import Items, sparse_pack
     from vaeneer.data.dataset import ImageFolder
     from vaeneer.data.pixel_cache import PackLayout, open_pack
-    from vaeneer.settings.training import TrainSettings
+    from vaeneer.settings import TrainSettings
 
     root = work / f"sparse-{count}"
     if not root.exists():
@@ -102,7 +102,7 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     from vaeneer.device import choose_device, choose_precision
     from vaeneer.model.vae import ModelCard
     from vaeneer.progress import Silent
-    from vaeneer.settings.training import Recipe
+    from vaeneer.settings import Recipe
     from vaeneer.training.optim import new_optimizer
     from vaeneer.training.resume_state import TrainState
     from vaeneer.training.run_folder import RunFolder

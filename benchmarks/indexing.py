@@ -30,7 +30,7 @@ from vaeneer.data.decode_worker import SeeJob, in_processes, see
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.model.embedder import Embedder
-from vaeneer.settings.training import IndexSettings
+from vaeneer.settings import IndexSettings
 
 
 def main(

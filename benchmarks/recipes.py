@@ -22,7 +22,7 @@ from reference_parity import measured
 import vaeneer
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.model.checkpoint import ARCHITECTURES, build
-from vaeneer.settings.training import PrepareSettings, TrainSettings
+from vaeneer.settings import PrepareSettings, TrainSettings
 from vaeneer.training.run_folder import read_metrics
 
 RECIPES = {

@@ -21,7 +21,7 @@ from machine import keep
 
 import vaeneer
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.settings.training import (
+from vaeneer.settings import (
     EvaluateSettings,
     PrepareSettings,
     SimilaritySettings,

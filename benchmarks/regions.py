@@ -32,7 +32,7 @@ from vaeneer.library.catalog import PixelBox
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.search.search import Hit, calibration_in, search
-from vaeneer.settings.training import SearchSettings
+from vaeneer.settings import SearchSettings
 
 SIDES = (0.2, 0.3, 0.4, 0.5)
 EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0001)

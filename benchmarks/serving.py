@@ -41,7 +41,7 @@ from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.images import read_image
 from vaeneer.library.grid import part_boxes, part_views
 from vaeneer.library.library import Library
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 
 BARS = {"of_ceiling_at_8_clients": 0.6, "server_errors": 0, "memory_growth": 0.1}
 SMALL_GETS = ("/healthz", "/api/v1/items?limit=1", "/static/css/base.css")
@@ -51,7 +51,7 @@ _BATCH = ServeSettings().batch_crops
 _SERVER = """
 import sys
 from vaeneer.serving.server import serve
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 class Says:
     def say(self, line):
         sys.stdout.write(line + "\\n")

@@ -43,7 +43,7 @@ from vaeneer.model.losses import infonce_nats
 from vaeneer.model.projection import fit_readout
 from vaeneer.model.texture import Texture, TextureStatistics, block_sizes
 from vaeneer.rng import NumberTable
-from vaeneer.settings.training import ReadoutSettings, Recipe, TrainSettings
+from vaeneer.settings import ReadoutSettings, Recipe, TrainSettings
 from vaeneer.training.texture_init import learn_from_statistics
 
 DRAWS = 6

@@ -34,7 +34,7 @@ from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import choose_device, choose_precision
 from vaeneer.evaluation.per_image import measure, trivial_excess_nats
-from vaeneer.settings.training import PrepareSettings, TrainSettings
+from vaeneer.settings import PrepareSettings, TrainSettings
 from vaeneer.training.run_folder import read_metrics
 
 SEED_EPOCHS = 16

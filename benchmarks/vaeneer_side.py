@@ -12,7 +12,7 @@ from sides import serve
 
 import vaeneer
 from vaeneer.progress import Bar, Progress, Silent
-from vaeneer.settings.training import EvaluateSettings, TrainSettings
+from vaeneer.settings import EvaluateSettings, TrainSettings
 from vaeneer.training.run_folder import read_metrics
 
 PREPARING = ("checking", "packing")  # the first words of the bars of what is done once
@@ -77,7 +77,7 @@ def embed(model: str, folder: str, out: str) -> dict[str, Any]:
     """`embed` of latents, as the reference has them, with loading and the Parquet file."""
     try:
         from vaeneer.library.embed.embed import embed as embed_folder
-        from vaeneer.settings.training import EmbedSettings
+        from vaeneer.settings import EmbedSettings
     except ImportError as error:
         return {"missing": str(error)}
     started = time.perf_counter()

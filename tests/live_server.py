@@ -13,7 +13,7 @@ import httpx
 from vaeneer.serving.app import create_app
 from vaeneer.serving.models import served
 from vaeneer.serving.server import listening, url_of, uvicorn_server
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 
 
 @contextmanager

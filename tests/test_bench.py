@@ -24,7 +24,7 @@ from vaeneer.cli.app import run
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
 from vaeneer.model.checkpoint import ARCHITECTURES, build
 from vaeneer.model.vae import VAE, eval_mode
-from vaeneer.settings.training import BenchSettings
+from vaeneer.settings import BenchSettings
 
 CPU = torch.device("cpu")
 QUICK = [

@@ -20,7 +20,7 @@ from vaeneer.model.bundled_models import BOX, box_names
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.rng import NumberTable
-from vaeneer.settings.training import TrainSettings
+from vaeneer.settings import TrainSettings
 from vaeneer.training.train import train
 
 NAMES = ("reference-base", "surface-base")

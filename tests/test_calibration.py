@@ -22,7 +22,7 @@ from vaeneer.evaluation.strict_latents import cosine_pairs
 from vaeneer.model import bundled_models
 from vaeneer.model.checkpoint import load, save
 from vaeneer.progress import Silent
-from vaeneer.settings.training import CalibrateSettings, ReadoutSettings
+from vaeneer.settings import CalibrateSettings, ReadoutSettings
 
 QUICK = CalibrateSettings(draws=2, device="cpu", precision="float32", dimensions=6)
 

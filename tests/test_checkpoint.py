@@ -20,7 +20,7 @@ from vaeneer.model.checkpoint import build, find_model, load, read_card, save
 from vaeneer.model.projection import fit_calibration, fit_readout
 from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.model.weights import import_weights
-from vaeneer.settings.training import ReadoutSettings
+from vaeneer.settings import ReadoutSettings
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.map import clusters
 from vaeneer.library.map.clusters import cluster_labels, least_size, named_clusters, title_of
 from vaeneer.library.map.map import cluster
-from vaeneer.settings.training import ClusterSettings
+from vaeneer.settings import ClusterSettings
 
 
 def islands(sizes: list[int], seed: int = 0) -> np.ndarray:

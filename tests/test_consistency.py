@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from vaeneer.model.losses import consistency_of, infonce_nats, symmetric_kl_nats, vicreg
 from vaeneer.model.vae import Posterior
-from vaeneer.settings.training import Recipe
+from vaeneer.settings import Recipe
 
 KINDS = ["infonce", "vicreg", "kl"]
 

@@ -15,7 +15,7 @@ from vaeneer.errors import SettingsError
 from vaeneer.library.library import Library
 from vaeneer.library.search.contact_sheet import contact_sheet, write_sheet
 from vaeneer.library.search.search import search
-from vaeneer.settings.training import SearchSettings
+from vaeneer.settings import SearchSettings
 
 MARK = (255, 98, 0)
 LEFT, TOP, ASKED, TILE, STEP, ROW = 36, 84, 400, 256, 276, 322

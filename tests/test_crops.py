@@ -18,7 +18,7 @@ from vaeneer.data.crops import COLUMNS, CropRecipe, Crops, cut_crop, draw_crops
 from vaeneer.data.loader import cut_crops
 from vaeneer.errors import SettingsError
 from vaeneer.rng import NumberTable
-from vaeneer.settings.training import TrainSettings
+from vaeneer.settings import TrainSettings
 
 RECIPE = CropRecipe.of(TrainSettings(recipe="reference"))
 USUAL = RECIPE.ratio

@@ -33,7 +33,7 @@ from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import build, load
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
-from vaeneer.settings.training import (
+from vaeneer.settings import (
     IndexSettings,
     MapSettings,
     PrepareSettings,

@@ -40,7 +40,7 @@ from vaeneer.evaluation.per_image import Measurements
 from vaeneer.evaluation.similarity import SimilarityReport
 from vaeneer.generate import PictureReport
 from vaeneer.info import InfoReport
-from vaeneer.library.duplicates.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
+from vaeneer.library.duplicates.report import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.embed.embed import EmbedReport
 from vaeneer.library.embed.tables import MergeReport
 from vaeneer.library.index.index import IndexReport
@@ -51,7 +51,7 @@ from vaeneer.library.stats import StatsReport
 from vaeneer.model.projection import Calibration
 from vaeneer.model.vae import ModelCard
 from vaeneer.model.weights import ImportReport
-from vaeneer.settings.training import (
+from vaeneer.settings import (
     RECIPES,
     BenchSettings,
     CalibrateSettings,

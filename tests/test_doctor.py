@@ -25,7 +25,7 @@ from vaeneer.library.index import index
 from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import build
 from vaeneer.model.embedder import Embedder
-from vaeneer.settings.training import IndexSettings, PrepareSettings, TrainSettings
+from vaeneer.settings import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.stamps import STAMP_KEY
 from vaeneer.training.resume_state import TrainState, save_state
 from vaeneer.training.run_folder import RunFolder

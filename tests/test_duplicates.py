@@ -19,18 +19,15 @@ from vaeneer.data.synthetic.synthesize import surface
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.catalog import Item
 from vaeneer.library.duplicates.candidates import MOST_CONTAINERS, container_pairs, frame_pairs
-from vaeneer.library.duplicates.duplicates import (
-    DuplicateGroup,
-    DuplicatesReport,
-    duplicates,
-)
+from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.duplicates.features import NAME as SKETCHES
 from vaeneer.library.duplicates.features import Sketches, sketch
 from vaeneer.library.duplicates.matches import Copies, Families
+from vaeneer.library.duplicates.report import DuplicateGroup, DuplicatesReport
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.progress import Silent
-from vaeneer.settings.training import DuplicatesSettings, IndexSettings
+from vaeneer.settings import DuplicatesSettings, IndexSettings
 
 SURFACES = ("rock", "brick")
 ALONE = ("planks", "tile")

@@ -23,7 +23,7 @@ from vaeneer.model.checkpoint import load, save
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.projection import fit_calibration, fit_readout
 from vaeneer.model.vae import VAE
-from vaeneer.settings.training import ReadoutSettings
+from vaeneer.settings import ReadoutSettings
 
 
 @pytest.fixture(scope="module")

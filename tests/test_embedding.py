@@ -32,7 +32,7 @@ from vaeneer.library.library import Library
 from vaeneer.model.checkpoint import load, save
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Silent
-from vaeneer.settings.training import EmbedSettings
+from vaeneer.settings import EmbedSettings
 
 SEARCH = EmbedSettings(device="cpu", precision="float32", batch_size=3)
 QUICK = replace(SEARCH, vectors="latent")

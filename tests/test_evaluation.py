@@ -23,7 +23,7 @@ from vaeneer.evaluation.evaluate import evaluate
 from vaeneer.evaluation.per_image import measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.losses import bce_nats
-from vaeneer.settings.training import EvaluateSettings
+from vaeneer.settings import EvaluateSettings
 
 QUICK = EvaluateSettings(device="cpu", precision="float32", worst=2)
 EXACT = choose_precision("float32", torch.device("cpu"))

@@ -14,7 +14,7 @@ from vaeneer.data.images import read_rgb
 from vaeneer.data.loader import chunks, load_batches, to_tensor
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import DataError, ImageFileError
-from vaeneer.settings.training import PrepareSettings
+from vaeneer.settings import PrepareSettings
 
 
 def test_files_come_in_the_order_of_their_names_without_hidden_ones(

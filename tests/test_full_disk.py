@@ -32,7 +32,7 @@ from vaeneer.library.vector_index import VectorIndex
 from vaeneer.model.checkpoint import find_model, load, read_card, read_foreign_weights
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Silent
-from vaeneer.settings.training import IndexSettings, PrepareSettings, TrainSettings
+from vaeneer.settings import IndexSettings, PrepareSettings, TrainSettings
 from vaeneer.storage import free_bytes, storage_error
 from vaeneer.training.resume_state import TrainState, read_state, save_state
 from vaeneer.training.run_folder import RunFolder, check_same_data

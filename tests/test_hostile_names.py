@@ -46,7 +46,7 @@ from vaeneer.library.index.writer import record_changes, record_images
 from vaeneer.library.library import Library
 from vaeneer.library.stats import stats
 from vaeneer.serving.image_files import DatedFile
-from vaeneer.settings.training import IndexSettings, PrepareSettings
+from vaeneer.settings import IndexSettings, PrepareSettings
 from vaeneer.text import encodable, is_utf8, printable
 
 pytestmark = pytest.mark.skipif(

@@ -38,7 +38,7 @@ from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.store import changing
 from vaeneer.model.embedder import Embedder
-from vaeneer.settings.training import IndexSettings
+from vaeneer.settings import IndexSettings
 
 Painter = Callable[[Path, int], Path]
 

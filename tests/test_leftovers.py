@@ -21,7 +21,7 @@ from vaeneer.files import (
     write_text,
 )
 from vaeneer.library.index.index import index
-from vaeneer.settings.training import IndexSettings, PrepareSettings
+from vaeneer.settings import IndexSettings, PrepareSettings
 
 Painter = Callable[[Path, int], Path]
 pytestmark = pytest.mark.skipif(
@@ -103,7 +103,7 @@ def test_an_output_folder_with_nothing_but_leftovers_is_empty(tmp_path: Path) ->
 
 
 PREPARE = """
-from vaeneer.settings.training import PrepareSettings
+from vaeneer.settings import PrepareSettings
 from vaeneer.data import preparation
 
 def renamed(file, name):

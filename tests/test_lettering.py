@@ -18,7 +18,7 @@ from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.search.contact_sheet import contact_sheet
 from vaeneer.library.search.search import search
-from vaeneer.settings.training import IndexSettings, SearchSettings
+from vaeneer.settings import IndexSettings, SearchSettings
 
 JAPANESE = "錆びた鉄.jpg"
 

@@ -14,7 +14,7 @@ from conftest import Painter
 from vaeneer.cli.app import run
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.library_folders import default_library, existing_library, find_library
-from vaeneer.settings.training import IndexSettings
+from vaeneer.settings import IndexSettings
 
 WHOLE = IndexSettings(parts="none")
 

@@ -34,7 +34,7 @@ from vaeneer.library.map.map import map
 from vaeneer.library.map.render import load_tiles, sheets, tile_side_px
 from vaeneer.library.vector_index import VectorIndex, nearest_among, nearest_others
 from vaeneer.progress import Silent
-from vaeneer.settings.training import MapSettings
+from vaeneer.settings import MapSettings
 
 CENTRES = 6
 

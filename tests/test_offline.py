@@ -20,7 +20,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.search.contact_sheet import contact_sheet
 from vaeneer.library.search.search import search
 from vaeneer.library.stats import stats
-from vaeneer.settings.training import IndexSettings, SearchSettings
+from vaeneer.settings import IndexSettings, SearchSettings
 
 Painter = Callable[[Path, int], Path]
 FACTS = ("images", "added", "changed", "moved", "removed", "unchanged", "offline")

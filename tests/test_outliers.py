@@ -24,7 +24,7 @@ from vaeneer.library.outliers import (
     unevenness,
 )
 from vaeneer.progress import Silent
-from vaeneer.settings.training import OutliersSettings
+from vaeneer.settings import OutliersSettings
 
 
 def normal_map(seed: int, side_px: int = 160, steep: float = 0.6) -> np.ndarray:

@@ -13,7 +13,7 @@ from vaeneer.data.dataset import open_folder
 from vaeneer.data.loader import Batch, PackedCrops, pixel_entropy_nats
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.rng import NumberTable
-from vaeneer.settings.training import TrainSettings
+from vaeneer.settings import TrainSettings
 
 CPU = torch.device("cpu")
 RECIPE = CropRecipe.of(TrainSettings(recipe="reference", turns=True))

@@ -24,7 +24,7 @@ from vaeneer.cli.app import run
 from vaeneer.library.duplicates.decisions import csv_text
 from vaeneer.library.index import embed_files, writer
 from vaeneer.library.index.index import index
-from vaeneer.settings.training import IndexSettings
+from vaeneer.settings import IndexSettings
 from vaeneer.text import printable
 from vaeneer.training.run_folder import RunFolder
 

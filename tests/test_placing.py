@@ -18,7 +18,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.search import search as search_module
 from vaeneer.library.search.exact_match import PROVEN, Placer
 from vaeneer.library.search.search import search
-from vaeneer.settings.training import IndexSettings, SearchSettings
+from vaeneer.settings import IndexSettings, SearchSettings
 
 BOX = (30, 50, 90, 80)
 

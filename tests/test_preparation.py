@@ -34,7 +34,7 @@ from vaeneer.data.split import (
     units,
 )
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
-from vaeneer.settings.training import PrepareSettings
+from vaeneer.settings import PrepareSettings
 
 
 def surface(seed: int, side_px: int = 96) -> Image.Image:
@@ -738,7 +738,7 @@ def test_processes_give_the_same_answer(
 def test_a_script_without_a_main_guard_works(raw: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from vaeneer.settings.training import PrepareSettings\n"
+        "from vaeneer.settings import PrepareSettings\n"
         "from vaeneer.data import decoding\n"
         "from vaeneer.data.prepare import prepare\n"
         "print('started')\n"

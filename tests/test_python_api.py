@@ -19,7 +19,7 @@ from PIL import Image
 import vaeneer
 from vaeneer.data.images import picture_of
 from vaeneer.errors import DataError, ImageSizeError, LibraryError, SettingsError
-from vaeneer.settings.training import SearchOptions, SearchSettings
+from vaeneer.settings import SearchOptions, SearchSettings
 
 
 @pytest.fixture(scope="module")

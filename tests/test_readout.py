@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vaeneer.errors import DataError, SettingsError
 from vaeneer.model.projection import Readout, fit_readout, plain_readout
-from vaeneer.settings.training import ReadoutSettings
+from vaeneer.settings import ReadoutSettings
 
 EXACT = ReadoutSettings(shrinkage=0, dead=0)
 OFF = ReadoutSettings(centre=False, dead=0, whiten=False, dimensions=0, norm=False)

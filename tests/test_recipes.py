@@ -8,7 +8,7 @@ import pytest
 
 from vaeneer.data.crops import CropRecipe
 from vaeneer.errors import SettingsError
-from vaeneer.settings.training import RECIPES, WIDE_SCALE_MIN, Recipe, TrainSettings, invariances
+from vaeneer.settings import RECIPES, WIDE_SCALE_MIN, Recipe, TrainSettings, invariances
 
 
 def test_a_recipe_names_its_architecture() -> None:

@@ -16,7 +16,7 @@ import vaeneer
 from vaeneer.cli.app import run as command
 from vaeneer.errors import TrainingError
 from vaeneer.progress import Silent
-from vaeneer.settings.training import TrainSettings
+from vaeneer.settings import TrainSettings
 from vaeneer.training.run_folder import RunFolder
 
 SETTINGS = TrainSettings(

@@ -22,7 +22,7 @@ from vaeneer.errors import SettingsError
 from vaeneer.model.checkpoint import build
 from vaeneer.model.losses import consistency_of, elbo_terms
 from vaeneer.progress import Silent
-from vaeneer.settings.training import Recipe, TrainSettings
+from vaeneer.settings import Recipe, TrainSettings
 from vaeneer.training.optim import graphed
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.setup import start_run

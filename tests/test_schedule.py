@@ -14,7 +14,7 @@ from vaeneer.data.loader import Batch
 from vaeneer.errors import SettingsError
 from vaeneer.model.losses import ElboTerms
 from vaeneer.model.vae import VAE
-from vaeneer.settings.training import RECIPES, Recipe, TrainSettings
+from vaeneer.settings import RECIPES, Recipe, TrainSettings
 from vaeneer.training.optim import (
     StepTerms,
     Tally,

@@ -23,7 +23,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.search.filters import FilterError
 from vaeneer.library.search.query import Query, box_of, combined, query_of, source_of
 from vaeneer.library.search.search import search
-from vaeneer.settings.training import IndexSettings, SearchSettings
+from vaeneer.settings import IndexSettings, SearchSettings
 
 ALL = SearchSettings(k=100)
 

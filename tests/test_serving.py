@@ -32,13 +32,13 @@ from vaeneer.progress import Silent
 from vaeneer.serving.app import create_app
 from vaeneer.serving.models import Served, served
 from vaeneer.serving.server import listening
-from vaeneer.settings.commands import ServeSettings
-from vaeneer.settings.training import (
+from vaeneer.settings import (
     ClusterSettings,
     DuplicatesSettings,
     IndexSettings,
     MapSettings,
     SearchSettings,
+    ServeSettings,
 )
 
 HOSTILE = (

@@ -25,7 +25,7 @@ from vaeneer.progress import Progress
 from vaeneer.serving.background import Jobs, PixelBudget
 from vaeneer.serving.batching import GatheringEmbedder, Network
 from vaeneer.serving.metrics import Metrics
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 
 SETTINGS = ServeSettings(device="cpu", batch_crops=8, batch_wait_ms=50, timeout_seconds=10)
 

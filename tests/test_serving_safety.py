@@ -28,7 +28,7 @@ from vaeneer.serving.batching import Network
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.middleware import HEADERS, MOST_JSON_BYTES
 from vaeneer.serving.models import served
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 
 API = "/api/v1"
 SECRET = "a-token-of-more-than-16-characters"

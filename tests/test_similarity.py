@@ -34,7 +34,7 @@ from vaeneer.model.checkpoint import save
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.progress import Silent
-from vaeneer.settings.training import PrepareSettings, SimilaritySettings
+from vaeneer.settings import PrepareSettings, SimilaritySettings
 
 QUICK = SimilaritySettings(
     rounds=2, different_pairs=150, bootstrap=20, device="cpu", precision="float32"

@@ -16,7 +16,7 @@ from test_training import Counting, figures, same_models, stop_at
 from vaeneer.errors import ModelFileError, OutputExistsError, SettingsError, TrainingInterrupted
 from vaeneer.info import info
 from vaeneer.model.checkpoint import load, read_card
-from vaeneer.settings.training import Recipe, TrainSettings, read_settings
+from vaeneer.settings import Recipe, TrainSettings, read_settings
 from vaeneer.training import texture_init
 from vaeneer.training import train as train_module
 from vaeneer.training.run_folder import read_metrics

@@ -30,7 +30,7 @@ from vaeneer.model.texture import (
 )
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Silent
-from vaeneer.settings.training import Recipe, TrainSettings
+from vaeneer.settings import Recipe, TrainSettings
 from vaeneer.training import texture_init
 from vaeneer.training.texture_init import (
     learn_from_statistics,

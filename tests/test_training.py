@@ -34,7 +34,7 @@ from vaeneer.evaluation.per_image import measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Bar
-from vaeneer.settings.training import EvaluateSettings, Recipe, TrainSettings, read_settings
+from vaeneer.settings import EvaluateSettings, Recipe, TrainSettings, read_settings
 from vaeneer.training import train as train_module
 from vaeneer.training.run_folder import newest_run, next_run, read_metrics
 from vaeneer.training.train import train

@@ -21,7 +21,7 @@ from vaeneer.library.index import embed_files, writer
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.progress import Silent
-from vaeneer.settings.training import IndexSettings
+from vaeneer.settings import IndexSettings
 
 Painter = Callable[[Path, int, int], Path]
 IMAGES, SIDE_PX = 5, 264  # the smallest side that has quarters is 256

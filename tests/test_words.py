@@ -24,7 +24,7 @@ from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.search.filters import FilterError
 from vaeneer.library.search.words import is_words
-from vaeneer.settings.training import SearchSettings
+from vaeneer.settings import SearchSettings
 
 Painter = Callable[[Path, int], Path]
 FILES = (

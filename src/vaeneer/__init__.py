@@ -41,71 +41,71 @@ if TYPE_CHECKING:
     from vaeneer.model.vae import VAE as VAE
     from vaeneer.model.weights import import_weights as import_weights
     from vaeneer.serving.server import serve as serve
-    from vaeneer.settings.training import BenchSettings as BenchSettings
-    from vaeneer.settings.training import CalibrateSettings as CalibrateSettings
-    from vaeneer.settings.training import ClusterSettings as ClusterSettings
-    from vaeneer.settings.training import DuplicatesSettings as DuplicatesSettings
-    from vaeneer.settings.training import EmbedSettings as EmbedSettings
-    from vaeneer.settings.training import EvaluateSettings as EvaluateSettings
-    from vaeneer.settings.training import IndexSettings as IndexSettings
-    from vaeneer.settings.training import MapSettings as MapSettings
-    from vaeneer.settings.training import OutliersSettings as OutliersSettings
-    from vaeneer.settings.training import PrepareSettings as PrepareSettings
-    from vaeneer.settings.training import ReadoutSettings as ReadoutSettings
-    from vaeneer.settings.training import SearchSettings as SearchSettings
-    from vaeneer.settings.training import ServeSettings as ServeSettings
-    from vaeneer.settings.training import SimilaritySettings as SimilaritySettings
-    from vaeneer.settings.training import TrainSettings as TrainSettings
+    from vaeneer.settings import BenchSettings as BenchSettings
+    from vaeneer.settings import CalibrateSettings as CalibrateSettings
+    from vaeneer.settings import ClusterSettings as ClusterSettings
+    from vaeneer.settings import DuplicatesSettings as DuplicatesSettings
+    from vaeneer.settings import EmbedSettings as EmbedSettings
+    from vaeneer.settings import EvaluateSettings as EvaluateSettings
+    from vaeneer.settings import IndexSettings as IndexSettings
+    from vaeneer.settings import MapSettings as MapSettings
+    from vaeneer.settings import OutliersSettings as OutliersSettings
+    from vaeneer.settings import PrepareSettings as PrepareSettings
+    from vaeneer.settings import ReadoutSettings as ReadoutSettings
+    from vaeneer.settings import SearchSettings as SearchSettings
+    from vaeneer.settings import ServeSettings as ServeSettings
+    from vaeneer.settings import SimilaritySettings as SimilaritySettings
+    from vaeneer.settings import TrainSettings as TrainSettings
     from vaeneer.training.train import train as train
 
 _HOMES = {
-    "BenchSettings": "config",
-    "CalibrateSettings": "config",
-    "CalibrationReport": "measuring.calibration",
-    "ClusterSettings": "config",
-    "DuplicatesSettings": "config",
-    "EmbedSettings": "config",
+    "BenchSettings": "settings",
+    "CalibrateSettings": "settings",
+    "CalibrationReport": "evaluation.calibrate",
+    "ClusterSettings": "settings",
+    "DuplicatesSettings": "settings",
+    "EmbedSettings": "settings",
     "Embedder": "model.embedder",
-    "EvaluateSettings": "config",
-    "Hit": "library.searching",
-    "IndexSettings": "config",
+    "EvaluateSettings": "settings",
+    "Hit": "library.search.search",
+    "IndexSettings": "settings",
     "Library": "library.library",
-    "MapSettings": "config",
-    "OutliersSettings": "config",
-    "PrepareSettings": "config",
-    "ReadoutSettings": "config",
-    "SearchSettings": "config",
-    "ServeSettings": "config",
-    "SimilaritySettings": "config",
-    "TrainSettings": "config",
+    "MapSettings": "settings",
+    "OutliersSettings": "settings",
+    "PrepareSettings": "settings",
+    "ReadoutSettings": "settings",
+    "SearchSettings": "settings",
+    "ServeSettings": "settings",
+    "SimilaritySettings": "settings",
+    "TrainSettings": "settings",
     "VAE": "model.vae",
     "VaeneerError": "errors",
     "bench": "benchmarking.benchmark",
-    "calibrate": "measuring.calibration",
-    "cluster": "library.mapping",
-    "demo": "demonstration",
+    "calibrate": "evaluation.calibrate",
+    "cluster": "library.map.map",
+    "demo": "demo",
     "doctor": "doctor",
-    "duplicates": "library.duplicates",
-    "embed": "library.embedding",
-    "evaluate": "measuring.evaluation",
-    "import_weights": "model.importing",
-    "index": "library.indexing",
-    "info": "inspection",
+    "duplicates": "library.duplicates.duplicates",
+    "embed": "library.embed.embed",
+    "evaluate": "evaluation.evaluate",
+    "import_weights": "model.weights",
+    "index": "library.index.index",
+    "info": "info",
     "load": "model.checkpoint",
-    "map": "library.mapping",
-    "merge_vectors": "library.vector_shards",
+    "map": "library.map.map",
+    "merge_vectors": "library.embed.tables",
     "outliers": "library.outliers",
-    "prepare": "data.preparation",
-    "reconstruct": "generating.drawing",
-    "sample": "generating.drawing",
+    "prepare": "data.prepare",
+    "reconstruct": "generate",
+    "sample": "generate",
     "save": "model.checkpoint",
-    "search": "library.searching",
-    "search_words": "library.words",
-    "serve": "serving.running",
-    "similarity": "measuring.similarity",
-    "stats": "library.census",
-    "synthesize": "data.synthetic",
-    "train": "training.loop",
+    "search": "library.search.search",
+    "search_words": "library.search.words",
+    "serve": "serving.server",
+    "similarity": "evaluation.similarity",
+    "stats": "library.stats",
+    "synthesize": "data.synthetic.synthesize",
+    "train": "training.train",
 }
 __all__ = sorted(_HOMES)
 

@@ -26,7 +26,7 @@ from vaeneer.library.search.contact_sheet import write_sheet
 from vaeneer.library.search.search import search
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import kind_on_disk
-from vaeneer.settings.training import (
+from vaeneer.settings import (
     SEED,
     MapSettings,
     PrepareSettings,

@@ -21,8 +21,8 @@ from vaeneer.evaluation.report import Picture, Row, Section, Table, Tile, write_
 from vaeneer.evaluation.representations import OWN
 from vaeneer.evaluation.similarity import SimilarityReport
 from vaeneer.library.catalog import PixelBox
-from vaeneer.library.duplicates.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.duplicates.html import TITLES
+from vaeneer.library.duplicates.report import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.index.index import IndexReport
 from vaeneer.library.library import Library
 from vaeneer.library.map.map import MapReport

@@ -19,7 +19,7 @@ from vaeneer.evaluation.plots import save_grid, to_pixels
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.training import RECONSTRUCTIONS, SAMPLES, SEED, require_number
+from vaeneer.settings import RECONSTRUCTIONS, SAMPLES, SEED, require_number
 
 _AT_ONCE = 16
 _MOST_COLUMNS = 8

@@ -17,7 +17,7 @@ from vaeneer.library.catalog import NAME as CATALOG
 from vaeneer.library.stats import stats
 from vaeneer.model.bundled_models import box_model, box_names
 from vaeneer.model.checkpoint import read_card, readout_facts
-from vaeneer.settings.training import read_sections
+from vaeneer.settings import read_sections
 from vaeneer.training.run_folder import RunFolder, RunState, planned_epochs, read_metrics
 
 

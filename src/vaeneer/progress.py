@@ -1,7 +1,7 @@
 """How long work tells its caller how far it is: a protocol, and the silent answer to it.
 
-Library code never prints. It takes a `Progress`, which the CLI fills with rich bars (cli/options.py)
-and which stays silent by default.
+Library code never prints. It takes a `Progress`, which the CLI fills with rich bars (in
+cli/options.py) and which stays silent by default.
 """
 
 from __future__ import annotations

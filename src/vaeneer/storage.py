@@ -1,7 +1,8 @@
 """Errors of a full or broken disk as one sentence, and connections to SQLite's files.
 
 POSIX drops all locks that a process has on a file when it closes any descriptor of it: the bytes
-of a SQLite file are therefore read through the connections that are open."""
+of a SQLite file are therefore read through the connections that are open.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cores that this process really has, how threads wait on them, and results prefetched by threads."""
+"""Cores that this process has, how threads wait, and results prefetched by threads."""
 
 from __future__ import annotations
 

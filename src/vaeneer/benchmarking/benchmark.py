@@ -31,7 +31,7 @@ from vaeneer.files import claim_folder, write_json
 from vaeneer.model.losses import elbo_terms
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Bar, Progress, Silent
-from vaeneer.settings.training import BenchSettings, TrainSettings
+from vaeneer.settings import BenchSettings, TrainSettings
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.setup import Run, start_run
 from vaeneer.workers import core_count

@@ -15,7 +15,7 @@ from vaeneer.evaluation.evaluate import evaluate
 from vaeneer.library.embed.embed import embedded
 from vaeneer.model.checkpoint import save
 from vaeneer.progress import Silent
-from vaeneer.settings.training import EvaluateSettings
+from vaeneer.settings import EvaluateSettings
 from vaeneer.training.optim import Step, graphed
 from vaeneer.training.setup import Run
 from vaeneer.training.train import StopRequest, take_step, train_epoch

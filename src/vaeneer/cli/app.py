@@ -2,7 +2,7 @@
 
 `vaeneer VERB` is the function of that name in a module beside this one: it parses, calls the public
 function of the same name and shows the report. Flags and their help come from the dataclasses in
-settings/training.py. PyTorch is imported by the functions that are called, so that `--help` answers at once.
+settings/. PyTorch is imported by the functions that are called, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vaeneer.cli import library as library_module
 from vaeneer.cli import training as training_module
 from vaeneer.cli.options import plain_console, spell_out
 from vaeneer.errors import TrainingInterrupted, VaeneerError
-from vaeneer.settings.training import read_sections, unknown_name
+from vaeneer.settings import read_sections, unknown_name
 from vaeneer.storage import storage_error
 from vaeneer.text import printable
 

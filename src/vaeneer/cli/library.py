@@ -26,7 +26,7 @@ from vaeneer.cli.options import (
     write_bytes,
 )
 from vaeneer.errors import ImageFileError, LibraryError, SettingsError
-from vaeneer.settings.training import (
+from vaeneer.settings import (
     CalibrateSettings,
     ClusterSettings,
     DuplicatesSettings,

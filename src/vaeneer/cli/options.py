@@ -1,6 +1,7 @@
 """Options, output and progress bars that the commands share.
 
-Names of files are never markup. Bars and lines go to standard error."""
+Names of files are never markup. Bars and lines go to standard error.
+"""
 
 from __future__ import annotations
 

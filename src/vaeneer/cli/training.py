@@ -20,7 +20,7 @@ from vaeneer.cli.options import (
     own_folder,
     show,
 )
-from vaeneer.settings.training import (
+from vaeneer.settings import (
     RECONSTRUCTIONS,
     SAMPLES,
     SEED,

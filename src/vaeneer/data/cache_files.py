@@ -1,6 +1,7 @@
 """Files of a pack: their folder in the user's cache, which has a max size, and safe writing.
 
-The data file only grows, or gives way to a new one of another name."""
+The data file only grows, or gives way to a new one of another name.
+"""
 
 from __future__ import annotations
 

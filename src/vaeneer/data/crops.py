@@ -2,7 +2,8 @@
 
 A crop is drawn from one row of uniform numbers, so that it depends on the seed, the epoch and its
 index alone. In the strict protocol an image's centre square has four quadrants, disjoint, each
-turned, scaled and relit."""
+turned, scaled and relit.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaeneer.errors import DataError, SettingsError
-from vaeneer.settings.training import Recipe, TrainSettings
+from vaeneer.settings import Recipe, TrainSettings
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 Ints = NDArray[np.int64]

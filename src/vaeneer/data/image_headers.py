@@ -1,6 +1,7 @@
 """Orientation by EXIF and bits per channel, read from the headers of picture files.
 
-Pillow calls 16-bit colour RGB, as it does 8-bit colour; only the header tells them apart."""
+Pillow calls 16-bit colour RGB, as it does 8-bit colour; only the header tells them apart.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Batches of images and of random crops, read or cut a little ahead of the network.
 
 Where the pixels lie on the device that trains, whole batches of crops are cut there: resampled in
-two passes, as Pillow does it."""
+two passes, as Pillow does it.
+"""
 
 from __future__ import annotations
 

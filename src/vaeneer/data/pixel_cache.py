@@ -1,7 +1,8 @@
 """Images decoded once and cached as uint8 pixels in one memory-mapped file: a pack.
 
 A pack is brought up to date on use: existing rows stay, moved files are found by their content, the
-rest is decoded."""
+rest is decoded.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ from vaeneer.data.split import (
 from vaeneer.errors import DataError, OutputExistsError, is_transient
 from vaeneer.files import claim_folder, holds_anything, mark_folder, remove_leftovers, write_json
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.training import PrepareSettings
+from vaeneer.settings import PrepareSettings
 from vaeneer.text import printable
 
 

@@ -1,6 +1,7 @@
 """From the manifest to DATA/train and DATA/valid: representatives, the split by asset, the files.
 
-The split is seeded and stable. The source is never touched."""
+The split is seeded and stable. The source is never touched.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from vaeneer.model.projection import (
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import numbers_for
-from vaeneer.settings.training import CalibrateSettings, ReadoutSettings
+from vaeneer.settings import CalibrateSettings, ReadoutSettings
 
 
 def draw_reliability(calibration: Calibration, path: Path) -> Path:

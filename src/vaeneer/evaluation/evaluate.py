@@ -30,7 +30,7 @@ from vaeneer.files import claim_folder, replacing, write_json
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.training import EvaluateSettings
+from vaeneer.settings import EvaluateSettings
 
 
 def draw_loss_per_image(found: Measurements, path: Path) -> Path:

@@ -1,6 +1,7 @@
 """ROC, AUC, EER, d', recall@k, R-precision, mAP; 95 % intervals by bootstrap over images.
 
-Efron & Tibshirani 1993, ch. 13, for the intervals."""
+Efron & Tibshirani 1993, ch. 13, for the intervals.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats
 from vaeneer.model.vae import VAE, Posterior, eval_mode
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import numbers_for
-from vaeneer.settings.training import SEED
+from vaeneer.settings import SEED
 from vaeneer.workers import core_count
 
 Figures = NDArray[np.float64]

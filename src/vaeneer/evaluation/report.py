@@ -111,7 +111,7 @@ def write_report(
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     environment = Environment(
-        loader=PackageLoader("vaeneer.measuring", "."), autoescape=select_autoescape()
+        loader=PackageLoader("vaeneer.evaluation", "."), autoescape=select_autoescape()
     )
     environment.filters["inside"] = embedded
     environment.filters["tile"] = as_webp
@@ -129,7 +129,7 @@ def write_report(
 
 def styles() -> str:
     """The CSS of a report that scrolls: the look of the served page, and the report's layout."""
-    layout = files("vaeneer") / "measuring" / "report.css"
+    layout = files("vaeneer") / "evaluation" / "report.css"
     return stylesheet() + layout.read_text("utf-8")
 
 

@@ -42,7 +42,7 @@ from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, Posterior
 from vaeneer.progress import Progress
 from vaeneer.rng import NumberTable, numbers_for
-from vaeneer.settings.training import SimilaritySettings, TrainSettings
+from vaeneer.settings import SimilaritySettings, TrainSettings
 from vaeneer.workers import core_count
 
 Place = tuple[int, ...]

@@ -48,7 +48,7 @@ from vaeneer.evaluation.representations import (
 from vaeneer.files import claim_folder, write_json
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Bar, Progress, Silent
-from vaeneer.settings.training import SimilaritySettings
+from vaeneer.settings import SimilaritySettings
 
 _MOST_PAIRS = {"reference": 20_000, "strict": 500_000}
 STRICT_VARIANTS = tuple(STRICT_COLUMNS_OF)

@@ -18,7 +18,7 @@ from vaeneer.model.projection import Vectors
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
 from vaeneer.rng import NumberTable, numbers_for
-from vaeneer.settings.training import CalibrateSettings
+from vaeneer.settings import CalibrateSettings
 from vaeneer.workers import core_count, made_ahead
 
 

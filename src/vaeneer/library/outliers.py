@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from numpy.typing import NDArray
 
 from vaeneer.data.perceptual_hash import Fingerprint
 from vaeneer.library.catalog import Catalog, Floats, Item, Vectors
-from vaeneer.library.library import Library
 from vaeneer.library.map.build import items_with_vectors
+from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.library.vector_index import Neighbours, nearest_others
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.training import OutliersSettings
+from vaeneer.settings import OutliersSettings
 
 Doubles = NDArray[np.float64]
 LEAST_COMPARED = 8
@@ -146,7 +145,7 @@ class OutliersReport:
 
 
 def outliers(
-    library: Library | Path | str,
+    library: LibraryLike,
     *,
     settings: OutliersSettings | None = None,
     progress: Progress | None = None,
@@ -160,8 +159,8 @@ def outliers(
     started = time.monotonic()
     with ExitStack() as stack:
         opened = library
-        if not isinstance(opened, Library):
-            opened = stack.enter_context(Library.open(opened))
+        if not isinstance(opened, OpenLibrary):
+            opened = stack.enter_context(OpenLibrary.open(opened))
         items, wholes = items_with_vectors(opened)
         nearest = nearest_others(opened.wholes, wholes, settings.neighbours, progress=progress)
         kinds, scores, means = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 3))

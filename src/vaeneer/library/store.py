@@ -15,11 +15,10 @@ from vaeneer import stamps
 from vaeneer.checksums import SUMS, Remembered, damaged_file, write_sums
 from vaeneer.errors import LibraryError, ModelFileError
 from vaeneer.files import remove_leftovers, replacing_folder, write_bytes
-from vaeneer.library.catalog import Catalog
+from vaeneer.library.catalog import Catalog, Ids
 from vaeneer.library.vector_index import (
     CHUNK,
     IVF_FROM,
-    Ids,
     VectorIndex,
     query_places,
     sample_places,

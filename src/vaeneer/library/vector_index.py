@@ -16,7 +16,7 @@ from vaeneer.errors import DataError, LibraryError
 from vaeneer.files import native_name, replacing
 from vaeneer.library.catalog import Floats, Ids, Vectors
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.base import SEED
+from vaeneer.settings import SEED
 from vaeneer.storage import storage_error
 
 IVF_FROM = 1_000_000

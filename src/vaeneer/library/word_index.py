@@ -13,17 +13,12 @@ import re
 import sqlite3
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from vaeneer.errors import LibraryUnavailableError
-from vaeneer.text import is_utf8
-
 if TYPE_CHECKING:
-    from vaeneer.library.catalog import Catalog
-    from vaeneer.library.search.filters import Condition
+    pass
 
 TABLE = """CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
     name, category, tags, folder, source UNINDEXED,
@@ -33,8 +28,6 @@ MAX_CHARACTERS = 4000
 """Of a query; the rest is ignored."""
 MAX_WORDS = 16
 """Distinct words of a query that count."""
-_WEIGHTS = (10.0, 6.0, 4.0, 1.0)  # of name, category, tags and folder
-_SHORTEST_PART = 3  # letters of a word that is also searched inside longer words
 _SOURCES = """SELECT items.id AS id, json_array(items.path, assets.name, assets.category,
         (SELECT json_group_array(value) FROM metadata WHERE metadata.asset = items.asset)) AS source
     FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE items.embedded"""
@@ -46,45 +39,10 @@ _UNSPACED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class WordMatch:
-    """An item that has at least one of the words."""
-
-    item: int
-    words: int
-    """How many words of the query it has."""
-    relevance: float
-    """BM25 with name before category, tags and folders; larger is better."""
-
-
 def query_words(text: str) -> list[str]:
     """The distinct words of a query, folded; scripts without spaces as phrases. Never raises."""
     words = dict.fromkeys(_folded(text[:MAX_CHARACTERS]).split())
     return [_spaced(word) for word in words][:MAX_WORDS]
-
-
-def find_words(catalog: Catalog, text: str, where: Condition | None = None) -> list[WordMatch]:
-    """Items with words of a query: those with most of them first, then by relevance and path.
-
-    A word matches the start of a word of the item, its English stem, and, with three letters or
-    more, the inside of a word. where: a condition on `item_facts`. Any text may be passed; what is
-    no letter or digit in it parts words. A text of such signs alone is looked for in paths.
-    """
-    words = query_words(text)
-    if words:
-        _settle(catalog)
-    by_word = [_with_word(catalog, word) for word in words] or [_with_signs(catalog, text)]
-    counts: dict[int, int] = {}
-    scores: dict[int, float] = {}
-    for matches in by_word:
-        for item, score in matches.items():
-            counts[item] = counts.get(item, 0) + 1
-            scores[item] = scores.get(item, 0.0) + score
-    condition, values = ("1", ()) if where is None else (where.sql, where.values)
-    sql = f"SELECT path, id FROM item_facts WHERE {condition}"
-    found = [(path, item) for path, item in catalog.execute(sql, values) if item in counts]
-    found.sort(key=lambda one: (-counts[one[1]], -scores[one[1]], one[0]))
-    return [WordMatch(item, counts[item], scores[item]) for _, item in found]
 
 
 def refresh_words(connection: sqlite3.Connection, paths: Sequence[str] | None = None) -> bool:
@@ -109,46 +67,6 @@ def refresh_words(connection: sqlite3.Connection, paths: Sequence[str] | None = 
         [(item, *_columns(source), source) for item, source in changed],
     )
     return bool(changed)
-
-
-def _settle(catalog: Catalog) -> None:
-    """Rebuild the words where they are missing or not of these items."""
-    there = catalog.execute("SELECT 1 FROM sqlite_master WHERE name = 'words'").fetchone()
-    if there is not None:
-        items, known = catalog.execute(
-            "SELECT (SELECT count(*) FROM items WHERE embedded),"
-            " (SELECT count(*) FROM words_docsize)"
-        ).fetchone()
-        if items == known:
-            return
-    try:
-        with catalog.writing() as connection:
-            refresh_words(connection)
-        catalog.seal()
-    except LibraryUnavailableError:
-        if there is None:
-            raise
-
-
-def _with_word(catalog: Catalog, word: str) -> dict[int, float]:
-    """Relevance by item, of the items that have a word; 0 for those that have it inside another."""
-    weights = ", ".join(map(str, _WEIGHTS))
-    sql = f"SELECT rowid, -bm25(words, {weights}) FROM words WHERE words MATCH ?"
-    found: dict[int, float] = dict(catalog.execute(sql, (f'"{word}"*',)).fetchall())
-    if len(word) >= _SHORTEST_PART and " " not in word:
-        inside = " OR ".join(f"instr(c{column}, ?1)" for column in range(len(_WEIGHTS)))
-        rows = catalog.execute(f"SELECT id FROM words_content WHERE {inside}", (word,))
-        found = dict.fromkeys((row[0] for row in rows), 0.0) | found
-    return found
-
-
-def _with_signs(catalog: Catalog, text: str) -> dict[int, float]:
-    """Items with a text in their paths as it is."""
-    text = text.strip()[:MAX_CHARACTERS]
-    if not text or not is_utf8(text):
-        return {}
-    rows = catalog.execute("SELECT id FROM item_facts WHERE instr(path, ?)", (text,))
-    return {row[0]: 0.0 for row in rows}
 
 
 def _columns(source: str) -> tuple[str, str, str, str]:

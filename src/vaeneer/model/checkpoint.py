@@ -31,7 +31,7 @@ from vaeneer.model.bundled_models import BOX, box_model, box_names
 from vaeneer.model.projection import Calibration, Readout, calibration_of
 from vaeneer.model.reference import PhasedConvTranspose2d
 from vaeneer.model.vae import FORMAT, VAE, ModelCard, card_of, in_channels_last
-from vaeneer.settings.training import ReadoutSettings
+from vaeneer.settings import ReadoutSettings
 from vaeneer.storage import storage_error
 
 ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
@@ -56,7 +56,10 @@ def build(architecture: str, *, seed: int | None = None) -> VAE:
 
 READOUT_TENSORS, READOUT_FACTS = "readout.safetensors", "readout.json"
 READOUT_FORMAT = 1
-READOUT_REMEDY = f"delete {READOUT_TENSORS} and {READOUT_FACTS} there to do without them, or run vaeneer calibrate then"
+READOUT_REMEDY = (
+    f"delete {READOUT_TENSORS} and {READOUT_FACTS} there to do without them, or run vaeneer"
+    " calibrate then"
+)
 
 
 def write_readout(folder: Path, readout: Readout, calibration: Calibration | None) -> None:

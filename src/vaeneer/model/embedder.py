@@ -31,7 +31,7 @@ from vaeneer.model.checkpoint import load
 from vaeneer.model.projection import Readout, Vectors, plain_readout, unit_length
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.training import require_number
+from vaeneer.settings import require_number
 from vaeneer.workers import core_count
 
 LEAST_SIDE_PX = 64

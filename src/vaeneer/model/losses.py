@@ -11,7 +11,7 @@ from torch.nn.functional import mse_loss, softplus
 
 from vaeneer.errors import SettingsError
 from vaeneer.model.vae import Posterior, VAEOutput
-from vaeneer.settings.training import Recipe
+from vaeneer.settings import Recipe
 
 ReconstructionLoss = Literal["bce", "mse"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.errors import DataError
-from vaeneer.settings.training import ReadoutSettings
+from vaeneer.settings import ReadoutSettings
 
 Vectors = NDArray[np.float32]
 Floats = NDArray[np.float64]

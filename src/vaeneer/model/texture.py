@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, silu
 
 from vaeneer.model.projection import Vectors, fit_readout
-from vaeneer.settings.training import ReadoutSettings
+from vaeneer.settings import ReadoutSettings
 
 SCALES = 5
 """Each is half as large as the one before."""

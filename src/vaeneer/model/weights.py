@@ -1,4 +1,4 @@
-"""Initial weights, weights imported from other checkpoints, and the mean of a data set's latents."""
+"""Initial and imported weights, and the mean of a data set's latents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vaeneer.model.checkpoint import load_foreign_weights, save
 from vaeneer.model.vae import VAE, ModelCard, eval_mode
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import NumberTable, numbers_for
-from vaeneer.settings.training import SEED, TrainSettings
+from vaeneer.settings import SEED, TrainSettings
 
 MOST_CROPS = 2000
 

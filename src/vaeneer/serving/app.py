@@ -37,7 +37,7 @@ from vaeneer.serving.problems import (
 from vaeneer.serving.routes import generate, index, items, reports, runs, search
 from vaeneer.serving.schemas import API
 from vaeneer.serving.state import House, TheHouse
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 
 router = APIRouter()
 WEB = Path(__file__).parent / "web"
@@ -186,8 +186,9 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
         lifespan=_lifespan(house),
     )
     app.state.house = house
-    for module in (items, search, index, reports, generate, runs, probes):
+    for module in (items, search, index, reports, generate, runs):
         app.include_router(module.router)
+    app.include_router(router)
     app.add_exception_handler(HTTPException, answer_problem)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(VaeneerError, answer_vaeneer_error)

@@ -14,7 +14,7 @@ from starlette.requests import cookie_parser
 
 from vaeneer.errors import SettingsError
 from vaeneer.serving.problems import Problem
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 
 COOKIE = "vaeneer"
 LEAST_CHARACTERS = 16

@@ -16,7 +16,7 @@ from vaeneer.errors import VaeneerError
 from vaeneer.progress import Bar
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.problems import busy
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 
 T = TypeVar("T")
 _THREADS = 16

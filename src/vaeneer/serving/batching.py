@@ -27,7 +27,7 @@ from vaeneer.model.embedder import Embedder, Images
 from vaeneer.model.projection import Vectors
 from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.problems import busy
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 
 T = TypeVar("T")
 _TIDY_SECONDS = 10.0

@@ -31,7 +31,7 @@ from vaeneer.model.vae import VAE
 from vaeneer.provenance import kind_on_disk
 from vaeneer.serving.batching import GatheringEmbedder, Network
 from vaeneer.serving.problems import Problem, busy
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 from vaeneer.text import printable
 from vaeneer.training.run_folder import RunFolder
 

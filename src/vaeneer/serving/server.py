@@ -1,4 +1,4 @@
-"""serve(): libraries and runs behind a port, until someone stops it; connections with time limits."""
+"""serve(): libraries and runs behind a port, until someone stops it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vaeneer.errors import SettingsError
 from vaeneer.library.library_folders import find_library
 from vaeneer.progress import Progress, Silent
 from vaeneer.serving.problems import problem_response
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 from vaeneer.workers import wait_passively
 
 if TYPE_CHECKING:

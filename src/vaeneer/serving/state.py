@@ -17,7 +17,7 @@ from vaeneer.serving.batching import Network
 from vaeneer.serving.metrics import Metrics, resident_bytes
 from vaeneer.serving.models import DrawnNetworks, Networks, OpenLibrary, Served
 from vaeneer.serving.problems import Problem
-from vaeneer.settings.commands import ServeSettings
+from vaeneer.settings import ServeSettings
 
 
 class House:

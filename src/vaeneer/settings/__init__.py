@@ -1,1 +1,40 @@
-"""Every setting once: name, type, default, range, unit and help; standard library only."""
+"""Every setting once: name, type, default, range, unit and help. Standard library only."""
+
+from vaeneer.settings.base import LARGEST_SEED as LARGEST_SEED
+from vaeneer.settings.base import SEED as SEED
+from vaeneer.settings.base import require as require
+from vaeneer.settings.base import require_number as require_number
+from vaeneer.settings.base import require_positive as require_positive
+from vaeneer.settings.base import require_shares as require_shares
+from vaeneer.settings.base import require_types as require_types
+from vaeneer.settings.base import with_changes as with_changes
+from vaeneer.settings.commands import BenchSettings as BenchSettings
+from vaeneer.settings.commands import EvaluateSettings as EvaluateSettings
+from vaeneer.settings.commands import ServeSettings as ServeSettings
+from vaeneer.settings.commands import SimilaritySettings as SimilaritySettings
+from vaeneer.settings.library import CalibrateSettings as CalibrateSettings
+from vaeneer.settings.library import ClusterSettings as ClusterSettings
+from vaeneer.settings.library import DuplicatesSettings as DuplicatesSettings
+from vaeneer.settings.library import EmbedSettings as EmbedSettings
+from vaeneer.settings.library import IndexSettings as IndexSettings
+from vaeneer.settings.library import MapSettings as MapSettings
+from vaeneer.settings.library import OutliersSettings as OutliersSettings
+from vaeneer.settings.library import ReadoutSettings as ReadoutSettings
+from vaeneer.settings.library import SearchOptions as SearchOptions
+from vaeneer.settings.library import SearchSettings as SearchSettings
+from vaeneer.settings.training import INVARIANCES as INVARIANCES
+from vaeneer.settings.training import RECIPES as RECIPES
+from vaeneer.settings.training import RECONSTRUCTIONS as RECONSTRUCTIONS
+from vaeneer.settings.training import SAMPLES as SAMPLES
+from vaeneer.settings.training import SURFACE_SIDE_PX as SURFACE_SIDE_PX
+from vaeneer.settings.training import SURFACES as SURFACES
+from vaeneer.settings.training import USUAL_LIGHT as USUAL_LIGHT
+from vaeneer.settings.training import WIDE_SCALE_MIN as WIDE_SCALE_MIN
+from vaeneer.settings.training import PrepareSettings as PrepareSettings
+from vaeneer.settings.training import Recipe as Recipe
+from vaeneer.settings.training import TrainSettings as TrainSettings
+from vaeneer.settings.training import default_recipe as default_recipe
+from vaeneer.settings.training import invariances as invariances
+from vaeneer.settings.training import read_sections as read_sections
+from vaeneer.settings.training import read_settings as read_settings
+from vaeneer.settings.training import unknown_name as unknown_name

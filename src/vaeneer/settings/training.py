@@ -1,7 +1,8 @@
 """Settings of preparation and training, the named recipes, and settings read from TOML files.
 
 Flags, `--help`, docs/cli.md and config.toml are all made from these dataclasses; the text below a
-field is its help everywhere. Standard library only."""
+field is its help everywhere. Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +14,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from vaeneer.errors import SettingsError
-from vaeneer.settings.base import LARGEST_SEED as LARGEST_SEED
-from vaeneer.settings.base import SEED as SEED
-from vaeneer.settings.base import require as require
-from vaeneer.settings.base import require_number as require_number
-from vaeneer.settings.base import require_positive, require_shares, require_types
-from vaeneer.settings.commands import BenchSettings as BenchSettings
-from vaeneer.settings.commands import EvaluateSettings as EvaluateSettings
-from vaeneer.settings.commands import ServeSettings as ServeSettings
-from vaeneer.settings.commands import SimilaritySettings as SimilaritySettings
-from vaeneer.settings.library import CalibrateSettings as CalibrateSettings
-from vaeneer.settings.library import ClusterSettings as ClusterSettings
-from vaeneer.settings.library import DuplicatesSettings as DuplicatesSettings
-from vaeneer.settings.library import EmbedSettings as EmbedSettings
-from vaeneer.settings.library import IndexSettings as IndexSettings
-from vaeneer.settings.library import MapSettings as MapSettings
-from vaeneer.settings.library import OutliersSettings as OutliersSettings
-from vaeneer.settings.library import ReadoutSettings as ReadoutSettings
-from vaeneer.settings.library import SearchOptions as SearchOptions
-from vaeneer.settings.library import SearchSettings as SearchSettings
+from vaeneer.settings.base import (
+    SEED,
+    require,
+    require_positive,
+    require_shares,
+    require_types,
+)
 
 SURFACES = 192
 """How many surfaces `synthesize` makes."""

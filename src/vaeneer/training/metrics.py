@@ -1,4 +1,4 @@
-"""Metrics of an epoch in nats per image, their plots and TensorBoard events, validation consistency."""
+"""Metrics of an epoch in nats per image, their plots, and TensorBoard events."""
 
 from __future__ import annotations
 

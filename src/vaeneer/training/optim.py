@@ -13,7 +13,7 @@ from torch.optim import AdamW
 from vaeneer.data.loader import Batch
 from vaeneer.model.losses import ElboTerms
 from vaeneer.model.vae import VAE
-from vaeneer.settings.training import Recipe
+from vaeneer.settings import Recipe
 from vaeneer.training.resume_state import TrainState
 
 

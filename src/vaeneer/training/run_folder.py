@@ -18,7 +18,7 @@ from vaeneer.checksums import SUMS, damaged_file, write_sums
 from vaeneer.errors import SettingsError, TrainingError, VaeneerError
 from vaeneer.files import read_json, remove_leftovers, write_json, write_text
 from vaeneer.provenance import MARKER
-from vaeneer.settings.training import Recipe, TrainSettings, read_sections, read_settings
+from vaeneer.settings import Recipe, TrainSettings, read_sections, read_settings
 from vaeneer.storage import storage_error, writing
 from vaeneer.text import encodable
 

@@ -28,7 +28,7 @@ from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.model.weights import scaled_start
 from vaeneer.progress import Progress
 from vaeneer.rng import NumberTable, numbers_for
-from vaeneer.settings.training import RECIPES, Recipe, TrainSettings, default_recipe
+from vaeneer.settings import RECIPES, Recipe, TrainSettings, default_recipe
 from vaeneer.training.metrics import require_tensorboard
 from vaeneer.training.optim import average_share, kl_share, learning_rate, new_optimizer
 from vaeneer.training.resume_state import TrainState, load_state, save_state, step_generator

@@ -20,7 +20,7 @@ from vaeneer.model.losses import infonce_nats, kl_per_latent_nats
 from vaeneer.model.texture import Texture
 from vaeneer.progress import Progress
 from vaeneer.rng import NumberTable
-from vaeneer.settings.training import Recipe
+from vaeneer.settings import Recipe
 from vaeneer.workers import core_count, made_ahead
 
 MOST_IMAGES = 512

@@ -30,7 +30,7 @@ from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.model.weights import latent_mean
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import NumberTable
-from vaeneer.settings.training import CalibrateSettings, TrainSettings
+from vaeneer.settings import CalibrateSettings, TrainSettings
 from vaeneer.training.metrics import draw_epoch, epoch_line, spoken, write_events
 from vaeneer.training.optim import Step, StepTerms, Tally, average, graphed, step_where_finite
 from vaeneer.training.resume_state import check_weights, save_state

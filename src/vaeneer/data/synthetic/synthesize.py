@@ -20,7 +20,7 @@ from vaeneer.data.synthetic.textures import Material, Sheet, normals, render
 from vaeneer.errors import SettingsError
 from vaeneer.files import claim_folder, write_bytes, write_json
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.training import SEED, SURFACE_SIDE_PX, SURFACES
+from vaeneer.settings import SEED, SURFACE_SIDE_PX, SURFACES
 
 _MAKERS: Mapping[str, Callable[[Sheet], Material]] = MappingProxyType(
     {

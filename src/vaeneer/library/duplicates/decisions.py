@@ -9,17 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TypeVar
 
 from vaeneer.library.duplicates.groups import WHOLE, Group
+from vaeneer.library.duplicates.report import Decision, DuplicateGroup
 from vaeneer.text import to_csv
 
-if TYPE_CHECKING:
-    from vaeneer.library.duplicates.duplicates import DuplicateGroup
-
-
 _T = TypeVar("_T", int, str)
-Decision = Literal["keep", "redundant"]
 COLUMNS = ("path", "group", "kind", "decision", "keep_path", "box")
 """Of the CSV, of the command line and of the page."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

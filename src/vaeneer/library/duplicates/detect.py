@@ -43,14 +43,14 @@ from vaeneer.library.duplicates.matches import (
 )
 from vaeneer.library.duplicates.verify import PartProof, frame_proofs, kind_by_colour, part_proof
 from vaeneer.library.file_states import OFFLINE, FileState, file_states
-from vaeneer.library.library import Library
+from vaeneer.library.open_library import OpenLibrary
 from vaeneer.progress import Progress
 from vaeneer.workers import core_count, made_ahead
 
 _SAME_PIXELS_LEVELS = 1.0  # by which thumbnails of the same pixels may differ, at reduced decoding
 
 
-def find_copies(library: Library, least: float, progress: Progress) -> tuple[Copies, Sketches]:
+def find_copies(library: OpenLibrary, least: float, progress: Progress) -> tuple[Copies, Sketches]:
     """Every copy of a picture in a library that is at least so likely one, and the sketches."""
     copies = _comparable(library)
     distinct = _join_equal_files(copies)
@@ -77,7 +77,7 @@ def find_copies(library: Library, least: float, progress: Progress) -> tuple[Cop
     return copies, sketches
 
 
-def picture_of(library: Library, copies: Copies, one: int, at_least_px: int) -> Image.Image:
+def picture_of(library: OpenLibrary, copies: Copies, one: int, at_least_px: int) -> Image.Image:
     """The picture of an item, from any file of its bytes; at_least_px as in `read_image`.
 
     Raises ImageFileError.
@@ -85,7 +85,7 @@ def picture_of(library: Library, copies: Copies, one: int, at_least_px: int) -> 
     return library.picture(_readable(library, copies, one), at_least_px=at_least_px)
 
 
-def _readable(library: Library, copies: Copies, one: int) -> Item:
+def _readable(library: OpenLibrary, copies: Copies, one: int) -> Item:
     """An item with the same bytes whose file is there. Raises ImageFileError for none."""
     item = copies.readable(one)
     if item is None:
@@ -93,7 +93,7 @@ def _readable(library: Library, copies: Copies, one: int) -> Item:
     return item
 
 
-def _comparable(library: Library) -> Copies:
+def _comparable(library: OpenLibrary) -> Copies:
     """All items whose files are there and as they were indexed, or offline."""
     items = library.catalog.items()
     files = file_states(library.root, items)
@@ -106,7 +106,7 @@ def _comparable(library: Library) -> Copies:
 
 
 def _map_sets(
-    library: Library, items: Mapping[int, Item], files: Mapping[int, FileState]
+    library: OpenLibrary, items: Mapping[int, Item], files: Mapping[int, FileState]
 ) -> dict[int, MapSet]:
     """The sets of those items that have other maps, tiles or a side-car."""
     maps: dict[str, set[tuple[str, int]]] = defaultdict(set)
@@ -170,7 +170,7 @@ def _join_frames(
 
 
 def _join_same_pixels(
-    copies: Copies, sketches: Sketches, library: Library, progress: Progress
+    copies: Copies, sketches: Sketches, library: OpenLibrary, progress: Progress
 ) -> None:
     """Join what holds the same pixels among near copies of one size."""
     asked = _look_the_same(copies, sketches)
@@ -214,7 +214,7 @@ def _look_the_same(copies: Copies, sketches: Sketches) -> list[int]:
 def _find_parts(
     copies: Copies,
     sketches: Sketches,
-    library: Library,
+    library: OpenLibrary,
     wholes: Vectors,
     least: float,
     progress: Progress,
@@ -269,7 +269,7 @@ def _keep_part(copies: Copies, one: int, other: int, proof: PartProof) -> None:
 
 
 def prove_part(
-    library: Library, sketches: Sketches, copies: Copies, one: int, other: int, least: float
+    library: OpenLibrary, sketches: Sketches, copies: Copies, one: int, other: int, least: float
 ) -> PartProof | None:
     """Whether one of two items is a part of the other. Raises ImageFileError, see `part_proof`."""
 
@@ -280,7 +280,7 @@ def prove_part(
     return part_proof(first, second, read, least)
 
 
-def _complete_depths(copies: Copies, library: Library) -> None:
+def _complete_depths(copies: Copies, library: OpenLibrary) -> None:
     """Read the depth of near copies that an older vaeneer indexed, and remember it."""
     found: dict[int, int] = {}
     for one in (one for family in copies.near.members() for one in family):
@@ -300,7 +300,7 @@ def _complete_depths(copies: Copies, library: Library) -> None:
 
 
 def _tell_grades_apart(
-    copies: Copies, sketches: Sketches, library: Library, progress: Progress
+    copies: Copies, sketches: Sketches, library: OpenLibrary, progress: Progress
 ) -> None:
     """Number the looks of copies that differ in brightness or colour; find which were rebuilt."""
     found = []
@@ -317,7 +317,7 @@ def _tell_grades_apart(
             bar.advance()
 
 
-def _traced(copies: Copies, library: Library, items: list[int]) -> Grade:
+def _traced(copies: Copies, library: OpenLibrary, items: list[int]) -> Grade:
     """Copies of one look with the traces of the largest files: smaller ones have lost theirs."""
     grade = Grade(items)
     distinct = {copies.same_pixels.root(one): one for one in items}.values()
@@ -333,7 +333,7 @@ def _traced(copies: Copies, library: Library, items: list[int]) -> Grade:
 
 
 def _tell_extras_apart(
-    copies: Copies, sketches: Sketches, library: Library, progress: Progress
+    copies: Copies, sketches: Sketches, library: OpenLibrary, progress: Progress
 ) -> None:
     """Part families of near copies whose alpha, pages or frames differ.
 
@@ -373,7 +373,7 @@ def _by_content(copies: Copies, family: Sequence[int]) -> list[list[int]]:
 
 
 def _extras(
-    copies: Copies, library: Library, wanted: Sequence[int], progress: Progress
+    copies: Copies, library: OpenLibrary, wanted: Sequence[int], progress: Progress
 ) -> dict[int, ExtraContent | None]:
     """Extra content of items; None where it is unknown."""
     known: dict[int, ExtraContent | None] = {**known_extras(library.catalog)}
@@ -415,7 +415,7 @@ def _of_items(wholes: Vectors, items: list[int]) -> Vectors:
     return Vectors(wholes.crops[rows], wholes.items[rows], wholes.vectors[rows])
 
 
-def _crops_of(library: Library, items: list[int]) -> tuple[Ids, Ids]:
+def _crops_of(library: OpenLibrary, items: list[int]) -> tuple[Ids, Ids]:
     """Ids and items of the parts of some items, by id."""
     rows = library.catalog.execute("SELECT id, item FROM crops WHERE scale > 0 ORDER BY id")
     table = np.array(rows.fetchall(), np.int64).reshape(-1, 2)

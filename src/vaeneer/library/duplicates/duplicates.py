@@ -11,111 +11,26 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vaeneer.checksums import read_stamped_json, write_stamped_json
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.files import replacing
-from vaeneer.library.catalog import Item, PixelBox
-from vaeneer.library.duplicates.decisions import Decision, csv_text, proposed_keepers
+from vaeneer.library.catalog import Item
+from vaeneer.library.duplicates.decisions import csv_text, proposed_keepers
 from vaeneer.library.duplicates.detect import find_copies
 from vaeneer.library.duplicates.groups import KINDS, Group, Member, groups_of
 from vaeneer.library.duplicates.registration import LEAST_LIKENESS
-from vaeneer.library.duplicates.verify import Kind
+from vaeneer.library.duplicates.report import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.file_states import ABSENT, disk_digest
 from vaeneer.library.index.finalize import DUPLICATES
-from vaeneer.library.library import Library
+from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.training import DuplicatesSettings
+from vaeneer.settings import DuplicatesSettings
 
 NAME = DUPLICATES
 _VERSION = 5
-
-
-@dataclass(frozen=True)
-class DuplicateItem:
-    """One file of a group of duplicates."""
-
-    id: int
-    path: str
-    """Below the root, with forward slashes."""
-    box: PixelBox | None
-    """x, y, width, height of a part in the file that holds it, in pixels of that file."""
-    relation: Kind | None
-    """What it is to the file to keep; None is that file."""
-    confidence: float
-    """0 to 1: how much of the structure is the same."""
-    orientation: int | None
-    """How to turn it for the file to keep: 0 to 3 quarter turns counter-clockwise, 4 to 7 the same
-    after mirroring; None is not known."""
-    change: str
-    """What was done to it, in words."""
-    width_px: int
-    height_px: int
-    size_bytes: int
-    redundant: bool
-    """Whether the file to keep can stand for it, and its bytes are free once it is deleted."""
-    decision: Decision
-    """Of the file, in whichever group: redundant where it is so in one of them."""
-    keep_path: str
-    """The file that stands for a redundant one, maybe of another group; else `keep`."""
-    maps: list[str]
-    """Kinds of the other maps of its asset; empty for a loose file."""
-    sidecar: bool
-    """Whether its asset has a side-car."""
-    link: str | None
-    """Target of a symbolic link, below the library's root or absolute; None for other files."""
-    same_file: str | None
-    """Path of the better name of the same file (hard link); None for other files."""
-    offline: bool
-    """Whether its folder is not there now."""
-
-
-@dataclass(frozen=True)
-class DuplicateGroup:
-    """Files that are copies of each other."""
-
-    id: int
-    """Its place among all groups, from 1."""
-    kind: Kind
-    items: list[DuplicateItem]
-    """The one to keep first."""
-    keep: str
-    """The path of the best: no link, there, with maps and side-car, most pixels, then depth, no
-    loss, most bytes, a plain name."""
-    confidence: float
-    """Of the least certain item, 0 to 1."""
-
-
-@dataclass(frozen=True)
-class DuplicatesReport:
-    """What a library has twice."""
-
-    library: str
-    root: str
-    """Folder of the images, absolute; all paths are below it."""
-    groups: list[DuplicateGroup]
-    """Those of the page; the surest of each kind first."""
-    page: int
-    pages: int
-    total_groups: int
-    groups_by_kind: dict[str, int]
-    images: int
-    """Items of the library."""
-    redundant_files: int
-    """Files that an equal or near one can stand for: parts and recoloured ones, links, further
-    names of a file and what is offline are not counted."""
-    redundant_bytes: int
-    threshold: float
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Files that could not be read, with the reason."""
-    seconds: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -127,7 +42,7 @@ class _Found:
 
 
 def duplicates(
-    library: Library | Path | str,
+    library: LibraryLike,
     *,
     settings: DuplicatesSettings | None = None,
     out_csv: Path | str | None = None,
@@ -147,8 +62,8 @@ def duplicates(
     )
     least = _least(settings)
     with ExitStack() as stack:
-        if not isinstance(library, Library):
-            library = stack.enter_context(Library.open(library))
+        if not isinstance(library, OpenLibrary):
+            library = stack.enter_context(OpenLibrary.open(library))
         found = _remembered(library, least) or _search(library, least, progress)
         report = _report(library, found, settings, least, started)
         if out_csv is not None:
@@ -170,7 +85,7 @@ def _least(settings: DuplicatesSettings) -> float:
     return LEAST_LIKENESS if settings.threshold == "auto" else float(settings.threshold)
 
 
-def _search(library: Library, least: float, progress: Progress) -> _Found:
+def _search(library: OpenLibrary, least: float, progress: Progress) -> _Found:
     """Search, and keep what was found for the next time."""
     if not os.access(library.folder, os.W_OK):
         raise LibraryError(
@@ -196,7 +111,7 @@ def _search(library: Library, least: float, progress: Progress) -> _Found:
     return _Found(groups, skipped)
 
 
-def _remembered(library: Library, least: float) -> _Found | None:
+def _remembered(library: OpenLibrary, least: float) -> _Found | None:
     """What an earlier search found, where nothing has changed since."""
     try:
         kept = read_stamped_json(library.folder / NAME)
@@ -211,7 +126,7 @@ def _remembered(library: Library, least: float) -> _Found | None:
         return None
 
 
-def _files_digest(library: Library, groups: Sequence[Group], skipped: dict[str, str]) -> str:
+def _files_digest(library: OpenLibrary, groups: Sequence[Group], skipped: dict[str, str]) -> str:
     """Equal as long as the files of groups, and those that were skipped, are as they were."""
     members = {member.item for group in groups for member in group.members}
     paths = [library.path(item) for item in library.catalog.items(members)]
@@ -219,7 +134,7 @@ def _files_digest(library: Library, groups: Sequence[Group], skipped: dict[str, 
 
 
 def _report(
-    library: Library, found: _Found, settings: DuplicatesSettings, least: float, started: float
+    library: OpenLibrary, found: _Found, settings: DuplicatesSettings, least: float, started: float
 ) -> DuplicatesReport:
     total = len(found.groups)
     size = settings.page_size or max(1, total)
@@ -261,7 +176,7 @@ class _Describing:
     """Groups with the facts of their files."""
 
     def __init__(
-        self, library: Library, items: Mapping[int, Item], keepers: Mapping[int, int]
+        self, library: OpenLibrary, items: Mapping[int, Item], keepers: Mapping[int, int]
     ) -> None:
         self._items, self._keepers = items, keepers
         rows = library.catalog.execute("SELECT DISTINCT asset, kind FROM maps ORDER BY kind")

@@ -15,7 +15,7 @@ from vaeneer.library.duplicates.detect import prove_part
 from vaeneer.library.duplicates.features import Sketches
 from vaeneer.library.duplicates.matches import Copies, Families, Part, depth_of
 from vaeneer.library.duplicates.verify import FrameProof, Kind, frame_proofs
-from vaeneer.library.library import Library
+from vaeneer.library.open_library import OpenLibrary
 
 KINDS: tuple[Kind, ...] = ("exact", "same_pixels", "near", "cropped", "recoloured")
 WHOLE: tuple[Kind, ...] = ("exact", "same_pixels", "near")
@@ -77,7 +77,9 @@ class Group:
         return cls(values["kind"], values["keep"], members)
 
 
-def groups_of(copies: Copies, sketches: Sketches, library: Library, least: float) -> list[Group]:
+def groups_of(
+    copies: Copies, sketches: Sketches, library: OpenLibrary, least: float
+) -> list[Group]:
     """All groups: exact, same_pixels, near, cropped, recoloured; the surest of each first.
 
     A group holds every copy that its kind and the kinds before it join: near copies of a file are
@@ -129,7 +131,7 @@ def _recoloured(copies: Copies) -> list[list[int]]:
 
 
 def _cropped(
-    copies: Copies, sketches: Sketches, library: Library, least: float, told: _Telling
+    copies: Copies, sketches: Sketches, library: OpenLibrary, least: float, told: _Telling
 ) -> list[Group]:
     """A group for each picture that others are parts of."""
     family = _family_of(copies)
@@ -172,7 +174,7 @@ def _without_parts_of_parts(groups: list[Group]) -> list[Group]:
 def _on_the_best(
     copies: Copies,
     sketches: Sketches,
-    library: Library,
+    library: OpenLibrary,
     part: Part,
     containers: list[int],
     least: float,

@@ -13,8 +13,8 @@ from PIL import Image
 from vaeneer.errors import ImageFileError
 from vaeneer.evaluation.report import as_webp, styles
 from vaeneer.files import write_text
-from vaeneer.library.duplicates.duplicates import DuplicateGroup, DuplicateItem, DuplicatesReport
-from vaeneer.library.library import Library
+from vaeneer.library.duplicates.report import DuplicateGroup, DuplicateItem, DuplicatesReport
+from vaeneer.library.open_library import OpenLibrary
 from vaeneer.progress import Progress, Silent
 from vaeneer.storage import in_words
 from vaeneer.text import printable
@@ -71,7 +71,7 @@ class ShownGroup:
 
 
 def write_page(
-    path: Path, library: Library, report: DuplicatesReport, *, progress: Progress | None = None
+    path: Path, library: OpenLibrary, report: DuplicatesReport, *, progress: Progress | None = None
 ) -> Path:
     """Write the groups of a report, the first 500, as one page that needs nothing else.
 
@@ -86,7 +86,7 @@ def write_page(
             groups.append(_shown(library, group))
             bar.advance()
     environment = Environment(
-        loader=PackageLoader("vaeneer.library", "."), autoescape=select_autoescape()
+        loader=PackageLoader("vaeneer.library.duplicates", "."), autoescape=select_autoescape()
     )
     kinds = [(kind, TITLES[kind], count) for kind, count in report.groups_by_kind.items() if count]
     page = environment.get_template("duplicates.html").render(
@@ -102,7 +102,7 @@ def write_page(
     return path
 
 
-def _shown(library: Library, group: DuplicateGroup) -> ShownGroup:
+def _shown(library: OpenLibrary, group: DuplicateGroup) -> ShownGroup:
     keep, *others = group.items
     own = [item for item in others if item.relation == group.kind]
     shown, listed = own[:MOST_SHOWN], {item.id for item in own[:MOST_SHOWN]}
@@ -121,7 +121,7 @@ def _shown(library: Library, group: DuplicateGroup) -> ShownGroup:
 
 
 def _shown_item(
-    library: Library, item: DuplicateItem, keep: DuplicateItem, whole: Image.Image | None
+    library: OpenLibrary, item: DuplicateItem, keep: DuplicateItem, whole: Image.Image | None
 ) -> ShownItem:
     path = library.root / item.path
     picture = whole if item is keep else _picture(library, item)
@@ -178,7 +178,7 @@ def difference_picture(
     return Image.fromarray(np.clip(apart, 0, 255).astype(np.uint8))
 
 
-def _picture(library: Library, item: DuplicateItem) -> Image.Image | None:
+def _picture(library: OpenLibrary, item: DuplicateItem) -> Image.Image | None:
     try:
         return library.small_picture(library.item(item.id))
     except ImageFileError:

@@ -40,14 +40,14 @@ from vaeneer.library.embed.tables import (
     partial_beside,
     write_vectors,
 )
-from vaeneer.library.library import Library
 from vaeneer.library.library_folders import existing_library
+from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.model.bundled_models import is_in_box
 from vaeneer.model.checkpoint import find_model, load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.training import EmbedSettings
+from vaeneer.settings import EmbedSettings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -59,7 +59,7 @@ _ITEMS_AT_ONCE = 256
 _Row = tuple[Item, Crop]
 
 
-def export_library(library: Library, target: Path, progress: Progress) -> EmbedReport:
+def export_library(library: OpenLibrary, target: Path, progress: Progress) -> EmbedReport:
     """Write all vectors of a library to `target`, items by path, the whole image of each first.
 
     Raises LibraryError for a damaged vector, and where there is none.
@@ -87,7 +87,7 @@ def export_library(library: Library, target: Path, progress: Progress) -> EmbedR
     )
 
 
-def _table(library: Library, progress: Progress) -> VectorTable:
+def _table(library: OpenLibrary, progress: Progress) -> VectorTable:
     import pyarrow
 
     names: list[pyarrow.Table] = []
@@ -114,7 +114,7 @@ def _table(library: Library, progress: Progress) -> VectorTable:
     return VectorTable(pyarrow.concat_tables(names), np.concatenate(vectors), facts)
 
 
-def _crops_of(library: Library, items: Sequence[Item]) -> Iterator[_Row]:
+def _crops_of(library: OpenLibrary, items: Sequence[Item]) -> Iterator[_Row]:
     """The items with their crops: items as given, the whole image first, then larger parts."""
     marks = ",".join("?" * len(items))
     rows = library.catalog.execute(
@@ -151,7 +151,7 @@ _OF_A_MODEL = ("config.json", "config.toml")  # of a model folder, of a run
 
 
 def embed(
-    model: Path | str | Library,
+    model: LibraryLike,
     folder: Path | str | None = None,
     *,
     out: Path | str,
@@ -179,7 +179,7 @@ def embed(
     if folder is None:
         with _library(model, settings) as library:
             return export_library(library, target, progress)
-    if isinstance(model, Library):
+    if isinstance(model, OpenLibrary):
         raise SettingsError(
             f"{model!r} is no model; name one to embed {folder}, such as surface-base."
         )
@@ -196,7 +196,7 @@ def _target(out: Path, settings: EmbedSettings, shard: Shard | None, overwrite: 
     return target
 
 
-def _library(named: Path | str | Library, settings: EmbedSettings) -> Library:
+def _library(named: LibraryLike, settings: EmbedSettings) -> OpenLibrary:
     """The library to export, opened anew."""
     default = EmbedSettings()
     for name in _OF_A_FOLDER:
@@ -205,10 +205,10 @@ def _library(named: Path | str | Library, settings: EmbedSettings) -> Library:
                 f"{name} is {value!r}, and the vectors of a library are exported as they are; leave"
                 " it out, or name a model and a folder of images."
             )
-    if isinstance(named, Library):
-        return Library(named.folder)
+    if isinstance(named, OpenLibrary):
+        return OpenLibrary(named.folder)
     if (folder := existing_library(named)) is not None:
-        return Library(folder)
+        return OpenLibrary(folder)
     shown = shlex.quote(str(named))
     if is_in_box(named) or any((Path(named) / name).is_file() for name in _OF_A_MODEL):
         raise SettingsError(

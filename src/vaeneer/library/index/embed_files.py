@@ -32,7 +32,7 @@ from vaeneer.library.repair import Salvage
 from vaeneer.library.store import write_thumbnail
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Progress
-from vaeneer.settings.training import IndexSettings
+from vaeneer.settings import IndexSettings
 
 _AT_ONCE = 8  # images between two commits: what a kill costs
 Found = tuple[FoundFile, Seen]

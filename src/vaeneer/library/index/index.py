@@ -41,7 +41,7 @@ from vaeneer.library.store import (
 )
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import CACHE_TAG
-from vaeneer.settings.training import IndexSettings
+from vaeneer.settings import IndexSettings
 
 if TYPE_CHECKING:
     from vaeneer.model.embedder import Embedder

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from vaeneer.library.catalog import Floats, Item, Vectors
 from vaeneer.library.index.finalize import LAYOUT
-from vaeneer.library.library import Library
 from vaeneer.library.map.clusters import ALONE, Cluster, cluster_labels, least_size, named_clusters
 from vaeneer.library.map.layout import Layout, read_layout, updated, write_layout
+from vaeneer.library.open_library import OpenLibrary
 from vaeneer.library.vector_index import Neighbours, nearest_others
 from vaeneer.progress import Progress
-from vaeneer.settings.training import SEED, ClusterSettings, MapSettings
+from vaeneer.settings import SEED, ClusterSettings, MapSettings
 from vaeneer.text import printable
 
 LAYOUT_NAME = LAYOUT
@@ -47,7 +47,7 @@ class LibraryMap:
 
 
 def map_of(
-    library: Library, settings: MapSettings, clustering: ClusterSettings, progress: Progress
+    library: OpenLibrary, settings: MapSettings, clustering: ClusterSettings, progress: Progress
 ) -> LibraryMap:
     """The map of a library; the layout is kept in it, and goes on from the one that was kept.
 
@@ -66,7 +66,7 @@ def map_of(
     )
 
 
-def items_with_vectors(library: Library) -> tuple[list[Item], Vectors]:
+def items_with_vectors(library: OpenLibrary) -> tuple[list[Item], Vectors]:
     """The items and the vectors of their whole images, row by row, ordered by crop."""
     wholes = library.catalog.wholes()
     known = {item.id: item for item in library.catalog.items(wholes.items.tolist())}
@@ -75,7 +75,9 @@ def items_with_vectors(library: Library) -> tuple[list[Item], Vectors]:
     return [known[item] for item in wholes.items.tolist()], wholes
 
 
-def _layout(library: Library, wholes: Vectors, settings: MapSettings, progress: Progress) -> Layout:
+def _layout(
+    library: OpenLibrary, wholes: Vectors, settings: MapSettings, progress: Progress
+) -> Layout:
     """The layout that the library keeps, with what is new; kept again."""
     file = library.folder / LAYOUT_NAME
     kept = read_layout(file, library=library.catalog.library)

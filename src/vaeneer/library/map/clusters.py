@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vaeneer.data.categories import Meaning, meaning
 from vaeneer.data.map_names import map_words
 from vaeneer.library.catalog import Floats, Item
-from vaeneer.settings.base import SEED
+from vaeneer.settings import SEED
 from vaeneer.text import match_key
 
 ALONE = -1

@@ -60,7 +60,7 @@ def write_page(path: Path, data: dict[str, Any], *, title: str, line: str) -> No
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     environment = Environment(
-        loader=PackageLoader("vaeneer.library", "."), autoescape=select_autoescape(["html"])
+        loader=PackageLoader("vaeneer.library.map", "."), autoescape=select_autoescape(["html"])
     )
     page = environment.get_template("map.html").render(
         title=title, line=line, data=data, look=stylesheet()

@@ -13,14 +13,14 @@ import numpy as np
 from vaeneer.errors import OutputExistsError, SettingsError
 from vaeneer.files import save_picture, write_parquet
 from vaeneer.library.catalog import Item
-from vaeneer.library.library import Library
 from vaeneer.library.map import html, render
 from vaeneer.library.map.build import LibraryMap, by_category, by_cluster, map_of
 from vaeneer.library.map.clusters import ALONE, title_of
 from vaeneer.library.map.grid import gridded
 from vaeneer.library.map.render import Tiles, jpeg, load_tiles, tile_side_px
+from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings.training import ClusterSettings, MapSettings
+from vaeneer.settings import ClusterSettings, MapSettings
 from vaeneer.text import printable
 
 IMAGE_SIDE_PX = 96
@@ -130,7 +130,7 @@ class ClusterReport:
 
 
 def map(
-    library: Library | Path | str,
+    library: LibraryLike,
     *,
     out: Path | str,
     settings: MapSettings | None = None,
@@ -148,7 +148,9 @@ def map(
     started = time.monotonic()
     target = _target(Path(out), overwrite)
     with ExitStack() as stack:
-        opened = library if isinstance(library, Library) else stack.enter_context(_open(library))
+        opened = (
+            library if isinstance(library, OpenLibrary) else stack.enter_context(_open(library))
+        )
         found = map_of(opened, settings, ClusterSettings(), progress)
         draw = {".html": _page, ".png": _picture, ".parquet": _table}[target.suffix.lower()]
         draw(target, opened, found, settings, progress)
@@ -167,7 +169,7 @@ def map(
 
 
 def cluster(
-    library: Library | Path | str,
+    library: LibraryLike,
     *,
     settings: ClusterSettings | None = None,
     progress: Progress | None = None,
@@ -178,7 +180,9 @@ def cluster(
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        opened = library if isinstance(library, Library) else stack.enter_context(_open(library))
+        opened = (
+            library if isinstance(library, OpenLibrary) else stack.enter_context(_open(library))
+        )
         found = map_of(opened, MapSettings(), settings or ClusterSettings(), progress or Silent())
     return ClusterReport(
         library=str(opened.folder),
@@ -199,8 +203,8 @@ def cluster(
     )
 
 
-def _open(folder: Path | str) -> Library:
-    return Library.open(folder)
+def _open(folder: Path | str) -> OpenLibrary:
+    return OpenLibrary.open(folder)
 
 
 def _named(item: Item) -> dict[str, Any]:
@@ -216,7 +220,7 @@ def _target(out: Path, overwrite: bool) -> Path:
 
 
 def _page(
-    out: Path, library: Library, found: LibraryMap, settings: MapSettings, progress: Progress
+    out: Path, library: OpenLibrary, found: LibraryMap, settings: MapSettings, progress: Progress
 ) -> None:
     side = tile_side_px(len(found), most_pixels=html.MOST_PIXELS, longest_px=html.LONGEST_TILE_PX)
     tiles = _tiles(library, found, side, progress)
@@ -233,7 +237,7 @@ def _page(
 
 
 def _picture(
-    out: Path, library: Library, found: LibraryMap, settings: MapSettings, progress: Progress
+    out: Path, library: OpenLibrary, found: LibraryMap, settings: MapSettings, progress: Progress
 ) -> None:
     grid = gridded(found.xy, found.labels)
     side = tile_side_px(
@@ -249,13 +253,13 @@ def _picture(
 
 
 def _table(
-    out: Path, library: Library, found: LibraryMap, settings: MapSettings, progress: Progress
+    out: Path, library: OpenLibrary, found: LibraryMap, settings: MapSettings, progress: Progress
 ) -> None:
     tiles = _tiles(library, found, IMAGE_SIDE_PX, progress)
     write_table(out, found, tiles)
 
 
-def _tiles(library: Library, found: LibraryMap, side_px: int, progress: Progress) -> Tiles:
+def _tiles(library: OpenLibrary, found: LibraryMap, side_px: int, progress: Progress) -> Tiles:
     return load_tiles(
         lambda row: library.small_picture(found.items[row]),
         [item.mean_rgb for item in found.items],
@@ -264,7 +268,7 @@ def _tiles(library: Library, found: LibraryMap, side_px: int, progress: Progress
     )
 
 
-def _title(library: Library) -> str:
+def _title(library: OpenLibrary) -> str:
     return printable(library.root.name or str(library.root))
 
 

@@ -11,7 +11,7 @@ from vaeneer.errors import ImageFileError, SettingsError
 from vaeneer.files import save_picture
 from vaeneer.fonts import Lettering, Written
 from vaeneer.library.catalog import PixelBox
-from vaeneer.library.library import Library
+from vaeneer.library.open_library import OpenLibrary
 from vaeneer.library.search.query import Query
 from vaeneer.library.search.search import Hit, SearchReport
 from vaeneer.text import matches_in_words, printable
@@ -48,7 +48,7 @@ class _Area(NamedTuple):
     height: int
 
 
-def write_sheet(path: Path | str, library: Library, report: SearchReport) -> Path:
+def write_sheet(path: Path | str, library: OpenLibrary, report: SearchReport) -> Path:
     """Write the contact sheet of a search as PNG, JPEG or WebP, by the suffix; returns the path.
 
     Raises SettingsError for another suffix.
@@ -61,7 +61,7 @@ def write_sheet(path: Path | str, library: Library, report: SearchReport) -> Pat
     return path
 
 
-def contact_sheet(library: Library, report: SearchReport) -> Image.Image:
+def contact_sheet(library: OpenLibrary, report: SearchReport) -> Image.Image:
     """The query on the left, the hits beside it row by row, boxes drawn; mode RGB.
 
     A file that is missing now is shown by its thumbnail, or as an empty mat.
@@ -116,7 +116,7 @@ def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) 
 
 
 def _draw_query(
-    sheet: Image.Image, draw: Drawing, library: Library, queries: list[Query], fonts: _Fonts
+    sheet: Image.Image, draw: Drawing, library: OpenLibrary, queries: list[Query], fonts: _Fonts
 ) -> None:
     """The images of the query: one large, several two by two."""
     shown = queries[:_MAX_QUERIES]
@@ -190,7 +190,7 @@ def _frame(draw: Drawing, near: tuple[int, int], far: tuple[int, int]) -> None:
             draw.rectangle(corners, outline=colour)
 
 
-def _picture(library: Library, number: int) -> Image.Image | None:
+def _picture(library: OpenLibrary, number: int) -> Image.Image | None:
     for item in library.catalog.items([number]):
         for read in (
             lambda one: library.picture(one, at_least_px=_QUERY_PX),

@@ -15,9 +15,9 @@ from vaeneer.library.catalog import Floats, Item, PixelBox
 from vaeneer.library.duplicates.features import WORKING_PX, Sketch, sketch
 from vaeneer.library.duplicates.registration import MOST_FEATURES
 from vaeneer.library.duplicates.verify import PartProof, part_proof
-from vaeneer.library.library import Library
+from vaeneer.library.open_library import OpenLibrary
 from vaeneer.library.search.query import Query, whole_vector_of
-from vaeneer.settings.training import PrepareSettings
+from vaeneer.settings import PrepareSettings
 
 LEAST_LIKENESS = 0.5
 """Min likeness of the pixels at a place, 0 to 1."""
@@ -51,7 +51,7 @@ class Placer:
     """Locates one picture in the items of a library."""
 
     def __init__(
-        self, library: Library, picture: Image.Image, size_px: tuple[int, int] | None = None
+        self, library: OpenLibrary, picture: Image.Image, size_px: tuple[int, int] | None = None
     ) -> None:
         """picture: the query, mode RGB; size_px: its width and height before it was reduced."""
         self._library = library
@@ -174,7 +174,7 @@ class _Known:
 class Copies:
     """Remembers what a search has shown: files by their bytes, pictures by hash and vector."""
 
-    def __init__(self, library: Library, queries: Sequence[Query]) -> None:
+    def __init__(self, library: OpenLibrary, queries: Sequence[Query]) -> None:
         """queries: the query images, which count as shown."""
         self._library = library
         self._shown = [self._of_query(query) for query in queries]

@@ -25,7 +25,7 @@ from vaeneer.library.catalog import Floats, Item, PixelBox
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vaeneer.library.library import Library
+    from vaeneer.library.open_library import OpenLibrary
 
 
 Source = Union[Path, str, bytes, int, Image.Image, NDArray[Any], "Tensor"]
@@ -64,7 +64,7 @@ class _Decoded:
     sha256: str | None
 
 
-def query_of(library: Library, source: Source, box: PixelBox | None = None) -> Query:
+def query_of(library: OpenLibrary, source: Source, box: PixelBox | None = None) -> Query:
     """The query that an image makes, with the vector that the library would give it.
 
     box: x, y, width, height in its upright pixels; the vector is then that of the squares along
@@ -127,7 +127,7 @@ def combined(queries: Sequence[Query], against: Sequence[Query] = ()) -> Floats:
     return answer
 
 
-def whole_vector_of(library: Library, query: Query) -> Floats:
+def whole_vector_of(library: OpenLibrary, query: Query) -> Floats:
     """The vector (D,) of the whole image of a query, wherever its box is."""
     if query.box is None or query.picture is None:
         return query.vector
@@ -155,7 +155,7 @@ def box_of(text: str) -> PixelBox:
     return x, y, width, height
 
 
-def _present(library: Library, item: Item) -> Path:
+def _present(library: OpenLibrary, item: Item) -> Path:
     """The file of an item. Raises LibraryError where it is not there now."""
     path = library.path(item)
     if not library.has_file(item):
@@ -167,7 +167,7 @@ def _present(library: Library, item: Item) -> Path:
     return path
 
 
-def _item_of(library: Library, sha256: str | None) -> Item | None:
+def _item_of(library: OpenLibrary, sha256: str | None) -> Item | None:
     """An item whose file has this content."""
     if sha256 is None:
         return None
@@ -176,7 +176,7 @@ def _item_of(library: Library, sha256: str | None) -> Item | None:
     return None if row is None else library.item(row[0])
 
 
-def _stored_vector(library: Library, item: Item) -> Floats:
+def _stored_vector(library: OpenLibrary, item: Item) -> Floats:
     crops = library.catalog.crops_of(item.id)
     vector: Floats = library.catalog.vectors([crops[0].id]).vectors[0]
     return vector
@@ -219,7 +219,7 @@ def _reduced(found: _Decoded, box: PixelBox | None) -> Image.Image:
 
 
 def _vector(
-    library: Library, reduced: Image.Image, size_px: tuple[int, int], box: PixelBox | None
+    library: OpenLibrary, reduced: Image.Image, size_px: tuple[int, int], box: PixelBox | None
 ) -> Floats:
     from vaeneer.data.tiles import square_boxes
     from vaeneer.library.grid import Part, part_boxes, part_views, whole_vector

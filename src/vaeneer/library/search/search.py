@@ -18,14 +18,13 @@ from vaeneer.errors import LibraryError, ModelFileError, SettingsError
 from vaeneer.files import read_json
 from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
 from vaeneer.library.catalog_file import remedy
-from vaeneer.library.library import Library
+from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.library.search.exact_match import PROVEN, Copies, Placer, is_small
 from vaeneer.library.search.filters import condition, facts_condition
 from vaeneer.library.search.query import Query, Source, combined, cut_out, query_of
 from vaeneer.library.store import FOLDER as MODEL
 from vaeneer.model.projection import Calibration, calibration_of, logistic
-from vaeneer.settings.base import with_changes
-from vaeneer.settings.training import SearchOptions, SearchSettings
+from vaeneer.settings import SearchOptions, SearchSettings, with_changes
 from vaeneer.storage import storage_error
 
 
@@ -174,7 +173,7 @@ class _Found(NamedTuple):
 
 
 def search(
-    library: Path | str | Library,
+    library: LibraryLike,
     image: Source | list[Source] | tuple[Source, ...],
     *,
     box: PixelBox | None = None,
@@ -196,8 +195,8 @@ def search(
     started = time.monotonic()
     settings = with_changes(settings or SearchSettings(), options)
     with ExitStack() as opened:
-        if not isinstance(library, Library):
-            library = opened.enter_context(Library.open(library))
+        if not isinstance(library, OpenLibrary):
+            library = opened.enter_context(OpenLibrary.open(library))
         check_condition(settings)
         sources = [*image] if isinstance(image, list | tuple) else [image]
         if not sources:
@@ -224,7 +223,10 @@ def search(
 
 
 def _hits(
-    library: Library, queries: Sequence[Query], against: Sequence[Query], settings: SearchSettings
+    library: OpenLibrary,
+    queries: Sequence[Query],
+    against: Sequence[Query],
+    settings: SearchSettings,
 ) -> list[Hit]:
     calibration = calibration_in(library.folder, needed=settings.min_probability > 0)
     parts = _by_parts(queries, settings)
@@ -260,7 +262,7 @@ def _hits(
 
 
 def _candidates(
-    library: Library, vector: Floats, settings: SearchSettings, parts: bool
+    library: OpenLibrary, vector: Floats, settings: SearchSettings, parts: bool
 ) -> list[_Found]:
     """Items that may contain the pixels of the query, the most similar first.
 
@@ -278,7 +280,7 @@ def _candidates(
 
 
 def _places(
-    library: Library,
+    library: OpenLibrary,
     candidates: Sequence[_Found],
     query: Query,
     calibration: Calibration | None,
@@ -310,7 +312,7 @@ def _places(
 
 
 def _best_first(
-    library: Library, vector: Floats, k: int, allowed: Ids | None, parts: bool
+    library: OpenLibrary, vector: Floats, k: int, allowed: Ids | None, parts: bool
 ) -> Iterator[_Found]:
     """Each item with its best crop, the most alike first; more are fetched as they are needed."""
     index = library.parts if parts else library.wholes
@@ -330,7 +332,7 @@ def _best_first(
         wanted *= _MORE
 
 
-def _best_crops(library: Library, crops: Ids, cosines: Floats) -> list[_Found]:
+def _best_crops(library: OpenLibrary, crops: Ids, cosines: Floats) -> list[_Found]:
     """The best crop of each item; crops that the catalog has no more are passed over."""
     known = library.catalog.crops(crops.tolist())
     best: dict[int, tuple[float, Crop]] = {}
@@ -346,7 +348,7 @@ def _best_crops(library: Library, crops: Ids, cosines: Floats) -> list[_Found]:
     return sorted(found, key=lambda one: (-one.cosine, one.item.path))
 
 
-def _allowed(library: Library, settings: SearchSettings, *, whole: bool) -> Ids | None:
+def _allowed(library: OpenLibrary, settings: SearchSettings, *, whole: bool) -> Ids | None:
     """The crops that the filters let through; None for all."""
     chosen = facts_condition(settings.where, settings.category, settings.tag)
     if chosen is None:
@@ -364,7 +366,7 @@ def _by_parts(queries: Sequence[Query], settings: SearchSettings) -> bool:
 
 
 def _hit(
-    library: Library,
+    library: OpenLibrary,
     found: _Found,
     likely: float | None,
     parts: bool,

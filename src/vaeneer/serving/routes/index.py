@@ -20,7 +20,7 @@ from vaeneer.serving.models import ImageFolder
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.serving.schemas import API
 from vaeneer.serving.state import House, TheHouse
-from vaeneer.settings.training import IndexSettings
+from vaeneer.settings import IndexSettings
 
 router = APIRouter(prefix=API)
 

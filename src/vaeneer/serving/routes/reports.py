@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
 from vaeneer.library.duplicates.decisions import Mark, csv_text, decided, redundant_in, valid_marks
-from vaeneer.library.duplicates.duplicates import DuplicateGroup, DuplicatesReport, duplicates
+from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.duplicates.groups import KINDS
+from vaeneer.library.duplicates.report import DuplicateGroup, DuplicatesReport
 from vaeneer.library.duplicates.verify import Kind
 from vaeneer.library.library import Library
 from vaeneer.progress import Progress
@@ -22,7 +23,7 @@ from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.serving.schemas import API, thumbnail_address
 from vaeneer.serving.state import House, TheHouse, TheLibrary
-from vaeneer.settings.training import ClusterSettings, DuplicatesSettings, MapSettings
+from vaeneer.settings import ClusterSettings, DuplicatesSettings, MapSettings
 from vaeneer.text import to_json
 
 router = APIRouter(prefix=API)

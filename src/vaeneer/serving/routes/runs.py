@@ -19,7 +19,7 @@ from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.serving.schemas import API
 from vaeneer.serving.state import House, TheHouse
-from vaeneer.settings.training import read_sections
+from vaeneer.settings import read_sections
 from vaeneer.training.run_folder import RunFolder, planned_epochs, read_metrics
 
 router = APIRouter(prefix=API)

@@ -21,7 +21,7 @@ from vaeneer.serving.problems import Json, Problem, problem_response
 from vaeneer.serving.schemas import API, thumbnail_address
 from vaeneer.serving.state import House, TheHouse, TheLibrary
 from vaeneer.serving.uploads import MOST_IMAGES, Upload, as_files, form_of, read_as_form
-from vaeneer.settings.training import SearchSettings
+from vaeneer.settings import SearchSettings
 
 router = APIRouter(prefix=API)
 _LARGEST = 2**63 - 1

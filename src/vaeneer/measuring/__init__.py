@@ -1,1 +1,0 @@
-"""Honest figures of a model: ELBO, similarity, baselines, and their pictures."""
