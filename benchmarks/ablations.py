@@ -36,7 +36,7 @@ from vaeneer.model import surface
 from vaeneer.model.losses import bce_nats, elbo_terms, kl_per_latent_nats
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.model.weights import scaled_start
-from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.rng import UniformRows, rng_for
 from vaeneer.settings import Recipe, TrainSettings
 from vaeneer.training.optim import average_share, kl_share, learning_rate
 
@@ -284,7 +284,7 @@ def figures(vae: VAE, valid: list[Pixels], images: int, seconds: float) -> dict[
         for index, pixels in enumerate(valid):
             x = to_tensor([pixels]).contiguous(memory_format=torch.channels_last)
             posterior = vae.encode(x)
-            noise = numbers_for("measured latent", 0, index, 0).standard_normal((1, 512), "f4")
+            noise = rng_for("measured latent", 0, index, 0).standard_normal((1, 512), "f4")
             z = posterior.mu + (0.5 * posterior.log_var).exp() * torch.from_numpy(noise)
             kl.append(kl_per_latent_nats(posterior.mu, posterior.log_var).sum().item())
             nats.append(bce_nats(vae.decode(z), x).item() - pixel_entropy_nats(pixels))
@@ -309,8 +309,8 @@ def shrunk(path: Path) -> Pixels:
 def batches(images: list[Pixels], recipe: Recipe, seed: int, epoch: int) -> Iterator[Tensor]:
     """The crops of one epoch, (B, 3, 254, 254) float32 in [0, 1], channels last."""
     crop = replace(CropRecipe.of(TrainSettings(recipe="reference")), turns=recipe.turns)
-    order = numbers_for("order", seed, epoch).permutation(len(images))
-    table = NumberTable("crop", seed, epoch, columns=COLUMNS)
+    order = rng_for("order", seed, epoch).permutation(len(images))
+    table = UniformRows("crop", seed, epoch, columns=COLUMNS)
     for group in np.split(order, range(BATCH, len(order), BATCH)):
         own = [images[index] for index in group]
         sides = [image.shape[1] for image in own], [image.shape[0] for image in own]

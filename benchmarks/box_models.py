@@ -32,7 +32,7 @@ from vaeneer.data.crops import SQUARE_SIDE_PX
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.evaluation.baselines import fit_whitening, save_whitening
-from vaeneer.files import replacing_folder, write_json
+from vaeneer.files import atomic_dir, write_json
 from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import WEIGHTS, load, save
 from vaeneer.progress import Silent
@@ -206,7 +206,7 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def put_in_box(model: Path, name: str, rows: list[dict[str, str]], lines: list[str]) -> None:
     """The model folder with its weights in half precision, a card and the log."""
-    with replacing_folder(BOX / name) as folder:
+    with atomic_dir(BOX / name) as folder:
         for file in model.iterdir():
             shutil.copy2(file, folder / file.name)
         weights = load_file(model / WEIGHTS)

@@ -26,7 +26,7 @@ from machine import keep
 from PIL import Image
 
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.decode_worker import SeeJob, in_processes, see
+from vaeneer.data.decode_worker import LibraryJob, decode_for_library, in_processes
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.model.embedder import Embedder
@@ -83,8 +83,8 @@ def sample(surfaces: Path, folder: Path, images: int) -> Path:
 def decode(folder: Path) -> None:
     """What index does with files before the network, nothing else."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    jobs = [SeeJob(path, 500.0, 64) for path in files]
-    for seen in in_processes(see, jobs, workers=0, size_bytes=2**40):
+    jobs = [LibraryJob(path, 500.0, 64) for path in files]
+    for seen in in_processes(decode_for_library, jobs, workers=0, size_bytes=2**40):
         assert seen.reason is None
 
 

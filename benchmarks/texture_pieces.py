@@ -37,12 +37,12 @@ from vaeneer.data.crops import (
 )
 from vaeneer.data.dataset import ImageItem, open_folder
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
-from vaeneer.evaluation.pairs import answer, ask
+from vaeneer.evaluation.pairs import sample_pairs, score
 from vaeneer.evaluation.representations import strict_comparison
 from vaeneer.model.losses import infonce_nats
 from vaeneer.model.projection import fit_readout
 from vaeneer.model.texture import Texture, TextureStatistics, block_sizes
-from vaeneer.rng import NumberTable
+from vaeneer.rng import UniformRows
 from vaeneer.settings import ReadoutSettings, Recipe, TrainSettings
 from vaeneer.training.texture_init import learn_from_statistics
 
@@ -98,7 +98,7 @@ def crops_described(pack: Pack, progress: ConsoleProgress) -> dict[str, Tensor]:
                     [
                         strict_crops(
                             square,
-                            NumberTable("strict crop", 0, draw, columns=STRICT_COLUMNS).rows(
+                            UniformRows("strict crop", 0, draw, columns=STRICT_COLUMNS).rows(
                                 [index]
                             )[0],
                             StrictRecipe(light=light),
@@ -117,7 +117,7 @@ def fold_figures(
     """Every row, fitted without the images `out` and measured on them."""
     rows: dict[str, Any] = {}
     places = np.flatnonzero(out)
-    question = ask(
+    question = sample_pairs(
         [items[place] for place in places],
         strict_comparison("plain"),
         limit=500_000,
@@ -129,7 +129,7 @@ def fold_figures(
         rows[name] = {}
         for variant in ("photometric", "plain"):
             vectors = embed(found[variant][places])
-            figures = answer(name, vectors, question).figures.to_dict()
+            figures = score(name, vectors, question).figures.to_dict()
             rows[name][variant] = {figure: figures[figure] for figure in FIGURES}
             rows[name][variant] |= {"recall_of_averages": recall_of_averages(vectors)}
     return rows

@@ -43,10 +43,10 @@ from vaeneer.evaluation.baselines import (
     save_whitening,
     whitened_features,
 )
-from vaeneer.evaluation.pairs import answer, ask
+from vaeneer.evaluation.pairs import sample_pairs, score
 from vaeneer.evaluation.representations import strict_comparison
 from vaeneer.files import write_json
-from vaeneer.rng import NumberTable
+from vaeneer.rng import UniformRows
 
 FREE = ("CC0", "Public domain")
 FIRST_DRAW = 1  # draw 0 is what similarity measures
@@ -129,7 +129,7 @@ def features(
 ) -> NDArray[np.float32]:
     """What the whitening takes, of each crop: (images, draws * 4, FEATURES) float32."""
     tables = [
-        NumberTable("strict crop", 0, draw, columns=STRICT_COLUMNS)
+        UniformRows("strict crop", 0, draw, columns=STRICT_COLUMNS)
         for draw in range(first, first + draws)
     ]
     found = []
@@ -188,11 +188,11 @@ def held_out(
     whitening = fit_whitening(fitted[~out])
     places = np.flatnonzero(out)
     items = [every[place] for place in places]
-    question = ask(items, strict_comparison("plain"), limit=500_000, resamples=0, seed=0)
+    question = sample_pairs(items, strict_comparison("plain"), limit=500_000, resamples=0, seed=0)
     found: dict[str, Any] = {"fitted_on": int((~out).sum()), "images": int(out.sum())}
     for variant, crops in asked.items():
         seen = whitening(torch.from_numpy(crops[out]).flatten(0, 1)).numpy()
-        figures = answer(variant, seen.reshape(len(places), CROPS, -1), question).figures.to_dict()
+        figures = score(variant, seen.reshape(len(places), CROPS, -1), question).figures.to_dict()
         found[variant] = {name: figures[name] for name in FIGURES}
     return found
 

@@ -19,7 +19,7 @@ from vaeneer.evaluation.baselines import BASELINES, load_whitening, whitened_fea
 from vaeneer.model.bundled_models import BOX, box_names
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
-from vaeneer.rng import NumberTable
+from vaeneer.rng import UniformRows
 from vaeneer.settings import TrainSettings
 from vaeneer.training.train import train
 
@@ -40,7 +40,7 @@ def embedder() -> Embedder:
 @pytest.fixture(scope="module")
 def crops() -> np.ndarray:
     """Strict photometric crops of surfaces that no model has seen, (n, 4, 3, 254, 254)."""
-    rows = NumberTable("strict crop", 0, 0, columns=STRICT_COLUMNS).rows(range(len(FAMILIES)))
+    rows = UniformRows("strict crop", 0, 0, columns=STRICT_COLUMNS).rows(range(len(FAMILIES)))
     squares = [surface(family, seed=77, side_px=568) for family in FAMILIES]
     return np.stack(
         [

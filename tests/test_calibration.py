@@ -48,8 +48,8 @@ def test_a_model_is_calibrated_in_place_and_keeps_the_rest(own: Path, data_set: 
     assert [Path(picture).is_file() for picture in report.pictures] == [True]
     embedder = vaeneer.Embedder(own, device="cpu", precision="float32")
     assert embedder.dimensions == 6
-    assert report.even_cosine is not None
-    assert embedder.probability(report.even_cosine) == pytest.approx(0.5)
+    assert report.cosine_at_half is not None
+    assert embedder.probability(report.cosine_at_half) == pytest.approx(0.5)
     assert embedder.readout.settings == ReadoutSettings(dimensions=6)
     assert embedder.readout.data["held_out_images"] == 4
     assert vaeneer.info(own).facts["readout"]["calibration"]["slope"] == report.slope

@@ -78,7 +78,7 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
     def half_done() -> None:
         with catalog.writing():
-            catalog.keep_state("root", "somewhere")
+            catalog.set_meta("root", "somewhere")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

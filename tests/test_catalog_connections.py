@@ -36,7 +36,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 def made(folder: Path, root: str = "/images") -> None:
     """A catalog without items."""
     catalog = Catalog.create(folder)
-    catalog.keep_state("root", root)
+    catalog.set_meta("root", root)
     catalog.close()
 
 
@@ -94,7 +94,7 @@ def test_looking_at_the_bytes_of_a_catalog_keeps_its_locks(catalog: Catalog, loo
         assert catalog.state("root") == f"/before/{number}"
         log = catalog.file.with_name(f"{NAME}-wal").stat().st_ino
         if look == "seal":  # as the duplicates of a library do at their end
-            catalog.keep_state("other", str(number))
+            catalog.set_meta("other", str(number))
             catalog.seal()
         elif look == "check":
             state_of(folder, thorough=True)
@@ -139,7 +139,7 @@ def test_a_block_has_one_connection_and_gives_it_back(catalog: Catalog) -> None:
     with catalog.connection() as outer:
         with catalog.connection() as inner, catalog.writing() as writing:
             assert inner is outer is writing
-            catalog.keep_state("root", "/other")
+            catalog.set_meta("root", "/other")
         assert catalog.state("root") == "/other"
     with catalog.connection() as again:
         assert again is outer
@@ -198,7 +198,7 @@ def test_a_damaged_catalog_in_its_place_is_not_read(catalog: Catalog) -> None:
 def test_changes_in_a_log_that_cannot_be_seen_are_not_passed_over(public: Path) -> None:
     made(public / "first")
     writer = Catalog.open(public / "first")
-    writer.keep_state("root", "/new")  # in the log only, as long as a connection is open
+    writer.set_meta("root", "/new")  # in the log only, as long as a connection is open
     (public / "copy").mkdir()
     for name in (NAME, f"{NAME}-wal"):
         shutil.copy(public / "first" / name, public / "copy" / name)
@@ -217,9 +217,9 @@ def test_a_catalog_in_a_place_that_cannot_be_written_is_read(public: Path) -> No
         opened = Catalog.open(public / "library")
         assert opened.state("root") == "/images"
         with pytest.raises(LibraryUnavailableError, match="readonly"):
-            opened.keep_state("root", "/other")
+            opened.set_meta("root", "/other")
     changed = Catalog.open(public / "library")
-    changed.keep_state("root", "/new")
+    changed.set_meta("root", "/new")
     changed.close()
     with unwritable(public / "library"):
         assert opened.state("root") == "/new"  # not what was read before
@@ -232,10 +232,10 @@ def test_a_lock_is_no_damage(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) 
     other.execute("BEGIN IMMEDIATE")
     waiting = Catalog(catalog.file)
     with pytest.raises(LibraryUnavailableError, match="locked by another process") as refused:
-        waiting.keep_state("root", "/other")
+        waiting.set_meta("root", "/other")
     assert "delete" not in str(refused.value)
     other.execute("ROLLBACK")
-    waiting.keep_state("root", "/other")
+    waiting.set_meta("root", "/other")
     waiting.close()
     other.close()
 
@@ -245,7 +245,7 @@ def test_a_full_disk_is_no_damage(catalog: Catalog) -> None:
         with catalog.writing() as connection:
             connection.execute("PRAGMA max_page_count = 1")
             for number in range(1000):
-                catalog.keep_state(f"key {number}", "x" * 1000)
+                catalog.set_meta(f"key {number}", "x" * 1000)
 
     with pytest.raises(LibraryUnavailableError, match="disk is full") as refused:
         fill()

@@ -17,7 +17,7 @@ from scipy.stats import chisquare, kstest
 from vaeneer.data.crops import COLUMNS, CropRecipe, Crops, cut_crop, draw_crops
 from vaeneer.data.loader import cut_crops
 from vaeneer.errors import SettingsError
-from vaeneer.rng import NumberTable
+from vaeneer.rng import UniformRows
 from vaeneer.settings import TrainSettings
 
 RECIPE = CropRecipe.of(TrainSettings(recipe="reference"))
@@ -25,7 +25,7 @@ USUAL = RECIPE.ratio
 
 
 def drawn(width_px: int, height_px: int, recipe: CropRecipe, count: int = 4000) -> Crops:
-    numbers = NumberTable("crop", 3, columns=COLUMNS).rows(range(count))
+    numbers = UniformRows("crop", 3, columns=COLUMNS).rows(range(count))
     return draw_crops(numbers, [width_px] * count, [height_px] * count, recipe)
 
 
@@ -111,7 +111,7 @@ def test_light_is_log_normal_and_keeps_the_order_of_levels() -> None:
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 1000))
 def test_every_crop_lies_inside_its_image(width: int, height: int, row: int) -> None:
-    numbers = NumberTable("crop", 1, columns=COLUMNS).rows([row])
+    numbers = UniformRows("crop", 1, columns=COLUMNS).rows([row])
     found = draw_crops(numbers, [width], [height], RECIPE)
     assert 0 <= found.left[0] < found.left[0] + found.width[0] <= width
     assert 0 <= found.top[0] < found.top[0] + found.height[0] <= height
@@ -127,13 +127,13 @@ def test_an_image_too_long_for_the_recipe_gives_its_centre() -> None:
 
 
 def test_a_row_depends_on_its_place_alone() -> None:
-    table = NumberTable("crop", 1, 2, columns=COLUMNS)
+    table = UniformRows("crop", 1, 2, columns=COLUMNS)
     rows = table.rows([7, 3, 7, 100_000])
     assert np.array_equal(rows[0], rows[2])
     assert np.array_equal(rows[1], table.rows([3])[0])
-    assert np.array_equal(rows[3], NumberTable("crop", 1, 2, columns=COLUMNS).rows([100_000])[0])
+    assert np.array_equal(rows[3], UniformRows("crop", 1, 2, columns=COLUMNS).rows([100_000])[0])
     for other in (("crop", 0, 2), ("crop", 1, 3), ("colour", 1, 2)):
-        assert not np.array_equal(rows[0], NumberTable(*other, columns=COLUMNS).rows([7])[0])
+        assert not np.array_equal(rows[0], UniformRows(*other, columns=COLUMNS).rows([7])[0])
     flat = table.rows(range(2000)).ravel()
     assert kstest(flat, "uniform").pvalue > 0.01
     assert len(np.unique(flat)) == len(flat)
@@ -178,7 +178,7 @@ def test_a_batch_cut_together_is_the_crops_cut_one_by_one(recipe: CropRecipe) ->
     flat = np.concatenate([image.ravel() for image in images])
     offsets = np.cumsum([0, *(image.size for image in images)])[:-1]
     widths, heights = np.array(sizes).T
-    numbers = NumberTable("crop", 5, columns=COLUMNS).rows(range(len(sizes)))
+    numbers = UniformRows("crop", 5, columns=COLUMNS).rows(range(len(sizes)))
     crops = draw_crops(numbers, widths, heights, recipe)
     together = cut_crops(torch.from_numpy(flat), offsets, widths, crops, 254)
     assert together.shape == (len(sizes), 3, 254, 254)

@@ -345,7 +345,7 @@ def test_a_damaged_thumbnail_is_never_shown_and_is_made_again(world: Path, tmp_p
     folder = copied(world, tmp_path / "library", "none")
     with vaeneer.Library.open(folder) as library:
         item = library.items()[0]
-        right = np.asarray(library.small_picture(item))
+        right = np.asarray(library.thumbnail_image(item))
         whole = library.thumbnail(item).read_bytes()
         another = library.thumbnail(library.items()[1]).read_bytes()
         for what, spoilt in random_damages(whole, another, 77, 27):
@@ -353,7 +353,7 @@ def test_a_damaged_thumbnail_is_never_shown_and_is_made_again(world: Path, tmp_p
             library.thumbnail(item).write_bytes(spoilt)
             if "swapped" in what:
                 continue
-            shown = np.asarray(library.small_picture(item)).astype(int)
+            shown = np.asarray(library.thumbnail_image(item)).astype(int)
             assert np.abs(shown - right).mean() < 8, what  # WebP, or the picture itself
     report = vaeneer.index(world / "images of library", library=folder, settings=FEW)
     assert report.unchanged == 5

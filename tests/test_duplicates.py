@@ -21,7 +21,7 @@ from vaeneer.library.catalog import Item
 from vaeneer.library.duplicates.candidates import MOST_CONTAINERS, container_pairs, frame_pairs
 from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.duplicates.features import NAME as SKETCHES
-from vaeneer.library.duplicates.features import Sketches, sketch
+from vaeneer.library.duplicates.features import FeatureStore, sketch
 from vaeneer.library.duplicates.matches import Copies, Families
 from vaeneer.library.duplicates.report import DuplicateGroup, DuplicatesReport
 from vaeneer.library.index.index import index
@@ -200,7 +200,7 @@ def test_what_was_found_is_remembered_until_the_library_changes(
             duplicates(copy, settings=replace(ALL, threshold=0.9))
     with Library.open(copy) as opened:
         following = str(opened.catalog.generation + 1)
-        opened.catalog.keep_state("generation", following)
+        opened.catalog.set_meta("generation", following)
     with monkeypatch.context() as patch:
         patch.setattr("vaeneer.library.duplicates.duplicates.find_copies", refuse)
         with pytest.raises(AssertionError, match="searched again"):
@@ -298,10 +298,10 @@ def test_candidates_are_few_and_hold_the_copies(library: Path) -> None:
 def test_a_torn_sketch_is_made_again(tmp_path: Path) -> None:
     pictures = [Image.fromarray(surface("rock", seed=seed, side_px=96)) for seed in range(3)]
     asked = {f"{number:064x}": (lambda own=one: own) for number, one in enumerate(pictures, 1)}
-    Sketches(tmp_path).complete(asked, workers=2, progress=Silent())
+    FeatureStore(tmp_path).complete(asked, workers=2, progress=Silent())
     whole = (tmp_path / SKETCHES).read_bytes()
     (tmp_path / SKETCHES).write_bytes(whole[: len(whole) * 5 // 6])
-    sketches = Sketches(tmp_path)
+    sketches = FeatureStore(tmp_path)
     assert [sha256 in sketches for sha256 in asked] == [True, True, False]
     torn = (tmp_path / SKETCHES).stat().st_size
     assert torn == len(whole) * 5 // 6  # whoever reads leaves it: another may be writing there

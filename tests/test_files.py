@@ -9,10 +9,10 @@ import pytest
 
 from vaeneer.errors import OutputExistsError
 from vaeneer.files import (
-    claim_folder,
+    atomic_dir,
+    atomic_write,
     holds_anything,
-    replacing,
-    replacing_folder,
+    new_output_dir,
     write_json,
     write_text,
 )
@@ -29,7 +29,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
 
     def fail() -> None:
-        with replacing(tmp_path / "a.txt") as temporary:
+        with atomic_write(tmp_path / "a.txt") as temporary:
             temporary.write_text("half")
             raise RuntimeError("as planned")
 
@@ -44,14 +44,14 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "model" / "old").write_text("1")
 
     def fail() -> None:
-        with replacing_folder(tmp_path / "model", kind="model") as temporary:
+        with atomic_dir(tmp_path / "model", kind="model") as temporary:
             (temporary / "new").write_text("2")
             raise RuntimeError("as planned")
 
     with pytest.raises(RuntimeError, match="as planned"):
         fail()
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["old"]
-    with replacing_folder(tmp_path / "model", kind="model") as temporary:
+    with atomic_dir(tmp_path / "model", kind="model") as temporary:
         (temporary / "new").write_text("2")
     assert [path.name for path in (tmp_path / "model").glob("[!.]*")] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -66,9 +66,9 @@ def test_json_is_readable_and_finite(tmp_path: Path) -> None:
 
 
 def test_an_empty_or_absent_folder_is_claimed(tmp_path: Path) -> None:
-    assert claim_folder(tmp_path / "new" / "deep", kind="run").is_dir()
-    assert claim_folder(tmp_path / "new" / "deep", kind="run").is_dir()  # but for its mark, empty
-    assert list(claim_folder(tmp_path / "raw", kind=None).iterdir()) == []
+    assert new_output_dir(tmp_path / "new" / "deep", kind="run").is_dir()
+    assert new_output_dir(tmp_path / "new" / "deep", kind="run").is_dir()  # but for its mark, empty
+    assert list(new_output_dir(tmp_path / "raw", kind=None).iterdir()) == []
 
 
 def test_a_full_folder_is_refused_and_with_overwrite_emptied(tmp_path: Path) -> None:
@@ -76,12 +76,12 @@ def test_a_full_folder_is_refused_and_with_overwrite_emptied(tmp_path: Path) -> 
     out.mkdir()
     (out / "a.txt").write_text("1")
     with pytest.raises(OutputExistsError, match="--overwrite"):
-        claim_folder(out, kind="run")
+        new_output_dir(out, kind="run")
     assert (out / "a.txt").exists()
-    assert not holds_anything(claim_folder(out, kind="run", overwrite=True))
+    assert not holds_anything(new_output_dir(out, kind="run", overwrite=True))
     (tmp_path / "file").write_text("1")
     with pytest.raises(OutputExistsError, match="is a file"):
-        claim_folder(tmp_path / "file", kind="run", overwrite=True)
+        new_output_dir(tmp_path / "file", kind="run", overwrite=True)
 
 
 def test_overwrite_spares_inputs_the_working_folder_and_home(
@@ -92,10 +92,10 @@ def test_overwrite_spares_inputs_the_working_folder_and_home(
     (inner / "a.png").write_text("1")
     for path in (inner, tmp_path / "data", tmp_path / "data" / "." / "valid" / ".."):
         with pytest.raises(OutputExistsError, match="cannot be replaced"):
-            claim_folder(path, kind="run", overwrite=True, inputs=[inner])
+            new_output_dir(path, kind="run", overwrite=True, inputs=[inner])
     monkeypatch.chdir(inner)
     with pytest.raises(OutputExistsError, match="cannot be replaced"):
-        claim_folder(tmp_path / "data", kind="run", overwrite=True)
+        new_output_dir(tmp_path / "data", kind="run", overwrite=True)
     with pytest.raises(OutputExistsError, match="cannot be replaced"):
-        claim_folder(Path.home().parent, kind="run", overwrite=True)
+        new_output_dir(Path.home().parent, kind="run", overwrite=True)
     assert (inner / "a.png").exists()

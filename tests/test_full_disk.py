@@ -24,7 +24,7 @@ from vaeneer.cli.app import run
 from vaeneer.data.manifest import read_manifest
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import LibraryUnavailableError, StorageError, VaeneerError
-from vaeneer.files import replacing_folder, save_picture, write_parquet, write_text
+from vaeneer.files import atomic_dir, save_picture, write_parquet, write_text
 from vaeneer.library.embed.tables import VectorTable, read_vectors, write_vectors
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
@@ -121,7 +121,7 @@ def write_image(path: Path, count: int) -> None:
 
 
 def write_folder(path: Path, count: int) -> None:
-    with replacing_folder(path, kind="model", size_bytes=count) as temporary:
+    with atomic_dir(path, kind="model", size_bytes=count) as temporary:
         (temporary / "large").write_bytes(bytes(count))
 
 

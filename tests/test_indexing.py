@@ -128,7 +128,7 @@ def test_a_library_holds_every_colour_image(painted: Path) -> None:
         assert len(library.wholes) == 20
         for item in library.items():
             assert library.path(item).is_file()
-            assert library.small_picture(item).size == (72, 72)
+            assert library.thumbnail_image(item).size == (72, 72)
     facts = json.loads((painted / "library" / "library.json").read_text())
     assert facts["items"] == 20
     assert facts["wholes"]["kind"] == "exact"
@@ -518,7 +518,7 @@ def test_an_item_whose_changed_file_cannot_be_read_now_stays(
         patch.setattr(
             embed_files,
             "see",
-            lambda job: decode_worker.Seen("cannot be read: Input/output error"),
+            lambda job: decode_worker.LibraryImage("cannot be read: Input/output error"),
         )
         report = again(copied)
     assert (report["images"], set(report["skipped"])) == (20, {"wall/00.png"})

@@ -13,11 +13,11 @@ import pytest
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import OutputExistsError
 from vaeneer.files import (
-    claim_folder,
+    atomic_dir,
+    atomic_write,
     holds_anything,
+    new_output_dir,
     remove_leftovers,
-    replacing,
-    replacing_folder,
     write_text,
 )
 from vaeneer.library.index.index import index
@@ -72,7 +72,7 @@ def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(program, text=True, **pipes) as process:  # type: ignore[call-overload]
         process.stdout.readline()
-        with replacing(tmp_path / "own") as own, replacing_folder(tmp_path / "dir", kind="run"):
+        with atomic_write(tmp_path / "own") as own, atomic_dir(tmp_path / "dir", kind="run"):
             assert remove_leftovers(tmp_path) == 0
             assert own.exists()
         assert len(leftovers(tmp_path)) == 2
@@ -95,11 +95,11 @@ def test_files_of_other_names_are_not_ours(tmp_path: Path, name: str) -> None:
 
 def test_an_output_folder_with_nothing_but_leftovers_is_empty(tmp_path: Path) -> None:
     killed("with files.replacing(Path(sys.argv[1])) as t: killed()", tmp_path / "out" / "a.txt")
-    assert not holds_anything(claim_folder(tmp_path / "out", kind="run"))
+    assert not holds_anything(new_output_dir(tmp_path / "out", kind="run"))
     killed("with files.replacing(Path(sys.argv[1])) as t: killed()", tmp_path / "out" / "a.txt")
     write_text(tmp_path / "out" / "letter.txt", "dear")
     with pytest.raises(OutputExistsError):
-        claim_folder(tmp_path / "out", kind="run")
+        new_output_dir(tmp_path / "out", kind="run")
 
 
 PREPARE = """

@@ -292,7 +292,7 @@ def library(tmp_path_factory: pytest.TempPathFactory, small_library: Path) -> Pa
 def test_the_picture_shows_every_item(library: Path, tmp_path: Path, colour: str) -> None:
     settings = MapSettings(colour=colour)  # type: ignore[arg-type]
     report = map(library, out=tmp_path / "map.png", settings=settings)
-    assert (report.items, report.placed_later, report.perplexity) == (24, 0, 15.0)
+    assert (report.items, report.added_later, report.perplexity) == (24, 0, 15.0)
     json.dumps(report.to_dict(), allow_nan=False)
     first = (tmp_path / "map.png").read_bytes()
     with Image.open(tmp_path / "map.png") as image:
@@ -365,9 +365,9 @@ def test_a_library_that_grows_keeps_its_map(library: Path, tmp_path: Path) -> No
     assert len(after) == 25
     assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
     report = map(library, out=tmp_path / "m.png")
-    assert report.placed_later == 2
+    assert report.added_later == 2
     anew = map(library, out=tmp_path / "m.png", settings=MapSettings(fresh=True), overwrite=True)
-    assert anew.placed_later == 0
+    assert anew.added_later == 0
     other = MapSettings(perplexity=4, seed=2)
     map(library, out=tmp_path / "m.png", settings=other, overwrite=True)
     again = map(library, out=tmp_path / "m.png", overwrite=True)  # as it is kept

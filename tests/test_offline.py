@@ -113,7 +113,7 @@ def test_a_drive_that_is_away_and_comes_back_changes_nothing(
         assert (item.name, item.tags) == ("Old C", ("drive", "near", "t"))
         maps = library.catalog.execute("SELECT path FROM maps").fetchall()
         assert maps == [("drive/near/c_normal.png",)]
-        assert library.small_picture(item).size == (72, 72)
+        assert library.thumbnail_image(item).size == (72, 72)
     (copied / "raw" / "drive").mkdir(exist_ok=True)
     connect(copied, away)
     report = again(copied)

@@ -12,12 +12,12 @@ from vaeneer.data.crops import COLUMNS, CropRecipe, cut_crop, draw_crops
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.loader import Batch, PackedCrops, pixel_entropy_nats
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
-from vaeneer.rng import NumberTable
+from vaeneer.rng import UniformRows
 from vaeneer.settings import TrainSettings
 
 CPU = torch.device("cpu")
 RECIPE = CropRecipe.of(TrainSettings(recipe="reference", turns=True))
-NUMBERS = NumberTable("crop", 0, 4, columns=COLUMNS)
+NUMBERS = UniformRows("crop", 0, 4, columns=COLUMNS)
 GROUPS = [[3, 0, 7], [1, 9], [5]]
 
 

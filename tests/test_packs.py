@@ -23,7 +23,7 @@ from sparse_packs import sparse_pack
 from vaeneer.data import cache_files, decode_worker, pixel_cache
 from vaeneer.data.cache_index import PackLayout, read_index, write_index
 from vaeneer.data.dataset import open_folder
-from vaeneer.data.decode_worker import Shrunk
+from vaeneer.data.decode_worker import Reduced
 from vaeneer.data.images import read_image, read_rgb, resize_rgb
 from vaeneer.data.pixel_cache import Pack, default_cache, open_pack
 from vaeneer.data.scan import scan_folder
@@ -293,9 +293,9 @@ def test_a_broken_file_is_skipped_and_tried_again_only_when_it_changes(folder: P
 def test_a_reason_that_may_pass_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = pixel_cache.shrink
 
-    def fails(job: pixel_cache.ShrinkJob) -> Shrunk:
+    def fails(job: pixel_cache.ShrinkJob) -> Reduced:
         if job.path.name == "b.png":
-            return Shrunk(reason="cannot be read: Input/output error")
+            return Reduced(reason="cannot be read: Input/output error")
         return real(job)
 
     monkeypatch.setattr(pixel_cache, "shrink", fails)
@@ -571,7 +571,7 @@ def test_who_waits_says_so(folder: Path) -> None:
     from threading import Thread
 
     place = place_of(folder)
-    cache_files.claim(place.parent, place)
+    cache_files.create(place.parent, place)
     lines, found = Lines(), []
     waiting = Thread(target=lambda: found.append(opened(folder, progress=lines)))
     with cache_files.alone(place, Silent()):

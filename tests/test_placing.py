@@ -16,7 +16,7 @@ from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.search import search as search_module
-from vaeneer.library.search.exact_match import PROVEN, Placer
+from vaeneer.library.search.exact_match import PIXEL_MATCH_PROBABILITY, Localizer
 from vaeneer.library.search.search import search
 from vaeneer.settings import IndexSettings, SearchSettings
 
@@ -45,7 +45,7 @@ def near(found: PixelBox | None, wanted: PixelBox, most_px: int = 3) -> bool:
 @pytest.mark.parametrize("category", ["brick", "gravel", "rock", "terrazzo", "bark"])
 def test_a_part_is_found_to_the_pixel(library: Library, category: str) -> None:
     item = item_of(library, category)
-    assert near(Placer(library, cut(library, item)).place(item), BOX)
+    assert near(Localizer(library, cut(library, item)).place(item), BOX)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_a_part_is_found_to_the_pixel(library: Library, category: str) -> None:
 def test_a_part_is_found_after_a_change(library: Library, change: object) -> None:
     assert callable(change)
     item = item_of(library, "gravel")
-    assert near(Placer(library, change(cut(library, item))).place(item), BOX, 5)
+    assert near(Localizer(library, change(cut(library, item))).place(item), BOX, 5)
 
 
 def test_what_is_not_there_has_no_place(library: Library) -> None:
     part = cut(library, item_of(library, "gravel"))
-    placer = Placer(library, part)
+    placer = Localizer(library, part)
     others = [item for item in library.items() if item.category != "gravel"]
     assert [placer.place(item) for item in others] == [None] * len(others)
 
@@ -75,7 +75,7 @@ def test_an_item_inside_what_was_asked_for_is_a_place_as_a_whole(library: Librar
     item = item_of(library, "rock")
     wide = Image.new("RGB", (400, 300), (90, 90, 90))
     wide.paste(library.picture(item), (120, 70))
-    assert Placer(library, wide).place(item) == (0, 0, 160, 160)
+    assert Localizer(library, wide).place(item) == (0, 0, 160, 160)
 
 
 def test_a_file_that_is_gone_has_no_place(small_library: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_file_that_is_gone_has_no_place(small_library: Path, tmp_path: Path) -
         part = cut(library, item)
     with Library.open(tmp_path / "copy" / "library") as moved:
         moved.root = tmp_path / "nowhere"
-        assert Placer(moved, part).place(item) is None
+        assert Localizer(moved, part).place(item) is None
 
 
 def test_search_puts_proven_hits_first_and_says_how_they_were_placed(library: Library) -> None:
@@ -94,7 +94,7 @@ def test_search_puts_proven_hits_first_and_says_how_they_were_placed(library: Li
     assert hits[0].id == item.id
     assert hits[0].placed == "pixels"
     assert near(hits[0].box, BOX)
-    assert (hits[0].probability or 0) >= PROVEN
+    assert (hits[0].probability or 0) >= PIXEL_MATCH_PROBABILITY
     assert {hit.placed for hit in hits[1:]} == {"part"}
     scores = [hit.score for hit in hits[1:]]
     assert scores == sorted(scores, reverse=True)
@@ -119,7 +119,7 @@ def test_a_proven_hit_comes_before_likelier_ones(
     before = library.search(library.path(item), box=BOX, k=6)
     last = before[-1].id
 
-    class LastAlone(Placer):
+    class LastAlone(Localizer):
         def places(self, candidates: Iterable[Item], max_misses: int) -> dict[int, PixelBox]:
             return {one.id: (1, 2, 30, 40) for one in candidates if one.id == last}
 
@@ -128,7 +128,7 @@ def test_a_proven_hit_comes_before_likelier_ones(
     after = library.search(library.picture(item), box=BOX, k=6)
     assert [hit.id for hit in after] == [last, *(hit.id for hit in before[:-1])]
     assert (after[0].box, after[0].placed) == ((1, 2, 30, 40), "pixels")
-    assert (after[0].probability or 0) >= PROVEN
+    assert (after[0].probability or 0) >= PIXEL_MATCH_PROBABILITY
 
 
 CHANGES = {
@@ -151,7 +151,7 @@ def test_a_crop_given_whole_finds_its_place(
     best, second = library.search(jpeg.getvalue(), k=2)
     assert (best.id, best.match, best.placed) == (item.id, "exact", "pixels")
     assert near(best.box, box, 2)
-    assert (best.probability or 0) >= PROVEN
+    assert (best.probability or 0) >= PIXEL_MATCH_PROBABILITY
     assert (second.match != "exact", second.box) == (True, None)
 
 
@@ -218,7 +218,7 @@ def test_a_picture_of_no_item_is_no_exact_match(library: Library, tmp_path: Path
 def test_the_file_itself_is_exact_without_a_look_at_its_features(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Placer, "place", lambda *_: pytest.fail("was looked at"))
+    monkeypatch.setattr(Localizer, "place", lambda *_: pytest.fail("was looked at"))
     item = item_of(library, "rock")
     best = library.search(library.path(item), where=f"id = {item.id}")[0]
     assert (best.match, best.box) == ("exact", (0, 0, 160, 160))

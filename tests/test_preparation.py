@@ -27,10 +27,10 @@ from vaeneer.data.manifest import Manifest, ManifestRow, read_manifest, write_ma
 from vaeneer.data.prepare import prepare
 from vaeneer.data.split import (
     asset_folder_name,
+    leaking_pairs,
     match_split,
     read_split,
     split_by_asset,
-    straddling_pairs,
     units,
 )
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
@@ -401,7 +401,7 @@ def test_a_given_split_is_obeyed(raw: Path, tmp_path: Path) -> None:
     assert (report.train, report.valid) == (2, 1)
     assert found["wood/s_00.png"].duplicate_of == "zz.png"  # the kept copy is the train one
     assert report.missing == ("gone.png",)
-    assert report.straddling_pairs == (("brick/s_01.png", "look_alike.jpg"),)
+    assert report.leaking_pairs == (("brick/s_01.png", "look_alike.jpg"),)
     assert report.skipped == {"not named in the split file": 10}
     assert len(report.warnings) == 2
 
@@ -412,7 +412,7 @@ def test_a_given_split_keeps_files_of_one_asset(tmp_path: Path) -> None:
     path = write_split(tmp_path / "s.csv", [("a_1k.png", "train"), ("a_2k.png", "valid")])
     report = prepare(tmp_path / "raw", out=tmp_path / "data", settings=PrepareSettings(split=path))
     assert (report.train, report.valid) == (1, 1)
-    assert len(report.straddling_pairs) == 1
+    assert len(report.leaking_pairs) == 1
 
 
 @pytest.mark.parametrize(
@@ -778,9 +778,9 @@ def test_no_manifest_is_none(tmp_path: Path) -> None:
 
 def test_straddling_pairs_need_two_sides() -> None:
     near = [kept("a", near_group="a", split="train"), kept("b", near_group="a", split="train")]
-    assert straddling_pairs(near) == []
+    assert leaking_pairs(near) == []
     near[1] = replace(near[1], split="valid")
-    assert straddling_pairs(near) == [("a.png", "b.png")]
+    assert leaking_pairs(near) == [("a.png", "b.png")]
 
 
 def test_maps_are_verified_without_fingerprints(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from vaeneer.evaluation.metrics import (
     Floats,
     Retrieval,
     Round,
-    chance,
     gallery_sizes,
+    random_baseline,
     ranked,
     retrieve,
 )
@@ -126,7 +126,7 @@ def test_the_gallery_leaves_out_the_query_and_its_twins() -> None:
 
 
 def test_one_right_answer_has_the_chance_of_a_lot() -> None:
-    found = chance(np.array([0, 0, 2]), [ONE])
+    found = random_baseline(np.array([0, 0, 2]), [ONE])
     np.testing.assert_allclose(found.recall_at_1, [1 / 2, 1 / 2, 1 / 3])
     np.testing.assert_allclose(found.arr, found.recall_at_1)
     np.testing.assert_allclose(found.recall_at_5, 1)
@@ -136,13 +136,13 @@ def test_one_right_answer_has_the_chance_of_a_lot() -> None:
 def test_chance_is_what_random_vectors_reach() -> None:
     assets = np.arange(12)
     tries = [retrieve(random_units(12, 4, seed), assets, [ALL]).stacked() for seed in range(60)]
-    expected = chance(assets, [ALL]).stacked().mean(1)
+    expected = random_baseline(assets, [ALL]).stacked().mean(1)
     np.testing.assert_allclose(np.mean(tries, axis=(0, 2)), expected, atol=0.02)
 
 
 def test_a_dead_representation_is_at_chance() -> None:
     assets = np.array([0, 0, 1, 2])
-    found, expected = retrieve(np.zeros((4, 4, 3)), assets, [ALL]), chance(assets, [ALL])
+    found, expected = retrieve(np.zeros((4, 4, 3)), assets, [ALL]), random_baseline(assets, [ALL])
     for name in ("recall_at_1", "recall_at_5", "recall_at_10", "arr"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name))
     assert (found.map < expected.map).all()  # all answers in one step: the share of right ones

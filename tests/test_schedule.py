@@ -16,8 +16,8 @@ from vaeneer.model.losses import ElboTerms
 from vaeneer.model.vae import VAE
 from vaeneer.settings import RECIPES, Recipe, TrainSettings
 from vaeneer.training.optim import (
+    Meters,
     StepTerms,
-    Tally,
     average,
     average_share,
     kl_share,
@@ -104,30 +104,30 @@ def terms(*reconstruction: float) -> tuple[StepTerms, Batch]:
 
 
 def test_a_tally_is_exact_and_begins_again() -> None:
-    tally, state = Tally(CPU), TrainState()
+    tally, state = Meters(CPU), TrainState()
     tally.add(*terms(1.0, 3.0), 0)
     tally.add(*terms(8.0), 1)
-    assert tally.move_into(state) is None
+    assert tally.flush(state) is None
     assert state.sums == {"images": 3, "reconstruction": 12.0, "kl": 6.0, "entropy": 3.0}
-    assert tally.move_into(state) is None
+    assert tally.flush(state) is None
     tally.add(*terms(2.0), 2)
-    tally.move_into(state)
+    tally.flush(state)
     assert state.sums["reconstruction"] == 14.0
     assert state.mean("kl") == 7 / 4
 
 
 def test_a_tally_keeps_the_consistency_of_steps_that_have_one() -> None:
-    tally, state = Tally(CPU, consistency=True), TrainState()
+    tally, state = Meters(CPU, consistency=True), TrainState()
     for value in (0.5, 1.5):
         found, batch = terms(1.0, 3.0)
         tally.add(replace(found, consistency=torch.full((2,), value)), batch, 0)
-    assert tally.move_into(state) is None
+    assert tally.flush(state) is None
     assert state.mean("consistency") == 1.0
     assert state.mean("reconstruction") == 2.0
 
 
 def test_a_tally_tells_the_first_step_that_was_not_finite() -> None:
-    tally = Tally(CPU)
+    tally = Meters(CPU)
     for step, value in enumerate((1.0, float("nan"), float("inf"), 2.0)):
         tally.add(*terms(value), step)
-    assert tally.move_into(TrainState()) == 1
+    assert tally.flush(TrainState()) == 1

@@ -21,7 +21,7 @@ from vaeneer.errors import DataError, ImageFileError, LibraryError, ModelFileErr
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.search.filters import FilterError
-from vaeneer.library.search.query import Query, box_of, combined, query_of, source_of
+from vaeneer.library.search.query import Query, box_of, mean_query, query_of, source_of
 from vaeneer.library.search.search import search
 from vaeneer.settings import IndexSettings, SearchSettings
 
@@ -189,7 +189,7 @@ def test_several_images_ask_by_their_mean(library: Library) -> None:
             assert hit.score == pytest.approx(expected[hit.id], abs=2e-3)
     item = items[1].id
     with pytest.raises(SettingsError, match="cancel"):
-        combined([query_of(library, item)], [opposite(query_of(library, item))])
+        mean_query([query_of(library, item)], [opposite(query_of(library, item))])
 
 
 def opposite(query: Query) -> Query:

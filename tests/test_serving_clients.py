@@ -207,7 +207,7 @@ def test_what_is_no_file_any_more_is_no_mistake(
     shutil.copytree(small_library.parent, tmp_path / "both")
     with Library.open(tmp_path / "both" / "library") as library:
         root = str(tmp_path / "both" / "raw")
-        library.catalog.keep_state("root", root)
+        library.catalog.set_meta("root", root)
         path = Path(root) / library.item(1).path
     path.unlink()
     os.mkfifo(path)

@@ -23,22 +23,22 @@ import vaeneer
 from vaeneer.model.projection import Vectors
 from vaeneer.progress import Progress
 from vaeneer.serving.background import Jobs, PixelBudget
-from vaeneer.serving.batching import GatheringEmbedder, Network
+from vaeneer.serving.batching import BatchedEmbedder, Batcher
 from vaeneer.serving.metrics import Metrics
 from vaeneer.settings import ServeSettings
 
 SETTINGS = ServeSettings(device="cpu", batch_crops=8, batch_wait_ms=50, timeout_seconds=10)
 
 
-class Noting(GatheringEmbedder):
+class Noting(BatchedEmbedder):
     """Writes down the batches that it is given."""
 
-    def embed_now(self, images: Tensor) -> Vectors:
+    def embed_direct(self, images: Tensor) -> Vectors:
         """As it is, and noted."""
         self.seen = [*getattr(self, "seen", []), len(images)]
         if int(images.sum()) == 0:
             raise ValueError("a crop that is all black")
-        return super().embed_now(images)
+        return super().embed_direct(images)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def plain() -> vaeneer.Embedder:
 
 
 @pytest.fixture
-def network() -> Iterator[Network]:
-    made = Network(SETTINGS, Metrics())
+def network() -> Iterator[Batcher]:
+    made = Batcher(SETTINGS, Metrics())
     made.start()
     yield made
     made.stop()
@@ -59,7 +59,7 @@ def crops(count: int, seed: int) -> Tensor:
     return torch.randint(1, 255, (count, 3, 254, 254), generator=random, dtype=torch.uint8)
 
 
-def held(network: Network, work: threading.Event) -> list[threading.Thread]:
+def held(network: Batcher, work: threading.Event) -> list[threading.Thread]:
     """Keep every thread of the network busy until an event."""
     threads = [
         threading.Thread(target=lambda: network.do(lambda: work.wait(10))) for _ in network._threads
@@ -71,7 +71,7 @@ def held(network: Network, work: threading.Event) -> list[threading.Thread]:
     return threads
 
 
-def test_what_waits_together_goes_together(plain: vaeneer.Embedder, network: Network) -> None:
+def test_what_waits_together_goes_together(plain: vaeneer.Embedder, network: Batcher) -> None:
     embedder, free = Noting(plain, network, 8), threading.Event()
     asked = [crops(count, count) for count in (2, 3, 1, 4, 2)]
     holders = held(network, free)
@@ -89,7 +89,7 @@ def test_what_waits_together_goes_together(plain: vaeneer.Embedder, network: Net
         holder.join(5)
 
 
-def test_a_mistake_ends_no_thread(plain: vaeneer.Embedder, network: Network) -> None:
+def test_a_mistake_ends_no_thread(plain: vaeneer.Embedder, network: Batcher) -> None:
     embedder = Noting(plain, network, 8)
     for _ in range(2 * len(network._threads)):
         with pytest.raises(ValueError, match="black"):
@@ -101,7 +101,7 @@ def test_a_mistake_ends_no_thread(plain: vaeneer.Embedder, network: Network) -> 
 
 def test_too_much_in_front_of_the_network_is_refused(plain: vaeneer.Embedder) -> None:
     metrics = Metrics()
-    network = Network(ServeSettings(device="cpu", queue_length=1, timeout_seconds=5), metrics)
+    network = Batcher(ServeSettings(device="cpu", queue_length=1, timeout_seconds=5), metrics)
     network.start()
     free = threading.Event()
     holders = held(network, free)

@@ -19,13 +19,13 @@ from vaeneer.data.crops import (
     strict_crops,
 )
 from vaeneer.errors import DataError, SettingsError
-from vaeneer.rng import NumberTable
+from vaeneer.rng import UniformRows
 
 PLAIN = StrictRecipe(light=False)
 
 
 def numbers(index: int = 0, draw: int = 0) -> NDArray[np.float64]:
-    return NumberTable("strict crop", 0, draw, columns=STRICT_COLUMNS).rows([index])[0]
+    return UniformRows("strict crop", 0, draw, columns=STRICT_COLUMNS).rows([index])[0]
 
 
 def ramp() -> NDArray[np.uint8]:
@@ -86,7 +86,7 @@ def test_each_crop_has_a_light_of_its_own() -> None:
 
 def test_lights_have_the_spread_that_the_protocol_says() -> None:
     grey = np.full((4, 3, 1, 1), 0.25, np.float32)
-    rows = NumberTable("strict crop", 0, 0, columns=STRICT_COLUMNS).rows(range(4000))
+    rows = UniformRows("strict crop", 0, 0, columns=STRICT_COLUMNS).rows(range(4000))
     logs = np.log(np.stack([relit(grey, row) for row in rows])[..., 0, 0])  # (4000, 4, 3)
     sigma = np.hypot(0.2 * abs(np.log(0.25)), 0.2)  # gamma and brightness: alike in the channels
     assert logs.mean(2).std() == pytest.approx(np.hypot(sigma, 0.15 / np.sqrt(3)), rel=0.1)

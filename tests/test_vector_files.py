@@ -29,8 +29,8 @@ def filled() -> Iterator[Fill]:
 
     def fill(folder: Path, items: int, seed: int = 0) -> Catalog:
         catalog = Catalog.create(folder)
-        catalog.keep_state("root", str(folder))
-        catalog.keep_state("dimensions", str(DIMENSIONS))
+        catalog.set_meta("root", str(folder))
+        catalog.set_meta("dimensions", str(DIMENSIONS))
         add(catalog, items, seed)
         made.append(catalog)
         return catalog

@@ -162,13 +162,13 @@ def test_threads_may_search_one_index(ivf_from: int) -> None:
 
 def test_vectors_of_an_outgrown_index_ask_for_another() -> None:
     exact = VectorIndex.empty(DIMENSIONS)
-    assert not exact.outgrown(999, ivf_from=1000)
-    assert exact.outgrown(1000, ivf_from=1000)
+    assert not exact.needs_rebuild(999, ivf_from=1000)
+    assert exact.needs_rebuild(1000, ivf_from=1000)
     index = clustered()[2]
-    assert not index.outgrown(7999, ivf_from=1000)
-    assert index.outgrown(8000, ivf_from=1000)  # twice as many as at training
-    assert not index.outgrown(500, ivf_from=1000)
-    assert index.outgrown(499, ivf_from=1000)
+    assert not index.needs_rebuild(7999, ivf_from=1000)
+    assert index.needs_rebuild(8000, ivf_from=1000)  # twice as many as at training
+    assert not index.needs_rebuild(500, ivf_from=1000)
+    assert index.needs_rebuild(499, ivf_from=1000)
 
 
 @pytest.mark.parametrize("ivf_from", [10**6, 100], ids=["exact", "ivf"])

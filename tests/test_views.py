@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaeneer.data.crops import COLUMNS, CropRecipe, OneScale, Views, draw_crops
-from vaeneer.rng import NumberTable
+from vaeneer.data.crops import COLUMNS, CropRecipe, SharedScale, Views, draw_crops
+from vaeneer.rng import UniformRows
 
-NUMBERS = NumberTable("crop", 3, 1, columns=COLUMNS)
+NUMBERS = UniformRows("crop", 3, 1, columns=COLUMNS)
 ASSETS = ["wood", "brick", "wood", "sand", "wood", "sand"]
 
 
@@ -71,7 +71,7 @@ def test_views_of_one_scale_cover_the_same_share_elsewhere() -> None:
     views = Views(ASSETS, 3)
     crops = views.crops_of([2, 1])  # wood, of three images, and brick
     recipe = CropRecipe(scale=(0.1, 0.9), ratio=(1, 1))
-    shared = draw_crops(OneScale(NUMBERS, views).rows(crops), [500] * 6, [500] * 6, recipe)
+    shared = draw_crops(SharedScale(NUMBERS, views).rows(crops), [500] * 6, [500] * 6, recipe)
     alone = draw_crops(NUMBERS.rows(crops), [500] * 6, [500] * 6, recipe)
     assert [len(set(shared.width[part].tolist())) for part in (slice(3), slice(3, 6))] == [1, 1]
     assert shared.width[0] != shared.width[3]
@@ -82,7 +82,7 @@ def test_views_of_one_scale_cover_the_same_share_elsewhere() -> None:
 
 @pytest.mark.parametrize("asked", [[5], [11, 5], [17, 3, 5, 11]])
 def test_the_shared_scale_of_a_crop_is_the_same_whatever_is_asked_with_it(asked: list[int]) -> None:
-    rows = OneScale(NUMBERS, Views(ASSETS, 3))
+    rows = SharedScale(NUMBERS, Views(ASSETS, 3))
     for number, row in zip(asked, rows.rows(asked), strict=True):
         assert np.array_equal(rows.rows([number])[0], row)
 

@@ -16,7 +16,7 @@ from vaeneer.demo_report import Found, Learnt, write_page
 from vaeneer.errors import SettingsError
 from vaeneer.evaluation.evaluate import evaluate
 from vaeneer.evaluation.similarity import similarity
-from vaeneer.files import claim_folder
+from vaeneer.files import new_output_dir
 from vaeneer.generate import reconstruct
 from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.index.index import index
@@ -101,7 +101,7 @@ def demo(
     progress = progress or Silent()
     started = time.monotonic()
     inputs = [Path(data)] if data else []
-    root = claim_folder(Path(out), kind="demonstration", overwrite=overwrite, inputs=inputs)
+    root = new_output_dir(Path(out), kind="demonstration", overwrite=overwrite, inputs=inputs)
     raw = root / "raw" if data is None else Path(data)
     if data is None:
         raw_library(raw, count=DEMO_SURFACES, seed=seed, progress=progress)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vaeneer.data.synthetic.synthesize import synthesize
-from vaeneer.files import claim_folder, write_bytes
+from vaeneer.files import new_output_dir, write_bytes
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library
 from vaeneer.progress import Progress
@@ -70,12 +70,12 @@ def raw_library(folder: Path, *, count: int, seed: int, progress: Progress) -> N
     albedos = synthesize(folder, count=count, seed=seed, progress=progress)
     thumbs = {path.parent for path in albedos}
     for asset in sorted(thumbs):
-        claim_folder(asset / "thumbs", kind=None)
+        new_output_dir(asset / "thumbs", kind=None)
     for path in albedos:
         with Image.open(path) as picture:
             small = picture.resize((_THUMB_PX, _THUMB_PX), Image.Resampling.LANCZOS)
         _write(small, path.parent / "thumbs" / f"{path.stem}.jpg", quality=85)
-    copies = claim_folder(folder / COPIES, kind=None)
+    copies = new_output_dir(folder / COPIES, kind=None)
     chosen = _spread(len(albedos), len(_CHANGES))
     for number, (end, change, options) in zip(chosen, _CHANGES, strict=True):
         with Image.open(albedos[number]) as picture:

@@ -96,7 +96,7 @@ def _library_section(library: Library, found: Found) -> Section:
     items = library.items()
     numbers = np.linspace(0, len(items) - 1, min(len(items), _SHOWN_SURFACES)).round()
     tiles = [
-        Tile(library.small_picture(items[int(n)]), items[int(n)].name or items[int(n)].asset)
+        Tile(library.thumbnail_image(items[int(n)]), items[int(n)].name or items[int(n)].asset)
         for n in numbers
     ]
     passed = ", ".join(f"{count:,} {reason}" for reason, count in found.indexed.left_out.items())
@@ -173,7 +173,7 @@ def _shares(box: PixelBox, size_px: tuple[int, int]) -> tuple[float, float, floa
 
 def _picture(library: Library, number: int) -> Image.Image:
     try:
-        return library.small_picture(library.item(number))
+        return library.thumbnail_image(library.item(number))
     except ImageFileError:
         return Image.new("RGB", (256, 256), (128, 128, 128))
 

@@ -98,7 +98,7 @@ def share_freed_memory() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
-def give_back_freed_memory() -> None:
+def malloc_trim() -> None:
     """Let glibc give back to the system what was freed; some 40 ms. Elsewhere nothing happens."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

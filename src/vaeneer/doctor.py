@@ -27,7 +27,7 @@ from vaeneer.errors import (
     LibraryUnavailableError,
     VaeneerError,
 )
-from vaeneer.files import read_parquet, replacing
+from vaeneer.files import atomic_write, read_parquet
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.catalog_file import CATALOG, FACTS, listed_facts, remedy
 from vaeneer.library.embed.tables import read_vectors
@@ -274,7 +274,7 @@ def _copy_images(folder: Path, files: set[Path]) -> None:
         if folder / name not in files or row.converted or not source.is_file():
             continue
         if row.sha256 is not None and file_sha256(source) == row.sha256:
-            with replacing(folder / name) as temporary:
+            with atomic_write(folder / name) as temporary:
                 shutil.copyfile(source, temporary)
 
 

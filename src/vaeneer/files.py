@@ -32,7 +32,7 @@ _TIDIED: set[Path] = set()
 
 
 @contextmanager
-def replacing(path: Path, *, size_bytes: int = 0) -> Iterator[Path]:
+def atomic_write(path: Path, *, size_bytes: int = 0) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is fsynced and takes that name.
 
     size_bytes: about what will be written, for the sentence of a full disk.
@@ -56,10 +56,10 @@ def replacing(path: Path, *, size_bytes: int = 0) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path, *, kind: str, size_bytes: int = 0) -> Iterator[Path]:
+def atomic_dir(path: Path, *, kind: str, size_bytes: int = 0) -> Iterator[Path]:
     """Yield a new temporary folder beside `path`, marked; on success it takes that name.
 
-    kind: what it is for, as in `mark_folder`. size_bytes and errors: as of `replacing`.
+    kind: what it is for, as in `mark_folder`. size_bytes and errors: as of `atomic_write`.
     The folder that was there is moved aside first and removed last, so that at every moment
     one whole folder exists, as `path` or as `path` + ".previous".
     """
@@ -111,7 +111,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes whole or not at all."""
-    with replacing(path, size_bytes=len(data)) as temporary:
+    with atomic_write(path, size_bytes=len(data)) as temporary:
         temporary.write_bytes(data)
 
 
@@ -135,7 +135,7 @@ def write_parquet(path: Path, table: pyarrow.Table, **options: Any) -> None:
     import pyarrow.parquet as parquet
 
     metadata = {**(table.schema.metadata or {}), STAMP_KEY: BLANK}
-    with replacing(path, size_bytes=table.nbytes) as temporary:
+    with atomic_write(path, size_bytes=table.nbytes) as temporary:
         with temporary.open("wb") as stream:
             stamped = table.replace_schema_metadata(metadata)
             parquet.write_table(stamped, stream, write_page_checksum=True, **options)
@@ -192,7 +192,7 @@ def holds_anything(path: Path) -> bool:
     return any(entry.name != MARKER for entry in path.iterdir())
 
 
-def claim_folder(
+def new_output_dir(
     path: Path, *, kind: str | None, overwrite: bool = False, inputs: Sequence[Path] = ()
 ) -> Path:
     """Make an output folder, refusing one that holds anything unless `overwrite` empties it.

@@ -10,7 +10,7 @@ from numpy.random import PCG64, Generator, SeedSequence
 from numpy.typing import NDArray
 
 
-def numbers_for(purpose: str, seed: int, *place: int) -> Generator:
+def rng_for(purpose: str, seed: int, *place: int) -> Generator:
     """The random numbers of one purpose at one place (epoch, index, ...), and of nothing else.
 
     They depend on the arguments alone, so that order, process count and resume change nothing.
@@ -19,7 +19,7 @@ def numbers_for(purpose: str, seed: int, *place: int) -> Generator:
     return np.random.default_rng(_key(purpose, seed, place))
 
 
-class NumberTable:
+class UniformRows:
     """Uniform numbers in [0, 1) in rows: row i depends on purpose, seed, place and i alone.
 
     Nothing is kept: the stream jumps to a row (PCG64 can), which is ten times quicker than

@@ -39,7 +39,7 @@ def wait_passively() -> None:
 Made = TypeVar("Made")
 
 
-def made_ahead(
+def prefetch(
     make: Callable[[int], Made], numbers: Sequence[int], *, workers: int
 ) -> Iterator[Made]:
     """`make(number)` of each number in turn, by `workers` threads; what it raises is raised here.

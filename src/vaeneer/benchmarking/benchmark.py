@@ -27,7 +27,7 @@ from vaeneer.benchmarking.layers import LayerFigures, counted_flops, layers_of, 
 from vaeneer.benchmarking.sources import choose_images, link_images, make_images
 from vaeneer.benchmarking.speed_plot import draw_speed
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
-from vaeneer.files import claim_folder, write_json
+from vaeneer.files import new_output_dir, write_json
 from vaeneer.model.losses import elbo_terms
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Bar, Progress, Silent
@@ -85,7 +85,7 @@ def bench(
     precision = choose_precision(settings.precision, choose_device(settings.device))
     folder = None
     if out is not None:
-        folder = claim_folder(Path(out), kind="benchmark", overwrite=overwrite)
+        folder = new_output_dir(Path(out), kind="benchmark", overwrite=overwrite)
     started = time.monotonic()
     bar = (progress or Silent()).bar("measuring", total=len(_STAGES), unit="measurements")
     with TemporaryDirectory(prefix="vaeneer-bench-") as temporary, bar as advancing:

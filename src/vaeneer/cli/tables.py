@@ -89,7 +89,7 @@ def by_reason(counts: Mapping[str, int]) -> dict[str, int]:
 
 def preparation(values: Values) -> RenderableType:
     """What became of the files of a raw folder."""
-    lists = ("skipped_files", "unread_sidecars", "notes", "straddling_pairs", "missing", "warnings")
+    lists = ("skipped_files", "unread_sidecars", "notes", "leaking_pairs", "missing", "warnings")
     counts = {name: value for name, value in values.items() if name not in lists}
     counts["skipped"] = by_reason(values["skipped"])
     notes = values["notes"]
@@ -206,7 +206,7 @@ def calibration(values: Values) -> RenderableType:
         (names[name], f"{figures['auc']:.4f}", f"{figures['eer']:.4f}")
         for name, figures in values["figures"].items()
     ]
-    even = values["even_cosine"]
+    even = values["cosine_at_half"]
     says = "no cosine tells" if even is None else f"as likely as not at cosine {even:.3f}"
     return page(
         _figures(f"calibrate: {values['out']}", ("held-out crops, by", "AUC", "EER"), rows),

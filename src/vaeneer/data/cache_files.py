@@ -28,7 +28,7 @@ from vaeneer.data.cache_index import (
     empty_index,
     write_index,
 )
-from vaeneer.data.decode_worker import Shrunk
+from vaeneer.data.decode_worker import Reduced
 from vaeneer.data.manifest import MANIFEST_NAME
 from vaeneer.errors import DataError
 from vaeneer.files import mark_folder, short_name
@@ -80,7 +80,7 @@ def pack_name(root: Path, layout: PackLayout) -> str:
     return layout.tag if real == _owner(root) else f"{short_name(real.name)}-{layout.tag}"
 
 
-def claim(home: Path, place: Path) -> None:
+def create(home: Path, place: Path) -> None:
     """Make the folder of a pack. Raises OSError where nothing can be written."""
     place.mkdir(parents=True, exist_ok=True)
     if not (home / CACHE_TAG).exists():
@@ -174,7 +174,7 @@ class PackWriter:
     pending: list[IndexRow] = field(default_factory=list)
 
     def __enter__(self) -> PackWriter:
-        with saying_where(self.place):
+        with disk_errors_as_data_errors(self.place):
             # Unbuffered: nothing is left to be written, and to fail, when the file is closed.
             self._file = (self.place / self.index.data_name).open("ab", buffering=0)
             self._file.truncate(self.index.data_bytes)  # what a build that was killed left behind
@@ -187,10 +187,10 @@ class PackWriter:
             self._file.truncate(self.index.data_bytes)
         self._file.close()
 
-    def add(self, name: str, size_bytes: int, mtime_ns: int, image: Shrunk) -> None:
+    def add(self, name: str, size_bytes: int, mtime_ns: int, image: Reduced) -> None:
         """Append one image, and save from time to time."""
         if image.pixels:
-            with saying_where(self.place, len(image.pixels)):
+            with disk_errors_as_data_errors(self.place, len(image.pixels)):
                 _write_all(self._file, image.pixels)
         row = _index_row(name, size_bytes, mtime_ns, image, self._end)
         self._end += len(image.pixels)
@@ -200,7 +200,7 @@ class PackWriter:
 
     def save(self) -> None:
         """Sync the pixels, then let the index name them."""
-        with saying_where(self.place):
+        with disk_errors_as_data_errors(self.place):
             self._file.truncate(self._end)  # without the part of an image that a full disk cut
             os.fsync(self._file.fileno())
             index = self.index.with_rows(self.pending, data_bytes=self._end)
@@ -209,7 +209,7 @@ class PackWriter:
         self._saved = time.monotonic()
 
 
-def _index_row(name: str, size_bytes: int, mtime_ns: int, image: Shrunk, offset: int) -> IndexRow:
+def _index_row(name: str, size_bytes: int, mtime_ns: int, image: Reduced, offset: int) -> IndexRow:
     row = IndexRow(
         name=name,
         size_bytes=size_bytes,
@@ -275,7 +275,7 @@ def remove_leftovers(place: Path, index: PackIndex) -> None:
 
 
 @contextmanager
-def saying_where(place: Path, size_bytes: int = 0) -> Iterator[None]:
+def disk_errors_as_data_errors(place: Path, size_bytes: int = 0) -> Iterator[None]:
     """Turn an error of the disk into a DataError with the remedy; size_bytes: what it needs."""
     try:
         yield

@@ -128,7 +128,7 @@ def draw_crops(
     )
 
 
-def with_scale_of(numbers: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+def copy_scale(numbers: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows that give crops where `numbers` does, each with the share of its image of `others`.
 
     Both (n, COLUMNS). Each try takes the share of the other's first, so that no crop is smaller
@@ -362,7 +362,7 @@ class Views:
         return max(batch_size // self.count, 1 if self.count == 1 else 2)
 
 
-class OneScale:
+class SharedScale:
     """Rows whose crops have the scale of the first view that lies beside them in a step."""
 
     def __init__(self, rows: Rows, views: Views) -> None:
@@ -375,7 +375,7 @@ class OneScale:
         view, image = np.divmod(np.asarray(indices, np.int64), self._views.images)
         for step in range(1, self._views.count):
             image = np.where(view >= step, self._before[image], image)
-        return with_scale_of(self._rows.rows(indices), self._rows.rows(image.tolist()))
+        return copy_scale(self._rows.rows(indices), self._rows.rows(image.tolist()))
 
 
 def _followed(assets: Sequence[object]) -> tuple[Ints, Ints]:

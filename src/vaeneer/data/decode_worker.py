@@ -26,7 +26,7 @@ from vaeneer.data.cache_index import PackLayout
 from vaeneer.data.images import Picture, read_image, resize_rgb
 from vaeneer.data.perceptual_hash import Fingerprint, fingerprint
 from vaeneer.errors import DataError, ImageFileError
-from vaeneer.files import replacing
+from vaeneer.files import atomic_write
 from vaeneer.provenance import refuse_own_picture
 from vaeneer.stamps import BLANK, stamped
 from vaeneer.workers import core_count
@@ -40,7 +40,7 @@ _JOBS_AT_ONCE = 4  # sent to a process together
 
 
 @dataclass(frozen=True)
-class LookJob:
+class InspectJob:
     """One image file to decode."""
 
     file: Path
@@ -49,7 +49,7 @@ class LookJob:
 
 
 @dataclass(frozen=True)
-class Look:
+class Inspected:
     """What decoding told; `reason` and nothing else where the file cannot be used."""
 
     reason: str | None = None
@@ -73,7 +73,7 @@ class ConvertJob:
     max_megapixels: float
 
 
-def look(job: LookJob) -> Look:
+def inspect(job: InspectJob) -> Inspected:
     """Decode one file fully. A bad file answers its reason instead of raising."""
     try:
         refuse_own_picture(job.file)
@@ -81,10 +81,10 @@ def look(job: LookJob) -> Look:
         with job.file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     except ImageFileError as error:
-        return Look(reason=error.reason)
+        return Inspected(reason=error.reason)
     except OSError as error:
-        return Look(reason=f"cannot be read: {error.strerror}")
-    return Look(
+        return Inspected(reason=f"cannot be read: {error.strerror}")
+    return Inspected(
         width_px=picture.width_px,
         height_px=picture.height_px,
         mode=picture.mode,
@@ -101,7 +101,7 @@ def convert(job: ConvertJob) -> None:
     """Write one file as an RGB PNG, whole or not at all."""
     rgb = read_image(job.source, max_megapixels=job.max_megapixels).rgb
     rgb.info.clear()  # the pixels are sRGB now: no profile, no orientation
-    with replacing(job.target) as temporary:
+    with atomic_write(job.target) as temporary:
         rgb.save(temporary, "PNG")
 
 
@@ -190,7 +190,7 @@ def _end_with_parent() -> None:
 
 
 @dataclass(frozen=True)
-class ShrinkJob:
+class ReduceJob:
     """One image file to decode and make smaller."""
 
     path: Path
@@ -198,7 +198,7 @@ class ShrinkJob:
 
 
 @dataclass(frozen=True)
-class Shrunk:
+class Reduced:
     """What became of it: pixels, or a reason."""
 
     sha256: bytes = b""
@@ -210,22 +210,22 @@ class Shrunk:
     pixels: bytes = b""
 
 
-def shrink(job: ShrinkJob) -> Shrunk:
+def reduce_image(job: ReduceJob) -> Reduced:
     """Decode one file and make it as small as the layout says. A bad file answers its reason."""
     sha256 = b""
     try:
         sha256 = sha256_of(job.path)  # first: a file that changes now must not look known later
         pixels, size_px = shrunk_pixels(job.path, job.layout)
     except ImageFileError as error:
-        return Shrunk(sha256, error.reason)
+        return Reduced(sha256, error.reason)
     except OSError as error:
-        return Shrunk(sha256, f"cannot be read: {error.strerror}")
+        return Reduced(sha256, f"cannot be read: {error.strerror}")
     height, width = pixels.shape[:2]
     red, green, blue = (  # ten times quicker than a mean over both axes
         float(pixels[:, :, channel].sum(dtype=np.int64)) / (255 * height * width)
         for channel in range(3)
     )
-    return Shrunk(sha256, None, size_px, (width, height), (red, green, blue), pixels.tobytes())
+    return Reduced(sha256, None, size_px, (width, height), (red, green, blue), pixels.tobytes())
 
 
 def shrunk_pixels(path: Path, layout: PackLayout) -> tuple[NDArray[np.uint8], tuple[int, int]]:
@@ -255,7 +255,7 @@ _DESCRIPTION_TAG = 0x010E  # of EXIF
 
 
 @dataclass(frozen=True)
-class SeeJob:
+class LibraryJob:
     """One image file to decode."""
 
     path: Path
@@ -264,7 +264,7 @@ class SeeJob:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LibraryImage:
     """What is kept of one image file; of a bad one the reason."""
 
     reason: str | None = None
@@ -290,7 +290,7 @@ class Seen:
         return np.frombuffer(self.pixels, np.uint8).reshape(*self.shape, 3)
 
 
-def see(job: SeeJob) -> Seen:
+def decode_for_library(job: LibraryJob) -> LibraryImage:
     """Decode one file. A bad file answers its reason instead of raising."""
     try:
         sha256 = sha256_of(job.path)  # first: a file that changes now must not look known later
@@ -299,21 +299,21 @@ def see(job: SeeJob) -> Seen:
             job.path, max_megapixels=job.max_megapixels, at_least_px=SOURCE_SIDE_PX
         )
     except ImageFileError as error:
-        return Seen(error.reason)
+        return LibraryImage(error.reason)
     except OSError as error:
-        return Seen(f"cannot be read: {error.strerror}")
+        return LibraryImage(f"cannot be read: {error.strerror}")
     size = picture.width_px, picture.height_px
     if min(size) < job.min_side_px:
-        return Seen(f"too small: {size[0]} x {size[1]} px, under {job.min_side_px} px")
+        return LibraryImage(f"too small: {size[0]} x {size[1]} px, under {job.min_side_px} px")
     return _seen(picture, sha256)
 
 
-def _seen(picture: Picture, sha256: bytes) -> Seen:
+def _seen(picture: Picture, sha256: bytes) -> LibraryImage:
     size = PackLayout(SOURCE_SIDE_PX).stored_size(picture.width_px, picture.height_px)
     small = picture.rgb.resize(size, Image.Resampling.HAMMING)
     pixels = np.asarray(small)
     red, green, blue = (float(pixels[:, :, channel].mean()) / 255 for channel in range(3))
-    return Seen(
+    return LibraryImage(
         sha256=sha256,
         width_px=picture.width_px,
         height_px=picture.height_px,

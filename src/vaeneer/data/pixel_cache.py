@@ -24,13 +24,13 @@ from vaeneer.data.cache_files import (
     PackWriter,
     alone,
     cache_of,
-    claim,
+    create,
     default_cache,
+    disk_errors_as_data_errors,
     limit_cache,
     note_use,
     pack_name,
     remove_leftovers,
-    saying_where,
     without_garbage,
 )
 from vaeneer.data.cache_index import (
@@ -42,7 +42,7 @@ from vaeneer.data.cache_index import (
     whole_index,
 )
 from vaeneer.data.dataset import RGB, ImageFolder, ImageItem
-from vaeneer.data.decode_worker import ShrinkJob, in_processes, sha256_of, shrink
+from vaeneer.data.decode_worker import ReduceJob, in_processes, reduce_image, sha256_of
 from vaeneer.data.images import header_size
 from vaeneer.data.scan import clamped_ns
 from vaeneer.errors import DataError, ImageFileError, is_transient
@@ -59,7 +59,7 @@ _WORTH_SAYING_BYTES = 1e9
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FolderListing:
     """The files of a folder as they are now, in its order, without an object for each."""
 
     root: Path
@@ -89,7 +89,7 @@ class Wanted:
         return np.where(same, rows, -1)
 
 
-def look_at(folder: ImageFolder) -> Wanted:
+def list_files(folder: ImageFolder) -> FolderListing:
     """Ask the file system for size and time of each file; none is opened."""
     found = np.full((len(folder), 2), -1, np.int64)
     for number, item in enumerate(folder.items):
@@ -97,7 +97,7 @@ def look_at(folder: ImageFolder) -> Wanted:
             status = item.path.stat()
             found[number] = status.st_size, clamped_ns(status.st_mtime_ns)
     names = strings(item.name for item in folder.items)
-    return Wanted(folder.root, names, found[:, 0].copy(), found[:, 1].copy())
+    return FolderListing(folder.root, names, found[:, 0].copy(), found[:, 1].copy())
 
 
 def strings(values: Iterable[str | None]) -> pyarrow.Array:
@@ -112,7 +112,7 @@ def strings(values: Iterable[str | None]) -> pyarrow.Array:
 
 
 @dataclass(frozen=True)
-class Built:
+class CacheState:
     """A pack that is up to date."""
 
     index: PackIndex
@@ -122,8 +122,8 @@ class Built:
 
 
 def build(
-    place: Path, wanted: Wanted, layout: PackLayout, *, workers: int, progress: Progress
-) -> Built:
+    place: Path, wanted: FolderListing, layout: PackLayout, *, workers: int, progress: Progress
+) -> CacheState:
     """Bring the pack in the folder `place` up to date; the caller holds its lock.
 
     Raises DataError when the disk is full or the decoding processes die; what was decoded
@@ -131,7 +131,7 @@ def build(
     """
     before = whole_index(place, layout)
     index = _without_old_rows(before or empty_index(layout), wanted, workers, progress)
-    with saying_where(place):
+    with disk_errors_as_data_errors(place):
         index = without_garbage(place, index)
         remove_leftovers(place, index)
     jobs = np.flatnonzero(wanted.rows_in(index) < 0).tolist()
@@ -141,16 +141,16 @@ def build(
         if writer.pending or index is not before or not is_checked(place, index):
             writer.save()
     note_checked(place, writer.index)
-    return Built(writer.index, len(jobs), unread)
+    return CacheState(writer.index, len(jobs), unread)
 
 
 def _decode(
-    writer: PackWriter, wanted: Wanted, numbers: list[int], workers: int, progress: Progress
+    writer: PackWriter, wanted: FolderListing, numbers: list[int], workers: int, progress: Progress
 ) -> dict[str, str]:
     unread: dict[str, str] = {}
-    jobs = [ShrinkJob(wanted.path(number), writer.index.layout) for number in numbers]
+    jobs = [ReduceJob(wanted.path(number), writer.index.layout) for number in numbers]
     size_bytes = int(wanted.sizes[numbers].clip(0).sum())
-    answers = in_processes(shrink, jobs, workers=workers, size_bytes=size_bytes)
+    answers = in_processes(reduce_image, jobs, workers=workers, size_bytes=size_bytes)
     with (
         closing(answers),
         progress.bar(f"packing {wanted.root.name}", total=len(jobs), unit="images") as bar,
@@ -167,7 +167,7 @@ def _decode(
 
 
 def _without_old_rows(
-    index: PackIndex, wanted: Wanted, workers: int, progress: Progress
+    index: PackIndex, wanted: FolderListing, workers: int, progress: Progress
 ) -> PackIndex:
     """The rows that still hold; those of files touched, renamed or copied under their new names.
 
@@ -194,7 +194,7 @@ def _without_old_rows(
 
 def _rows_with_equal_bytes(
     index: PackIndex,
-    wanted: Wanted,
+    wanted: FolderListing,
     unknown: NDArray[np.int64],
     workers: int,
     progress: Progress,
@@ -228,7 +228,7 @@ def _sha256_or_nothing(path: Path) -> bytes:
 
 
 def _check_space(
-    place: Path, wanted: Wanted, numbers: list[int], layout: PackLayout, progress: Progress
+    place: Path, wanted: FolderListing, numbers: list[int], layout: PackLayout, progress: Progress
 ) -> None:
     """Refuse what cannot fit, judged by the headers of a few files; say what will be large."""
     sample = numbers[:: max(1, len(numbers) // _HEADERS_SAMPLED)]
@@ -360,7 +360,7 @@ def open_pack(
 def _up_to_date(
     folder: ImageFolder, layout: PackLayout, cache: Path | None, workers: int, progress: Progress
 ) -> Pack:
-    wanted = look_at(folder)
+    wanted = list_files(folder)
     home = cache_of(folder.root, cache)
     place = home / pack_name(folder.root, layout)
     index = whole_index(place, layout)
@@ -369,7 +369,7 @@ def _up_to_date(
         note_use(place)
         return pack
     try:
-        claim(home, place)
+        create(home, place)
     except OSError as error:
         if pack is not None:
             return pack
@@ -385,12 +385,14 @@ def _up_to_date(
     return pack
 
 
-def _known_pack(folder: ImageFolder, wanted: Wanted, place: Path, index: PackIndex) -> Pack | None:
+def _known_pack(
+    folder: ImageFolder, wanted: FolderListing, place: Path, index: PackIndex
+) -> Pack | None:
     """The pack where every file is known: nothing is locked or written."""
     if (wanted.rows_in(index) < 0).any():
         return None
     try:
-        return _pack(folder, wanted, place, Built(index, 0, {}))
+        return _pack(folder, wanted, place, CacheState(index, 0, {}))
     except FileNotFoundError:  # another process has just put a new data file in its place
         return None
 
@@ -402,9 +404,9 @@ def _is_mostly_garbage(pack: Pack) -> bool:
 
 def _pack(
     folder: ImageFolder,
-    wanted: Wanted,
+    wanted: FolderListing,
     place: Path,
-    built: Built,
+    built: CacheState,
 ) -> Pack:
     index = built.index
     rows = wanted.rows_in(index)
@@ -431,7 +433,7 @@ def _pack(
 
 
 def _skipped(
-    wanted: Wanted, built: Built, rows: NDArray[np.int64], numbers: NDArray[np.int64]
+    wanted: FolderListing, built: CacheState, rows: NDArray[np.int64], numbers: NDArray[np.int64]
 ) -> tuple[ImageFileError, ...]:
     errors = []
     for number in numbers.tolist():
@@ -441,7 +443,7 @@ def _skipped(
     return tuple(errors)
 
 
-def _facts(folder: ImageFolder, wanted: Wanted, good: NDArray[np.int64]) -> pyarrow.Table:
+def _facts(folder: ImageFolder, wanted: FolderListing, good: NDArray[np.int64]) -> pyarrow.Table:
     import pyarrow
 
     columns = {

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vaeneer.data.decode_worker import Look, LookJob, in_processes, look
+from vaeneer.data.decode_worker import Inspected, InspectJob, in_processes, inspect
 from vaeneer.data.exclusion import ScanRules, remedy
 from vaeneer.data.filenames import group_names
 from vaeneer.data.manifest import (
@@ -30,16 +30,16 @@ from vaeneer.data.split import (
     drop_exact_duplicates,
     group_near_duplicates,
     keep_colour_maps,
+    leaking_pairs,
     match_split,
     name_outputs,
     place,
     read_split,
     remove_stale,
     split_by_asset,
-    straddling_pairs,
 )
 from vaeneer.errors import DataError, OutputExistsError, is_transient
-from vaeneer.files import claim_folder, holds_anything, mark_folder, remove_leftovers, write_json
+from vaeneer.files import holds_anything, mark_folder, new_output_dir, remove_leftovers, write_json
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import PrepareSettings
 from vaeneer.text import printable
@@ -98,7 +98,7 @@ class PrepareReport:
     notes: tuple[tuple[str, str], ...] = ()
     """(path, note) of each image that was read without a damaged or unusual part of its file."""
 
-    straddling_pairs: tuple[tuple[str, str], ...] = ()
+    leaking_pairs: tuple[tuple[str, str], ...] = ()
     """(train, valid) paths that show one surface, in a given split."""
 
     missing: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ def make_report(
     skipped += [(row.path, NO_COLOUR_MAP) for row in rows if row.reason == NO_COLOUR_MAP]
     reasons = Counter(reason.split(":")[0] for _, reason in skipped) + Counter(scan.others)
     skipped += scan.left_out
-    pairs = straddling_pairs(rows)
+    pairs = leaking_pairs(rows)
     sides = Counter(row.split for row in kept)
     return PrepareReport(
         raw=raw,
@@ -150,7 +150,7 @@ def make_report(
         sidecars=len(scan.sidecars),
         skipped_files=tuple(sorted(skipped)),
         notes=tuple((row.path, note) for row in rows for note in row.notes),
-        straddling_pairs=tuple(pairs),
+        leaking_pairs=tuple(pairs),
         missing=tuple(missing),
         warnings=(*warnings, *_warnings(pairs, missing, sides)),
     )
@@ -192,10 +192,10 @@ def verified_rows(
     colour = {f.path for f in wanted if given is not None or names[f.path].kind in _COLOUR_KINDS}
     looks = _known_looks(wanted, colour, earlier, settings)
     fresh = [found for found in wanted if found.path.as_posix() not in looks]
-    jobs = [LookJob(f.file, settings.max_megapixels, f.path in colour) for f in fresh]
+    jobs = [InspectJob(f.file, settings.max_megapixels, f.path in colour) for f in fresh]
     size_bytes = sum(found.size_bytes for found in fresh)
     with progress.bar("reading images", total=len(jobs), unit="images") as bar:
-        answers = in_processes(look, jobs, workers=settings.workers, size_bytes=size_bytes)
+        answers = in_processes(inspect, jobs, workers=settings.workers, size_bytes=size_bytes)
         for found, answer in zip(fresh, answers, strict=True):
             looks[found.path.as_posix()] = answer
             bar.advance()
@@ -213,11 +213,11 @@ def verified_rows(
             link=found.link,
         )
         min_side_px = settings.min_side_px if found.path in colour else 1
-        rows.append(_seen(row, looks.get(path, Look(reason=NOT_NAMED)), min_side_px))
+        rows.append(_seen(row, looks.get(path, Inspected(reason=NOT_NAMED)), min_side_px))
     return rows, len(fresh)
 
 
-def _seen(row: ManifestRow, seen: Look, min_side_px: int) -> ManifestRow:
+def _seen(row: ManifestRow, seen: Inspected, min_side_px: int) -> ManifestRow:
     width_px, height_px = seen.width_px or 0, seen.height_px or 0
     reason = seen.reason
     if reason is None and min(width_px, height_px) < min_side_px:
@@ -245,7 +245,7 @@ def _known_looks(
     colour: Iterable[Any],
     earlier: Manifest | None,
     settings: PrepareSettings,
-) -> dict[str, Look]:
+) -> dict[str, Inspected]:
     """What the run before learnt about files that did not change since, under the same limits."""
     if earlier is None or earlier.info["format"] != FORMAT:
         return {}
@@ -253,7 +253,7 @@ def _known_looks(
         return {}
     before = {(row.path, row.size_bytes, row.mtime_ns): row for row in earlier.rows}
     need_print = {path.as_posix() for path in colour}
-    looks: dict[str, Look] = {}
+    looks: dict[str, Inspected] = {}
     for found in wanted:
         path = found.path.as_posix()
         row = before.get((path, found.size_bytes, found.mtime_ns))
@@ -263,15 +263,15 @@ def _known_looks(
     return looks
 
 
-def _remembered(row: ManifestRow, *, with_prints: bool) -> Look | None:
+def _remembered(row: ManifestRow, *, with_prints: bool) -> Inspected | None:
     """What an earlier row says about its file; None where the file must be decoded again."""
     if row.sha256 is None:
         # A permission may have been given since, and a split file may name other files now.
         again = row.reason is None or row.reason == NOT_NAMED or is_transient(row.reason)
-        return None if again else Look(reason=row.reason)
+        return None if again else Inspected(reason=row.reason)
     if with_prints and row.phashes is None:
         return None
-    return Look(
+    return Inspected(
         width_px=row.width_px,
         height_px=row.height_px,
         mode=row.mode,
@@ -387,7 +387,7 @@ def _write(
 ) -> None:
     """Remove, then list, then place: whatever interrupts this, the next run knows every output."""
     if overwrite:
-        claim_folder(out, kind=_KIND, overwrite=True)
+        new_output_dir(out, kind=_KIND, overwrite=True)
     elif earlier is not None:
         remove_stale(out, earlier, rows)
     write_manifest(out, rows, _how(raw, settings))

@@ -26,7 +26,7 @@ from vaeneer.data.manifest import Manifest, ManifestRow
 from vaeneer.data.perceptual_hash import Fingerprint, near_duplicate_groups
 from vaeneer.data.sidecars import Sidecar
 from vaeneer.errors import ImageFileError, SettingsError, StorageError
-from vaeneer.files import remove_leftovers, replacing
+from vaeneer.files import atomic_write, remove_leftovers
 from vaeneer.progress import Progress
 from vaeneer.text import match_key, printable
 
@@ -232,7 +232,7 @@ def split_by_asset(
     return {row.asset: side for part, side in zip(parts, sides, strict=True) for row in part}
 
 
-def straddling_pairs(rows: Sequence[ManifestRow]) -> list[tuple[str, str]]:
+def leaking_pairs(rows: Sequence[ManifestRow]) -> list[tuple[str, str]]:
     """Pairs of kept files (train, valid) that show one surface, as a given split may have them."""
     pairs: list[tuple[str, str]] = []
     for part in units(rows):
@@ -417,7 +417,7 @@ def _link(source: Path, target: Path) -> None:
         return
     except OSError:  # another device, or a file system without links
         try:
-            with replacing(target) as temporary:
+            with atomic_write(target) as temporary:
                 shutil.copyfile(source, temporary)
         except StorageError:
             raise

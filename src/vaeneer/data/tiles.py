@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from vaeneer.data.crops import Pixels
 from vaeneer.errors import ImageFileError, SettingsError
-from vaeneer.workers import made_ahead
+from vaeneer.workers import prefetch
 
 Views = Literal["all", "squares", "tiles", "centre"]
 SOURCE_SIDE_PX = 568
@@ -97,7 +97,7 @@ def views_ahead(
             skipped.append(error)  # threads may append at once
             return None
 
-    for number, found in enumerate(made_ahead(views_of, range(count), workers=workers)):
+    for number, found in enumerate(prefetch(views_of, range(count), workers=workers)):
         if found is not None:
             yield number, found
 

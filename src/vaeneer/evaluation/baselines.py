@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from vaeneer.errors import ModelFileError
-from vaeneer.files import native_name, replacing
-from vaeneer.rng import numbers_for
+from vaeneer.files import atomic_write, native_name
+from vaeneer.rng import rng_for
 from vaeneer.storage import storage_error
 from vaeneer.workers import core_count
 
@@ -96,7 +96,7 @@ def random_convolutions(images: Tensor) -> Tensor:
     that neither light nor contrast counts (Jarrett et al. 2009: random filters go far).
     images: (B, 3, H, W) float32 in [0, 1], sides of 28 or more. Returns (B, 192) float32.
     """
-    random = numbers_for("random convolutions", 0)
+    random = rng_for("random convolutions", 0)
     drawn = random.standard_normal((_FILTERS, 3, _FILTER_PX, _FILTER_PX), np.float32)
     drawn -= drawn.mean((2, 3), keepdims=True)
     drawn /= np.linalg.norm(drawn.reshape(_FILTERS, -1), axis=1)[:, None, None, None]
@@ -177,7 +177,7 @@ def fit_whitening(features: NDArray[np.floating]) -> Whitening:
 def save_whitening(whitening: Whitening, file: Path) -> Path:
     """Write mean and projection as float16 safetensors, whole or not at all; returns `file`."""
     values = {"mean": whitening.mean, "projection": whitening.projection}
-    with replacing(file) as temporary:
+    with atomic_write(file) as temporary:
         save_file({name: value.half().contiguous() for name, value in values.items()}, temporary)
     return file
 

@@ -21,7 +21,7 @@ from vaeneer.errors import DataError, ImageFileError, OutputExistsError
 from vaeneer.evaluation.metrics import roc
 from vaeneer.evaluation.plots import QUIET, TRAIN, VALID, new_chart, save_chart
 from vaeneer.evaluation.strict_latents import Side, cosine_pairs, sampled, strict_latents
-from vaeneer.files import claim_folder, replacing_folder
+from vaeneer.files import atomic_dir, new_output_dir
 from vaeneer.model.bundled_models import is_in_box
 from vaeneer.model.checkpoint import MODEL_FILES, find_model, load, write_readout
 from vaeneer.model.embedder import plain_readout_of
@@ -35,7 +35,7 @@ from vaeneer.model.projection import (
 )
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.rng import numbers_for
+from vaeneer.rng import rng_for
 from vaeneer.settings import CalibrateSettings, ReadoutSettings
 
 
@@ -89,7 +89,7 @@ class CalibrationReport:
     """Numbers in a vector."""
     slope: float
     intercept: float
-    even_cosine: float | None
+    cosine_at_half: float | None
     """The cosine at which same and different are as likely; None where no cosine tells."""
     calibration_error: float
     """Mean distance between a probability and how often it is right, in [0, 1]."""
@@ -157,7 +157,7 @@ def calibrate(
         dimensions=readout.dimensions,
         slope=calibration.slope,
         intercept=calibration.intercept,
-        even_cosine=-calibration.intercept / calibration.slope if calibration.slope else None,
+        cosine_at_half=-calibration.intercept / calibration.slope if calibration.slope else None,
         calibration_error=calibration.error,
         figures=readout.figures,
         device=describe_device(precision.device, precision.name),
@@ -194,7 +194,7 @@ def split_sides(train: Pack, valid: Pack | None, settings: CalibrateSettings) ->
         )
     every = Side(train, sampled(len(train), most, seed))
     assets = every.assets()
-    order = numbers_for("held-out assets", seed).permutation(assets.max() + 1)
+    order = rng_for("held-out assets", seed).permutation(assets.max() + 1)
     count = max(_LEAST_ASSETS, round(_HELD_OUT * len(order)))
     held_out = np.isin(assets, order[:count])
     indices = np.asarray(every.indices)
@@ -271,7 +271,7 @@ def _claimed(
         return None
     target = Path(out)
     if not overwrite or not target.is_dir():
-        claim_folder(target, kind="model", inputs=[Path(model), Path(data)])
+        new_output_dir(target, kind="model", inputs=[Path(model), Path(data)])
     return target
 
 
@@ -284,9 +284,9 @@ def _write(
 ) -> Path:
     """Put the model's files and the read-out in their place at once; returns the picture."""
     if target is not None:
-        claim_folder(target, kind="model", overwrite=overwrite, inputs=[source])
+        new_output_dir(target, kind="model", overwrite=overwrite, inputs=[source])
     place = target or source
-    with replacing_folder(place, kind="model") as temporary:
+    with atomic_dir(place, kind="model") as temporary:
         for path in source.iterdir():
             if path.is_file():
                 shutil.copyfile(path, temporary / path.name)

@@ -26,7 +26,7 @@ from vaeneer.evaluation.plots import (
     save_grid,
     to_pixels,
 )
-from vaeneer.files import claim_folder, replacing, write_json
+from vaeneer.files import atomic_write, new_output_dir, write_json
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
@@ -127,7 +127,7 @@ def evaluate(
     target = None if out is None else Path(out)
     if target is not None:
         inputs = [Path(model), Path(folder)]
-        claim_folder(target, kind="evaluation", overwrite=overwrite, inputs=inputs)
+        new_output_dir(target, kind="evaluation", overwrite=overwrite, inputs=inputs)
     layout = PackLayout(vae.image_side_px, square=True)
     pack = open_pack(images, layout, cache=settings.cache, progress=progress)
     found = measure(
@@ -208,7 +208,7 @@ def _write_per_image(path: Path, found: Measurements) -> None:
         "psnr_db": [""] * len(found.items) if found.psnr_db is None else found.psnr_db,
         "ssim": [""] * len(found.items) if found.ssim is None else found.ssim,
     }
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))

@@ -237,7 +237,7 @@ def retrieve(
     return Retrieval(*np.mean(parts, axis=0))
 
 
-def chance(assets: Ints, rounds: Sequence[Round], groups: Ints | None = None) -> Retrieval:
+def random_baseline(assets: Ints, rounds: Sequence[Round], groups: Ints | None = None) -> Retrieval:
     """What `retrieve` gives on average for random vectors, (images,)."""
     parts = []
     for round_ in rounds:

@@ -20,14 +20,14 @@ from vaeneer.evaluation.metrics import (
     Round,
     ScoredPairs,
     Separation,
-    chance,
     gallery_sizes,
     mean_intervals,
+    random_baseline,
     retrieve,
     separation,
     separation_intervals,
 )
-from vaeneer.rng import numbers_for
+from vaeneer.rng import rng_for
 
 _COSINES_AT_ONCE = 4096
 _LARGEST_TABLE = 4096  # crops whose cosines are all computed at once
@@ -112,7 +112,7 @@ def different_pairs_inside(
     )
 
 
-def who_asks_whom(pairs: CropPairs, comparison: Comparison) -> CropPairs:
+def query_gallery_pairs(pairs: CropPairs, comparison: Comparison) -> CropPairs:
     """Those of the pairs in which one crop asks and the other may answer."""
     allowed = np.zeros((comparison.crops, comparison.crops), np.bool_)
     for round_ in comparison.rounds:
@@ -240,7 +240,7 @@ class SimilarityVariant:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class PairSample:
     """Which crops of which images are compared, and with how many resamples."""
 
     comparison: Comparison
@@ -253,7 +253,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Scores:
     """One representation: its figures, and the pairs that they were computed from."""
 
     figures: SimilarityFigures
@@ -261,7 +261,7 @@ class Answer:
     separation: Separation
 
 
-def ask(
+def sample_pairs(
     items: Sequence[ImageItem],
     comparison: Comparison,
     *,
@@ -269,10 +269,10 @@ def ask(
     resamples: int,
     seed: int,
     inside: bool = False,
-) -> Question:
+) -> PairSample:
     """Draw the pairs once for all representations; `inside`: items are of known categories."""
     assets: Ints = np.unique([item.asset for item in items], return_inverse=True)[1]
-    random = numbers_for("different pairs", seed)
+    random = rng_for("different pairs", seed)
     groups = category_numbers(items) if inside else None
     if groups is None:
         different = different_pairs(assets, comparison.crops, limit=limit, random=random)
@@ -281,13 +281,13 @@ def ask(
             assets, groups, comparison.crops, limit=limit, random=random
         )
     if not comparison.mixed:
-        asked = who_asks_whom(different, comparison)
+        asked = query_gallery_pairs(different, comparison)
         different = asked if len(asked) else different  # of one or two drawn pairs none may be left
     same = same_pairs(len(items), comparison)
-    return Question(comparison, assets, groups, same, different, resamples, seed)
+    return PairSample(comparison, assets, groups, same, different, resamples, seed)
 
 
-def answer(title: str, vectors: NDArray[np.float32], question: Question) -> Answer:
+def score(title: str, vectors: NDArray[np.float32], question: PairSample) -> Scores:
     """The figures of one representation, (images, crops, D)."""
     unit = unit_vectors(vectors)
     pairs = score_pairs(unit, question.same, question.different)
@@ -304,7 +304,7 @@ def answer(title: str, vectors: NDArray[np.float32], question: Question) -> Answ
         spread = {"mean": scores.mean(), "min": scores.min(), "max": scores.max()}
         values |= {f"{kind}_{name}": float(value) for name, value in spread.items()}
     random = chances(question)
-    return Answer(
+    return Scores(
         SimilarityFigures(
             title=title,
             intervals=intervals,
@@ -320,13 +320,17 @@ def answer(title: str, vectors: NDArray[np.float32], question: Question) -> Answ
     )
 
 
-def chances(question: Question) -> dict[str, float]:
+def chances(question: PairSample) -> dict[str, float]:
     """What random vectors reach."""
-    found = chance(question.assets, question.comparison.rounds, question.groups).stacked().mean(1)
+    found = (
+        random_baseline(question.assets, question.comparison.rounds, question.groups)
+        .stacked()
+        .mean(1)
+    )
     return {"auc": 0.5, "eer": 0.5} | dict(zip(FIGURES, found.tolist(), strict=True))
 
 
-def mean_gallery_size(question: Question) -> float:
+def mean_gallery_size(question: PairSample) -> float:
     """How many crops one that asks is compared with, on average over images and rounds."""
     rounds = question.comparison.rounds
     sizes = [gallery_sizes(question.assets, round_, question.groups) for round_ in rounds]

@@ -21,7 +21,7 @@ from vaeneer.errors import ImageFileError
 from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats
 from vaeneer.model.vae import VAE, Posterior, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.rng import numbers_for
+from vaeneer.rng import rng_for
 from vaeneer.settings import SEED
 from vaeneer.workers import core_count
 
@@ -187,7 +187,7 @@ def _latent(posterior: Posterior, noise: Tensor) -> Tensor:
 
 def _noise(seed: int, indices: Sequence[int], size: int, sample: int, like: Tensor) -> Tensor:
     """Noise by the index of each image, so that batches change nothing: (B, size)."""
-    places = [numbers_for("measured latent", seed, index, sample) for index in indices]
+    places = [rng_for("measured latent", seed, index, sample) for index in indices]
     draws = [random.standard_normal(size, np.float32) for random in places]
     return torch.from_numpy(np.stack(draws)).to(like.device)
 

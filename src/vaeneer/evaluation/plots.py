@@ -21,7 +21,7 @@ from torch import Tensor
 from vaeneer.evaluation.metrics import Floats, ScoredPairs, Separation, roc
 from vaeneer.evaluation.pairs import CropPairs
 from vaeneer.evaluation.representations import CropVectors
-from vaeneer.files import replacing, save_picture
+from vaeneer.files import atomic_write, save_picture
 from vaeneer.fonts import Lettering, Written
 from vaeneer.provenance import software
 from vaeneer.text import printable
@@ -45,7 +45,7 @@ def new_chart(title: str, x: str, y: str, *, width: float = 7.2) -> tuple[Figure
 
 def save_chart(figure: Figure, path: Path) -> Path:
     """Write a chart as PNG, whole or not at all; returns `path`."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130, metadata={"Software": software()})
     return path
 

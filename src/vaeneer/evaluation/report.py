@@ -14,7 +14,7 @@ from typing import Literal
 
 from PIL import Image
 
-from vaeneer.evaluation.pairs import Answer, Question, SimilarityFigures, SimilarityVariant
+from vaeneer.evaluation.pairs import PairSample, Scores, SimilarityFigures, SimilarityVariant
 from vaeneer.evaluation.plots import (
     Panel,
     draw_pairs,
@@ -171,7 +171,7 @@ COLUMNS = {
 LOWER_IS_BETTER = ("eer",)
 
 
-def goodness(row: SimilarityFigures, column: str) -> float:
+def sort_key(row: SimilarityFigures, column: str) -> float:
     """A figure such that more is better; a d' without any spread is infinite."""
     value = getattr(row, column)
     if value is None:
@@ -183,8 +183,8 @@ def best_in_each_column(rows: Rows) -> dict[str, list[str]]:
     """For each column the names of the representations that are best in it."""
     found = {}
     for column in COLUMNS:
-        top = max(goodness(row, column) for row in rows.values())
-        found[column] = [name for name, row in rows.items() if goodness(row, column) == top]
+        top = max(sort_key(row, column) for row in rows.values())
+        found[column] = [name for name, row in rows.items() if sort_key(row, column) == top]
     return found
 
 
@@ -198,8 +198,8 @@ def verdict(rows: Rows, name: str = "embedding") -> str:
         return ""
     behind, level = [], []
     for column, title in COLUMNS.items():
-        rival = max(baselines.values(), key=lambda row: goodness(row, column))
-        own, best = goodness(rows[name], column), goodness(rival, column)
+        rival = max(baselines.values(), key=lambda row: sort_key(row, column))
+        own, best = sort_key(rows[name], column), sort_key(rival, column)
         if own < best:
             behind.append(f"{title} ({rival.title} {shown(rival, column)})")
         elif own == best:
@@ -255,8 +255,8 @@ class Shown:
     """One variant with what its pictures are drawn from."""
 
     variant: SimilarityVariant
-    answers: dict[str, Answer]
-    question: Question
+    answers: dict[str, Scores]
+    question: PairSample
     columns: tuple[int, ...]
     """Which of the crops that were cut take part."""
 

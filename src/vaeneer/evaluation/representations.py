@@ -41,7 +41,7 @@ from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, Posterior
 from vaeneer.progress import Progress
-from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.rng import UniformRows, rng_for
 from vaeneer.settings import SimilaritySettings, TrainSettings
 from vaeneer.workers import core_count
 
@@ -127,7 +127,7 @@ class Representations:
         noise = torch.from_numpy(
             np.stack(
                 [
-                    numbers_for("compared latent", self._seed, *place).standard_normal(
+                    rng_for("compared latent", self._seed, *place).standard_normal(
                         vae.latent_size, np.float32
                     )
                     for place in places
@@ -252,7 +252,7 @@ def reference_image(
     """The reference crops of one image (H, W, 3) uint8: (2 * rounds, 3, side, side) in [0, 1]."""
     recipe = replace(CropRecipe.of(TrainSettings(recipe="reference")), side_px=side_px)
     rows = [
-        NumberTable("compared crop", settings.seed, round_, which, columns=COLUMNS).rows([index])
+        UniformRows("compared crop", settings.seed, round_, which, columns=COLUMNS).rows([index])
         for round_ in range(settings.rounds)
         for which in (0, 1)
     ]
@@ -269,7 +269,7 @@ def strict_image(image: NDArray[np.uint8], settings: SimilaritySettings, index: 
     The six: the four of the strict protocol, and its two of the gallery with the scale gap.
     """
     square = centre_square(image)
-    table = NumberTable("strict crop", settings.seed, 0, columns=STRICT_COLUMNS)
+    table = UniformRows("strict crop", settings.seed, 0, columns=STRICT_COLUMNS)
     numbers = table.rows([index])[0]
     usual = strict_crops(square, numbers, StrictRecipe(light=False))
     gap = strict_crops(square, numbers, StrictRecipe(light=False, scale_gap=settings.scale_gap))
@@ -339,5 +339,5 @@ def _finished(
 def _chosen(count: int, settings: SimilaritySettings) -> list[int]:
     if count <= settings.max_images:
         return list(range(count))
-    random = numbers_for("compared images", settings.seed)
+    random = rng_for("compared images", settings.seed)
     return sorted(random.choice(count, settings.max_images, replace=False).tolist())

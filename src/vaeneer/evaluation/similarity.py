@@ -22,16 +22,16 @@ from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import describe_device
 from vaeneer.errors import DataError
 from vaeneer.evaluation.pairs import (
-    Answer,
     Comparison,
-    Question,
+    PairSample,
+    Scores,
     SimilarityFigures,
     SimilarityVariant,
-    answer,
-    ask,
     category_numbers,
     chances,
     mean_gallery_size,
+    sample_pairs,
+    score,
 )
 from vaeneer.evaluation.report import PAGE, Shown, colour_note, verdict, write_similarity_page
 from vaeneer.evaluation.representations import (
@@ -45,7 +45,7 @@ from vaeneer.evaluation.representations import (
     reference_comparison,
     strict_comparison,
 )
-from vaeneer.files import claim_folder, write_json
+from vaeneer.files import new_output_dir, write_json
 from vaeneer.model.embedder import Embedder
 from vaeneer.progress import Bar, Progress, Silent
 from vaeneer.settings import SimilaritySettings
@@ -140,7 +140,7 @@ def similarity(
     target = None if out is None else Path(out)
     if target is not None:
         inputs = [Path(model), Path(folder)]
-        claim_folder(target, kind="similarity", overwrite=overwrite, inputs=inputs)
+        new_output_dir(target, kind="similarity", overwrite=overwrite, inputs=inputs)
     found = _describe(representations, files, settings, progress)
     _check_assets(found.items, folder, len(files))
     shown = _compare(found, settings, progress)
@@ -253,8 +253,8 @@ def _question(
     settings: SimilaritySettings,
     *,
     inside: bool = False,
-) -> Question:
-    return ask(
+) -> PairSample:
+    return sample_pairs(
         items,
         comparison,
         limit=settings.different_pairs or _MOST_PAIRS[settings.protocol],
@@ -264,18 +264,18 @@ def _question(
     )
 
 
-def _answers(vectors: Mapping[str, Vectors], question: Question, bar: Bar) -> dict[str, Answer]:
+def _answers(vectors: Mapping[str, Vectors], question: PairSample, bar: Bar) -> dict[str, Scores]:
     found = {}
     for name, rows in vectors.items():
-        found[name] = answer(TITLES[name], rows, question)
+        found[name] = score(TITLES[name], rows, question)
         bar.advance(note=TITLES[name])
     return found
 
 
 def _variant(
     items: Sequence[ImageItem],
-    question: Question,
-    answers: Mapping[str, Answer],
+    question: PairSample,
+    answers: Mapping[str, Scores],
     settings: SimilaritySettings,
     inside_category: SimilarityVariant | None = None,
 ) -> SimilarityVariant:

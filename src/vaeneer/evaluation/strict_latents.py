@@ -17,9 +17,9 @@ from vaeneer.model.embedder import texture_latents
 from vaeneer.model.projection import Vectors
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress
-from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.rng import UniformRows, rng_for
 from vaeneer.settings import CalibrateSettings
-from vaeneer.workers import core_count, made_ahead
+from vaeneer.workers import core_count, prefetch
 
 
 class Side(NamedTuple):
@@ -57,7 +57,7 @@ def strict_latents(
     """
     recipe = StrictRecipe(side_px=vae.image_side_px, light=settings.light)
     tables = [
-        NumberTable("strict crop", settings.seed, draw, columns=STRICT_COLUMNS)
+        UniformRows("strict crop", settings.seed, draw, columns=STRICT_COLUMNS)
         for draw in range(settings.draws)
     ]
 
@@ -67,7 +67,7 @@ def strict_latents(
 
     found: list[Vectors] = []
     with progress.bar(title, total=len(side.indices), unit="images") as bar:
-        for crops in made_ahead(crops_of, side.indices, workers=core_count()):
+        for crops in prefetch(crops_of, side.indices, workers=core_count()):
             parts = torch.from_numpy(crops).to(precision.device).split(settings.batch_size)
             found += [texture_latents(vae, part, precision) for part in parts]
             bar.advance()
@@ -88,7 +88,7 @@ def cosine_pairs(
     same = np.einsum("nrpd,nrpd->nrp", unit[:, :, first], unit[:, :, second])
     flat = unit.reshape(-1, unit.shape[-1])
     owners = np.repeat(assets, len(flat) // len(assets))
-    random = numbers_for("different pairs", seed)
+    random = rng_for("different pairs", seed)
     ones, others = random.integers(0, len(flat), (2, 2 * most_different))
     apart = np.flatnonzero(owners[ones] != owners[others])[:most_different]
     different = np.einsum("pd,pd->p", flat[ones[apart]], flat[others[apart]])
@@ -99,6 +99,6 @@ def sampled(count: int, most: int, seed: int) -> list[int]:
     """The indices of `count` images, or a seeded sample of `most` of them, in order."""
     if count <= most:
         return list(range(count))
-    random = numbers_for("calibrated images", seed)
+    random = rng_for("calibrated images", seed)
     chosen: Sequence[int] = random.choice(count, most, replace=False).tolist()
     return sorted(chosen)

@@ -279,7 +279,7 @@ class Catalog:
             raise LibraryError(f"{self.file} does not say its {key}; run vaeneer index again.")
         return found
 
-    def keep_state(self, key: str, value: str) -> None:
+    def set_meta(self, key: str, value: str) -> None:
         """Remember a text under a name; a path that is not UTF-8 as its bytes."""
         if self.state(key) == value:
             return
@@ -301,7 +301,7 @@ class Catalog:
         """Give the library an id where it has none; what is derived from the catalog has it too."""
         with self.writing():
             if not self.library:
-                self.keep_state("library", secrets.token_hex(16))
+                self.set_meta("library", secrets.token_hex(16))
 
     def seal(self) -> None:
         """Say in seal.json that the catalog is whole, unless another process writes to it."""

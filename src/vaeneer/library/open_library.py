@@ -20,7 +20,7 @@ from vaeneer.library.vector_index import VectorIndex
 from vaeneer.text import printable
 
 if TYPE_CHECKING:  # PyTorch is imported only where a picture is asked by
-    from vaeneer.library.duplicates.features import Sketches
+    from vaeneer.library.duplicates.features import FeatureStore
     from vaeneer.model.embedder import Embedder
 
 
@@ -104,11 +104,11 @@ class OpenLibrary:
         return synced_one(self.catalog, self.folder, whole=False)
 
     @cached_property
-    def sketches(self) -> Sketches:
+    def sketches(self) -> FeatureStore:
         """What `duplicates` kept of pictures to compare them; empty where it never ran."""
-        from vaeneer.library.duplicates.features import Sketches
+        from vaeneer.library.duplicates.features import FeatureStore
 
-        return Sketches(self.folder)
+        return FeatureStore(self.folder)
 
     def items(self) -> list[Item]:
         """All items by path."""
@@ -157,7 +157,7 @@ class OpenLibrary:
         """
         return read_rgb(self.path(item), at_least_px=at_least_px)
 
-    def small_picture(self, item: Item) -> Image.Image:
+    def thumbnail_image(self, item: Item) -> Image.Image:
         """An item's thumbnail, else its picture made as small, mode RGB.
 
         Raises ImageFileError when both are gone.

@@ -12,7 +12,7 @@ from vaeneer.checksums import damaged_file, read_stamped_json
 from vaeneer.library.catalog import NAME, Catalog
 from vaeneer.library.catalog_file import CATALOG, FACTS, break_seal, listed_facts, remedy, state_of
 from vaeneer.library.duplicates.features import NAME as SKETCHES
-from vaeneer.library.duplicates.features import Sketches
+from vaeneer.library.duplicates.features import FeatureStore
 from vaeneer.library.index.finalize import DUPLICATES, FORMAT, LAYOUT, read_facts
 from vaeneer.library.index.writer import GENERATION, ImageVectors, crops_of, item_checksum
 from vaeneer.library.map.layout import read_layout
@@ -68,8 +68,8 @@ def settle_identity(catalog: Catalog, library: Path) -> None:
         return
     with catalog.writing():
         for key in ("model", "model_fingerprint", "rules"):
-            catalog.keep_state(key, facts[key])
-        catalog.keep_state("parts", facts["smallest_parts"])
+            catalog.set_meta(key, facts[key])
+        catalog.set_meta("parts", facts["smallest_parts"])
 
 
 def damaged_crops(connection: sqlite3.Connection) -> list[int]:
@@ -210,7 +210,7 @@ def _derived_faults(catalog: Catalog, library: Path) -> Iterator[Fault]:
             read_stamped_json(library / DUPLICATES, unstamped=True)
         except (OSError, ValueError) as error:
             yield library / DUPLICATES, str(error), _AGAIN
-    if count := Sketches(library).damaged_rows():
+    if count := FeatureStore(library).damaged_rows():
         yield library / SKETCHES, f"{count} rows are damaged", _AGAIN
 
 

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from vaeneer import stamps
 from vaeneer.checksums import SUMS, Remembered, damaged_file, write_sums
 from vaeneer.errors import LibraryError, ModelFileError
-from vaeneer.files import remove_leftovers, replacing_folder, write_bytes
+from vaeneer.files import atomic_dir, remove_leftovers, write_bytes
 from vaeneer.library.catalog import Catalog, Ids
 from vaeneer.library.vector_index import (
     CHUNK,
@@ -62,7 +62,7 @@ def _synced(
     index = _known(catalog, path, wanted) if is_as_written(catalog, path, thorough=write) else None
     if index is None and not write:  # at once, though large ones are slower without clusters
         return _built(catalog, wanted, len(wanted) + 1, progress)
-    if index is None or index.outgrown(len(wanted), ivf_from=ivf_from):
+    if index is None or index.needs_rebuild(len(wanted), ivf_from=ivf_from):
         index = _built(catalog, wanted, ivf_from, progress)
     else:
         known = index.ids
@@ -149,7 +149,7 @@ def model_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def settle_model(catalog: Catalog, library: Path, model: Path | str | None) -> None:
+def ensure_model(catalog: Catalog, library: Path, model: Path | str | None) -> None:
     """Give a new library its model, or hold that an old one is asked for its own.
 
     model: None is the library's own, and surface-base for a new one. A damaged copy is put back
@@ -177,8 +177,8 @@ def settle_model(catalog: Catalog, library: Path, model: Path | str | None) -> N
         if source != folder:
             _copy(source, folder)
         with catalog.writing():
-            catalog.keep_state("model", name)
-            catalog.keep_state("model_fingerprint", found)
+            catalog.set_meta("model", name)
+            catalog.set_meta("model_fingerprint", found)
     elif known != found:
         raise LibraryError(
             f"{library} has the vectors of {catalog.needed('model')}, and those of {model} cannot"
@@ -219,7 +219,7 @@ def _put_back(catalog: Catalog, folder: Path, known: str) -> None:
 def _copy(source: Path, folder: Path) -> None:
     names = [name for name in MODEL_FILES if (source / name).is_file()]
     size_bytes = sum((source / name).stat().st_size for name in names)
-    with replacing_folder(folder, kind="model", size_bytes=size_bytes) as temporary:
+    with atomic_dir(folder, kind="model", size_bytes=size_bytes) as temporary:
         for name in names:
             shutil.copyfile(source / name, temporary / name)
         write_sums(temporary, MODEL_FILES)

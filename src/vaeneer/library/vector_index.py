@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.errors import DataError, LibraryError
-from vaeneer.files import native_name, replacing
+from vaeneer.files import atomic_write, native_name
 from vaeneer.library.catalog import Floats, Ids, Vectors
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import SEED
@@ -129,7 +129,7 @@ class VectorIndex:
         faiss: Any = import_module("faiss")  # its stubs lack the writer
 
         size_bytes = self.facts()["bytes"]
-        with replacing(path, size_bytes=size_bytes) as temporary, temporary.open("wb") as stream:
+        with atomic_write(path, size_bytes=size_bytes) as temporary, temporary.open("wb") as stream:
             # Not to the file itself: faiss does not notice when a full disk takes no last block.
             faiss.write_index(self._index, faiss.PyCallbackIOWriter(stream.write))
             stream.write(b"\n" + json.dumps(asdict(self.training)).encode() + b"\n")
@@ -162,7 +162,7 @@ class VectorIndex:
                 found.append(faiss.rev_swig_ptr(inverted.get_ids(number), size).copy())
         return np.sort(np.concatenate(found))
 
-    def outgrown(self, count: int, *, ivf_from: int = IVF_FROM) -> bool:
+    def needs_rebuild(self, count: int, *, ivf_from: int = IVF_FROM) -> bool:
         """Whether `count` vectors ask for another index: clusters, new clusters, or none."""
         if not self._lists:
             return count >= ivf_from

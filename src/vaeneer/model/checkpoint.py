@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from vaeneer.checksums import damaged_file, write_sums
 from vaeneer.errors import ModelFileError
-from vaeneer.files import claim_folder, native_name, read_json, replacing_folder, write_json
+from vaeneer.files import atomic_dir, native_name, new_output_dir, read_json, write_json
 from vaeneer.model import reference, surface
 from vaeneer.model.bundled_models import BOX, box_model, box_names
 from vaeneer.model.projection import Calibration, Readout, calibration_of
@@ -63,7 +63,7 @@ READOUT_REMEDY = (
 
 
 def write_readout(folder: Path, readout: Readout, calibration: Calibration | None) -> None:
-    """Write both files into a model folder that is being made (`replacing_folder`)."""
+    """Write both files into a model folder that is being made (`atomic_dir`)."""
     tensors = {name: np.ascontiguousarray(getattr(readout, name)) for name in _shapes(0, 0)}
     numpy_tensors.save_file(tensors, folder / READOUT_TENSORS)
     facts = {
@@ -170,7 +170,7 @@ def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     """
     folder = Path(path)
     if folder.exists() and not (folder / "config.json").is_file():
-        claim_folder(folder, kind="model")  # empty is fine; anything else is not ours to replace
+        new_output_dir(folder, kind="model")  # empty is fine; anything else is not ours to replace
     known = dataclasses.replace(
         card or vae.card,
         image_side_px=vae.image_side_px,
@@ -181,7 +181,7 @@ def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
     weights = {name: value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
     _check_fits(_empty(known.architecture), weights, f"the network to save in {folder}")
     size_bytes = sum(value.nbytes for value in weights.values())
-    with replacing_folder(folder, kind="model", size_bytes=size_bytes) as temporary:
+    with atomic_dir(folder, kind="model", size_bytes=size_bytes) as temporary:
         save_file(weights, temporary / WEIGHTS)
         write_json(temporary / "config.json", dataclasses.asdict(known))
         if vae.readout is not None:

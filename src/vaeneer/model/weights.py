@@ -15,11 +15,11 @@ from vaeneer.data.dataset import open_folder
 from vaeneer.data.loader import PackedCrops, chunks
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import Precision, choose_device, choose_precision
-from vaeneer.files import claim_folder
+from vaeneer.files import new_output_dir
 from vaeneer.model.checkpoint import load_foreign_weights, save
 from vaeneer.model.vae import VAE, ModelCard, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.rng import UniformRows, rng_for
 from vaeneer.settings import SEED, TrainSettings
 
 MOST_CROPS = 2000
@@ -39,9 +39,9 @@ def latent_mean(
     Of a pack with more than 2,000 images, a seeded sample of that many.
     """
     count = len(crops.pack)
-    order = numbers_for("latent mean order", seed).permutation(count)[:MOST_CROPS].tolist()
+    order = rng_for("latent mean order", seed).permutation(count)[:MOST_CROPS].tolist()
     groups = [[order[place] for place in chunk] for chunk in chunks(len(order), batch_size)]
-    numbers = NumberTable("latent mean crop", seed, columns=COLUMNS)
+    numbers = UniformRows("latent mean crop", seed, columns=COLUMNS)
     total = torch.zeros(vae.latent_size, dtype=torch.float64, device=precision.device)
     with (
         eval_mode(vae),
@@ -101,7 +101,7 @@ def import_weights(
             data={"fingerprint": pack.fingerprint(), "images": count},
         )
     inputs = [Path(file), *([Path(data)] if data else [])]
-    claim_folder(Path(out), kind="model", overwrite=overwrite, inputs=inputs)
+    new_output_dir(Path(out), kind="model", overwrite=overwrite, inputs=inputs)
     save(vae, out, card=card)
     parameters = sum(weight.numel() for weight in vae.parameters())
     return ImportReport(str(out), card.architecture, parameters, count)

@@ -21,7 +21,7 @@ from vaeneer.errors import VaeneerError
 from vaeneer.serving import schemas as schemas_module
 from vaeneer.serving.auth import COOKIE, Token, token_of
 from vaeneer.serving.metrics import METRICS_MEDIA_TYPE
-from vaeneer.serving.middleware import Doorkeeper
+from vaeneer.serving.middleware import SecurityMiddleware
 from vaeneer.serving.models import Served
 from vaeneer.serving.problems import (
     MEDIA_TYPE,
@@ -36,7 +36,7 @@ from vaeneer.serving.problems import (
 )
 from vaeneer.serving.routes import generate, index, items, reports, runs, search
 from vaeneer.serving.schemas import API
-from vaeneer.serving.state import House, TheHouse
+from vaeneer.serving.state import AppState, State
 from vaeneer.settings import ServeSettings
 
 router = APIRouter()
@@ -67,7 +67,7 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", summary="Whether it can search", response_model=schemas_module.StateAnswer)
-async def readyz(house: TheHouse) -> dict[str, str]:
+async def readyz(house: State) -> dict[str, str]:
     """200 when every library is there and loaded, else 503 with the reasons."""
     troubles = await run_in_threadpool(house.troubles)
     if troubles:
@@ -80,13 +80,13 @@ async def readyz(house: TheHouse) -> dict[str, str]:
     summary="Counters for Prometheus",
     response_class=PlainTextResponse,
 )
-async def prometheus(house: TheHouse) -> Response:
+async def prometheus(house: State) -> Response:
     """Requests, latency, queues and batches, in the text format."""
     return Response(house.metrics.text(), media_type=METRICS_MEDIA_TYPE)
 
 
 @router.post(f"{API}/login", summary="Log the page in", response_model=schemas_module.StateAnswer)
-async def login(request: Request, house: TheHouse, asked: schemas_module.LoginRequest) -> Response:
+async def login(request: Request, house: State, asked: schemas_module.LoginRequest) -> Response:
     """Sets a cookie for whoever knows the token; scripts of the page cannot read it."""
     answer = Json({"state": "in"})
     if house.token is None:
@@ -175,7 +175,7 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
     """
     settings = settings or ServeSettings()
     token: Token | None = token_of(settings)
-    house = House(served, settings, token)
+    house = AppState(served, settings, token)
     app = FastAPI(
         title="vaeneer",
         version=version("vaeneer"),
@@ -195,10 +195,10 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
     app.add_exception_handler(ClientDisconnect, answer_disconnected)
     app.add_exception_handler(Exception, answer_mistake)
     _describe(app)
-    return Doorkeeper(app, house)
+    return SecurityMiddleware(app, house)
 
 
-def _lifespan(house: House) -> Callable[[FastAPI], Any]:
+def _lifespan(house: AppState) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         house.start()

@@ -51,7 +51,7 @@ class Token:
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and not self.is_right(secret.strip())
 
-    def is_shown(self, headers: Headers) -> bool:
+    def authorizes(self, headers: Headers) -> bool:
         """Whether a request has the token or the cookie."""
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":

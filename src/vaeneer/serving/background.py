@@ -23,7 +23,7 @@ _THREADS = 16
 """Enough that the crops of a whole batch can be decoded while the network has another."""
 
 
-class Workroom:
+class RequestPool:
     """Runs blocking work for the event loop, and says no when too much of it waits."""
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:

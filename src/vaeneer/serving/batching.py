@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaeneer.device import choose_device, give_back_freed_memory
+from vaeneer.device import choose_device, malloc_trim
 from vaeneer.model.embedder import Embedder, Images
 from vaeneer.model.projection import Vectors
 from vaeneer.serving.metrics import Metrics
@@ -37,11 +37,11 @@ _TIDY_SECONDS = 10.0
 class _Crops:
     """Crops (n, 3, H, W) uint8 of one image, and who is to embed them."""
 
-    embedder: GatheringEmbedder
+    embedder: BatchedEmbedder
     images: Tensor
     answer: Future[Vectors]
 
-    def goes_with(self, other: _Crops) -> bool:
+    def compatible(self, other: _Crops) -> bool:
         return (
             self.embedder is other.embedder
             and self.images.shape[1:] == other.images.shape[1:]
@@ -57,7 +57,7 @@ class _Work:
     answer: Future[Any]
 
 
-class _Line:
+class _BatchQueue:
     """What waits, in order; of several threads each takes what it can use at once."""
 
     def __init__(self, most: int) -> None:
@@ -83,27 +83,27 @@ class _Line:
             self._changed.wait_for(lambda: self._jobs)
             return self._jobs.popleft()
 
-    def take_fitting(self, first: _Crops, room: int, until: float) -> _Crops | None:
+    def get_compatible(self, first: _Crops, room: int, until: float) -> _Crops | None:
         """The next, where it goes with `first` and has up to `room` crops; waits for one."""
         with self._changed:
             while not self._jobs:
                 if not self._changed.wait(max(0.0, until - time.monotonic())):
                     return None
             job = self._jobs[0]
-            if isinstance(job, _Crops) and job.goes_with(first) and len(job.images) <= room:
+            if isinstance(job, _Crops) and job.compatible(first) and len(job.images) <= room:
                 self._jobs.popleft()
                 return job
             return None
 
 
-class Network:
+class Batcher:
     """The threads and their queue."""
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         """Nothing runs before `start`."""
         self._settings = settings
         self._metrics = metrics
-        self._waiting = _Line(4 * settings.queue_length)
+        self._waiting = _BatchQueue(4 * settings.queue_length)
         self._cores = torch.get_num_threads()
         count = 1 if choose_device(settings.device).type == "cuda" else self._cores
         self._threads = [
@@ -132,7 +132,7 @@ class Network:
         """How much is waiting."""
         return len(self._waiting)
 
-    def embed(self, embedder: GatheringEmbedder, images: Tensor) -> Vectors:
+    def embed(self, embedder: BatchedEmbedder, images: Tensor) -> Vectors:
         """Vectors (n, D) of crops (n, 3, H, W); blocks until the batch with them is done."""
         answer: Future[Vectors] = Future()
         self._put(_Crops(embedder, images, answer))
@@ -174,7 +174,7 @@ class Network:
             due = time.monotonic() > self._tidied + _TIDY_SECONDS
             self._tidied = time.monotonic() if due else self._tidied
         if due:
-            give_back_freed_memory()
+            malloc_trim()
 
     @contextmanager
     def _cores_for_it(self) -> Iterator[None]:
@@ -195,7 +195,7 @@ class Network:
         batch, room = [first], self._settings.batch_crops - len(first.images)
         until = time.monotonic() + self._settings.batch_wait_ms / 1000
         while room > 0:
-            job = self._waiting.take_fitting(first, room, until)
+            job = self._waiting.get_compatible(first, room, until)
             if job is None:
                 break
             batch.append(job)
@@ -208,7 +208,7 @@ class Network:
             return
         try:
             images = torch.cat([one.images for one in batch])
-            vectors = batch[0].embedder.embed_now(images)
+            vectors = batch[0].embedder.embed_direct(images)
         except Exception as error:  # whoever waits is told, and the thread goes on
             for one in batch:
                 one.answer.set_exception(error)
@@ -221,10 +221,10 @@ class Network:
             start = stop
 
 
-class GatheringEmbedder(Embedder):
+class BatchedEmbedder(Embedder):
     """An embedder whose work is done by the network's thread, together with that of others."""
 
-    def __init__(self, embedder: Embedder, network: Network, batch_size: int) -> None:
+    def __init__(self, embedder: Embedder, network: Batcher, batch_size: int) -> None:
         """embedder: the one whose network and read-out are used."""
         super().__init__(
             embedder.vae,
@@ -242,7 +242,7 @@ class GatheringEmbedder(Embedder):
         batch = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
         return self._network.embed(self, batch)
 
-    def embed_now(self, images: Tensor) -> Vectors:
+    def embed_direct(self, images: Tensor) -> Vectors:
         """As `embed`, at once and in this thread."""
         return super().embed(images)
 

@@ -62,7 +62,7 @@ def items_of(catalog: Catalog, page: Page) -> FoundItems:
     Raises FilterError for `where`, Problem 422 for filters that take SQLite too long.
     """
     where = all_of(list(_conditions(page)))
-    with not_for_long(catalog):
+    with query_timeout(catalog):
         if page.q is not None and page.q.strip():
             return _with_words(catalog, page, page.q, where)
         sql, values = ("1", ()) if where is None else (where.sql, where.values)
@@ -125,7 +125,7 @@ def left_out_files(
 
 
 @contextmanager
-def not_for_long(catalog: Catalog, seconds: float = MOST_SECONDS) -> Iterator[None]:
+def query_timeout(catalog: Catalog, seconds: float = MOST_SECONDS) -> Iterator[None]:
     """Stop what this thread asks of SQLite after some time. Raises Problem 422 then."""
     try:
         with catalog.limited(seconds):

@@ -15,7 +15,7 @@ from vaeneer.serving.auth import is_loopback
 from vaeneer.serving.parameters import mistake_in
 from vaeneer.serving.problems import Problem, busy, problem_response
 from vaeneer.serving.schemas import API
-from vaeneer.serving.state import House
+from vaeneer.serving.state import AppState
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ HEADERS = {
 }
 
 
-class Doorkeeper:
+class SecurityMiddleware:
     """ASGI middleware around all routes; what goes wrong inside becomes a problem here."""
 
-    def __init__(self, app: ASGIApp, house: House) -> None:
+    def __init__(self, app: ASGIApp, house: AppState) -> None:
         self._app = app
         self._house = house
         self._hosts = _hosts(house)
@@ -74,7 +74,7 @@ class Doorkeeper:
     async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         path = scope["path"]
         try:
-            limit = await self._let_in(scope)
+            limit = await self._check_request(scope)
             await self._app(scope, _Body(receive, limit, self._house).receive, answer.send)
         except Problem as problem:
             headers = dict(problem.headers or {})
@@ -90,7 +90,7 @@ class Doorkeeper:
             response = problem_response(500, "The server made a mistake; its log says more.", path)
             await response(scope, receive, answer.send)
 
-    async def _let_in(self, scope: Scope) -> int:
+    async def _check_request(self, scope: Scope) -> int:
         """The most bytes that the body may have. Raises Problem for who may not come in."""
         headers, path = Headers(scope=scope), scope["path"]
         if self._inside > MOST_AT_ONCE:
@@ -100,7 +100,7 @@ class Doorkeeper:
         self._check_origin(headers, path, scope["method"])
         _check_address(scope)
         token = self._house.token
-        if token and not _is_open(path) and not token.is_shown(headers):
+        if token and not _is_open(path) and not token.authorizes(headers):
             self._house.metrics.rejected("token")
             if token.is_guessed(headers):
                 await self._house.wrong_tokens.wait(str((scope.get("client") or [""])[0]))
@@ -193,7 +193,7 @@ class _Answer:
 class _Body:
     """The body of a request, as long as it is not too large and does not take too long."""
 
-    def __init__(self, receive: Receive, limit: int, house: House) -> None:
+    def __init__(self, receive: Receive, limit: int, house: AppState) -> None:
         self._receive = receive
         self._limit = limit
         self._house = house
@@ -246,7 +246,7 @@ def _is_open(path: str) -> bool:
     return path in _OPEN_PATHS or path.startswith(_OPEN)
 
 
-def _hosts(house: House) -> frozenset[str] | None:
+def _hosts(house: AppState) -> frozenset[str] | None:
     """The names that the server may be called by; None for any, where the token is the guard."""
     settings = house.settings
     if settings.host in _WILDCARDS and settings.allowed_hosts is None:

@@ -22,14 +22,14 @@ from vaeneer.library.library_folders import (
     folder_of,
     is_finished,
 )
-from vaeneer.library.search.search import calibration_in
+from vaeneer.library.search.search import read_calibration
 from vaeneer.library.store import FOLDER as MODEL
 from vaeneer.model.bundled_models import BOX, box_names
 from vaeneer.model.checkpoint import WEIGHTS, find_model, load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE
 from vaeneer.provenance import kind_on_disk
-from vaeneer.serving.batching import GatheringEmbedder, Network
+from vaeneer.serving.batching import BatchedEmbedder, Batcher
 from vaeneer.serving.problems import Problem, busy
 from vaeneer.settings import ServeSettings
 from vaeneer.text import printable
@@ -44,16 +44,16 @@ _LOAD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
 
 
-class Networks:
+class EmbedderCache:
     """The networks of all libraries: those with the same model share one."""
 
-    def __init__(self, network: Network, settings: ServeSettings) -> None:
+    def __init__(self, network: Batcher, settings: ServeSettings) -> None:
         self._network = network
         self._settings = settings
-        self._known: dict[str, GatheringEmbedder] = {}
+        self._known: dict[str, BatchedEmbedder] = {}
         self._lock = threading.Lock()
 
-    def of(self, folder: Path, catalog: Catalog) -> GatheringEmbedder:
+    def of(self, folder: Path, catalog: Catalog) -> BatchedEmbedder:
         """The network of a library; loaded where no other has it."""
         key = catalog.needed("model_fingerprint")
         with self._lock:
@@ -63,19 +63,19 @@ class Networks:
                     folder / MODEL, device=settings.device, precision=settings.precision
                 )
                 size = max(settings.batch_crops, loaded.batch_size)
-                self._known[key] = GatheringEmbedder(loaded, self._network, size)
+                self._known[key] = BatchedEmbedder(loaded, self._network, size)
             return self._known[key]
 
 
 class OpenLibrary:
     """One library: what can be asked of it now, and its state."""
 
-    def __init__(self, name: str, folder: Path, networks: Networks) -> None:
+    def __init__(self, name: str, folder: Path, networks: EmbedderCache) -> None:
         """Raises LibraryError when `folder` is no good library."""
         self.name = name
         self.folder = folder
         self.catalog = Catalog.open(folder)
-        self.calibrated = calibration_in(folder, needed=False) is not None
+        self.calibrated = read_calibration(folder, needed=False) is not None
         self.state: State = "loading"
         self.reason = ""
         self._networks = networks
@@ -95,7 +95,7 @@ class OpenLibrary:
                 if self._library is not None and version == self._loaded:
                     return
                 self._tried = version
-                self.calibrated = calibration_in(self.folder, needed=False) is not None
+                self.calibrated = read_calibration(self.folder, needed=False) is not None
                 library = Library(self.folder, catalog=self.catalog)
                 library.embedder = self._networks.of(self.folder, self.catalog)
                 assert len(library.wholes) >= 0  # loads them
@@ -110,7 +110,7 @@ class OpenLibrary:
             self._library, self._loaded = library, version
             self.state, self.reason = "ready", ""
 
-    def load_behind(self) -> None:
+    def load_in_background(self) -> None:
         """As `load`, in a thread of its own."""
         self._loader = threading.Thread(target=self.load, name=f"load {self.name}", daemon=True)
         self._loader.start()
@@ -171,7 +171,7 @@ class OpenLibrary:
                 if again:
                     self.state, self.reason = "loading", ""
                 self._tried = version
-                self.load_behind()
+                self.load_in_background()
 
     def item(self, number: int) -> Item:
         """The item of an id. Raises Problem 404."""
@@ -320,7 +320,7 @@ def _named(folders: Iterable[Path], names: Mapping[Path, str] | None = None) -> 
 _MOST_KEPT = 3
 
 
-class DrawnNetworks:
+class ModelCache:
     """Networks by name; the last few are kept. A run's best model is read again when it changes."""
 
     def __init__(self, served: Served, device: str) -> None:

@@ -103,7 +103,7 @@ async def answer_disconnected(request: Request, error: Exception) -> Response:
 
 
 async def answer_mistake(request: Request, error: Exception) -> JSONResponse:
-    """Of an error that nobody foresaw; the Doorkeeper logs it."""
+    """Of an error that nobody foresaw; the SecurityMiddleware logs it."""
     detail = "The server made a mistake; its log says more."
     return problem_response(500, detail, request.url.path)
 

@@ -12,15 +12,15 @@ from starlette.exceptions import HTTPException
 from vaeneer.errors import LibraryError
 from vaeneer.library.index.index import IndexReport
 from vaeneer.serving.auth import Token, WrongTokens
-from vaeneer.serving.background import Jobs, PixelBudget, Workroom
-from vaeneer.serving.batching import Network
+from vaeneer.serving.background import Jobs, PixelBudget, RequestPool
+from vaeneer.serving.batching import Batcher
 from vaeneer.serving.metrics import Metrics, resident_bytes
-from vaeneer.serving.models import DrawnNetworks, Networks, OpenLibrary, Served
+from vaeneer.serving.models import EmbedderCache, ModelCache, OpenLibrary, Served
 from vaeneer.serving.problems import Problem
 from vaeneer.settings import ServeSettings
 
 
-class House:
+class AppState:
     """The libraries and runs of one server, its threads and its counters."""
 
     def __init__(self, served: Served, settings: ServeSettings, token: Token | None) -> None:
@@ -30,10 +30,10 @@ class House:
         self.token = token
         self.wrong_tokens = WrongTokens()
         self.metrics = Metrics()
-        self.network = Network(settings, self.metrics)
-        self.networks = Networks(self.network, settings)
-        self.drawn = DrawnNetworks(served, settings.device)
-        self.workroom = Workroom(settings, self.metrics)
+        self.network = Batcher(settings, self.metrics)
+        self.networks = EmbedderCache(self.network, settings)
+        self.drawn = ModelCache(served, settings.device)
+        self.workroom = RequestPool(settings, self.metrics)
         self.pixels = PixelBudget(settings.max_megapixels)
         self.jobs: Jobs[Any] = Jobs()
         self.indexing: Jobs[IndexReport] = Jobs()
@@ -48,7 +48,7 @@ class House:
         """Start the threads, and load the libraries behind the scenes, one after the other."""
         self.network.start()
         for library in self.libraries.values():
-            library.load_behind()
+            library.load_in_background()
 
     def stop(self) -> None:
         """End the threads and close the catalogs."""
@@ -79,7 +79,7 @@ class House:
             if name not in self.libraries:
                 library = OpenLibrary(name, folder, self.networks)
                 self.libraries = {**self.libraries, name: library}
-                library.load_behind()
+                library.load_in_background()
 
     def troubles(self) -> dict[str, str]:
         """Why some libraries cannot be searched now, by name."""
@@ -110,15 +110,15 @@ class House:
         gauges["process_resident_memory_bytes"] = ("Memory of the process.", resident_bytes)
 
 
-async def house_of(request: Request) -> House:
+async def house_of(request: Request) -> AppState:
     """The house of the application that got a request; async, so that no thread is taken for it."""
     house = request.app.state.house
-    assert isinstance(house, House)
+    assert isinstance(house, AppState)
     return house
 
 
 async def _library(
-    house: Annotated[House, Depends(house_of)],
+    house: Annotated[AppState, Depends(house_of)],
     library: Annotated[
         str | None,
         Query(max_length=255, description="Name of a library; may be left out where there is one."),
@@ -127,5 +127,5 @@ async def _library(
     return house.library(library)
 
 
-TheHouse = Annotated[House, Depends(house_of)]
+State = Annotated[AppState, Depends(house_of)]
 TheLibrary = Annotated[OpenLibrary, Depends(_library)]

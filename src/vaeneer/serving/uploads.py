@@ -68,7 +68,7 @@ async def form_of(request: Request) -> FormData:
 
 
 @contextmanager
-def as_files(
+def save_uploads(
     uploads: Sequence[Upload], max_megapixels: float
 ) -> Iterator[tuple[list[Path], float]]:
     """Temporary files of what was sent, and the megapixels of the largest.

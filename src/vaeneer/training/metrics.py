@@ -111,7 +111,7 @@ def _latent_figures(found: Measurements, texture_size: int) -> dict[str, Any]:
     }
 
 
-def spoken(line: dict[str, Any], epochs: int) -> str:
+def format_epoch(line: dict[str, Any], epochs: int) -> str:
     """An epoch's figures as one line for people."""
     train, valid = line["train"], line["valid"]
     unit = "" if train["loss"] == "bce" else " (squared errors)"

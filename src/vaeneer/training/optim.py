@@ -90,7 +90,7 @@ def average_share(recipe: Recipe, step: int) -> float:
 _NAMES = ("reconstruction", "kl", "entropy")
 
 
-class Tally:
+class Meters:
     """Sums (not means, so that averages are exact) over the steps since the last reading."""
 
     def __init__(self, device: torch.device, *, consistency: bool = False) -> None:
@@ -112,7 +112,7 @@ class Tally:
         self._sums += sums
         self._images += len(batch.indices)
 
-    def move_into(self, state: TrainState) -> int | None:
+    def flush(self, state: TrainState) -> int | None:
         """Add the sums to those of `state` and begin again; the first bad step, or None."""
         if not self._images:
             return None

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vaeneer.errors import ModelFileError, NonFiniteLossError
-from vaeneer.files import native_name, replacing
+from vaeneer.files import atomic_write, native_name
 from vaeneer.model.vae import VAE
-from vaeneer.rng import numbers_for
+from vaeneer.rng import rng_for
 from vaeneer.stamps import BLANK, STAMP_KEY, is_whole, stamp
 from vaeneer.storage import storage_error
 
@@ -84,7 +84,7 @@ def save_state(
     counts = {"state": json.dumps(asdict(state)), STAMP_KEY: BLANK}
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     size_bytes = sum(value.nbytes for value in whole.values())
-    with replacing(path, size_bytes=size_bytes) as temporary:
+    with atomic_write(path, size_bytes=size_bytes) as temporary:
         save_file(whole, temporary, metadata=counts)
         stamp(temporary)
 
@@ -136,7 +136,7 @@ def read_state(path: Path) -> tuple[TrainState, dict[str, Tensor]]:
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The random numbers of one step's latents, on the CPU, the same on every device."""
     return torch.Generator().manual_seed(
-        int(numbers_for("training latents", seed, step).integers(2**62))
+        int(rng_for("training latents", seed, step).integers(2**62))
     )
 
 

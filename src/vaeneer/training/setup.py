@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from vaeneer.data.crops import COLUMNS, CropRecipe, Ints, OneScale, Rows, Views
+from vaeneer.data.crops import COLUMNS, CropRecipe, Ints, Rows, SharedScale, Views
 from vaeneer.data.dataset import ImageFolder, open_data_set
 from vaeneer.data.loader import PackedCrops
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import ImageFileError, SettingsError
-from vaeneer.files import claim_folder
+from vaeneer.files import new_output_dir
 from vaeneer.model import surface
 from vaeneer.model.checkpoint import build, load, read_card
 from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.model.weights import scaled_start
 from vaeneer.progress import Progress
-from vaeneer.rng import NumberTable, numbers_for
+from vaeneer.rng import UniformRows, rng_for
 from vaeneer.settings import RECIPES, Recipe, TrainSettings, default_recipe
 from vaeneer.training.metrics import require_tensorboard
 from vaeneer.training.optim import average_share, kl_share, learning_rate, new_optimizer
@@ -151,7 +151,7 @@ class Run:
 
     def groups(self) -> list[list[int]]:
         """Which crops make each batch of the current epoch, by number: of (seed, epoch) alone."""
-        random = numbers_for("order", self.settings.seed, self.state.epoch)
+        random = rng_for("order", self.settings.seed, self.state.epoch)
         order = random.permutation(len(self.train)).tolist()
         return self.views.groups(order, self.recipe.batch_size)
 
@@ -161,8 +161,8 @@ class Run:
 
     def crop_numbers(self) -> Rows:
         """What the crops of the current epoch are drawn from: by (seed, epoch, image, view)."""
-        table = NumberTable("crop", self.settings.seed, self.state.epoch, columns=COLUMNS)
-        return OneScale(table, self.views) if self.recipe.one_scale else table
+        table = UniformRows("crop", self.settings.seed, self.state.epoch, columns=COLUMNS)
+        return SharedScale(table, self.views) if self.recipe.one_scale else table
 
     def noise(self, count: int) -> Tensor:
         """The noise of the current step's latents, (count, latent), the same on every device."""
@@ -219,7 +219,7 @@ def start_run(
     if not goes_on:
         inputs = [data] if settings.init is None else [data, Path(settings.init)]
         folder.clear_unstarted()
-        claim_folder(folder.root, kind="run", overwrite=overwrite, inputs=inputs)
+        new_output_dir(folder.root, kind="run", overwrite=overwrite, inputs=inputs)
     crops = CropRecipe.of(settings)
     train = packed(sides.train, PackLayout(crops.source_side_px), settings, progress)
     valid = packed(sides.valid, PackLayout(crops.side_px, square=True), settings, progress)
@@ -251,7 +251,7 @@ def start_run(
             data={"fingerprint": train.fingerprint(), "images": len(train)},
         ),
     )
-    go_on(run, data) if goes_on else begin(run, data)
+    resume_run(run, data) if goes_on else create_run(run, data)
     say_start(run, progress)
     return run
 
@@ -295,7 +295,7 @@ def packed(
     return pack
 
 
-def begin(run: Run, data: Path) -> None:
+def create_run(run: Run, data: Path) -> None:
     """Write what a new run needs to be done again or gone on with."""
     run.folder.write_config(data, run.settings)
     run.folder.write_facts(
@@ -314,7 +314,7 @@ def begin(run: Run, data: Path) -> None:
     save_state(run.folder.state, run.vae, run.averaged, run.optimizer, run.state)
 
 
-def go_on(run: Run, data: Path) -> None:
+def resume_run(run: Run, data: Path) -> None:
     """Put back the state of the run in its folder. Raises TrainingError when the data differ."""
     check_same_data(run.folder, run.card.data["fingerprint"])
     run.state = load_state(run.folder.state, run.vae, run.averaged, run.optimizer)

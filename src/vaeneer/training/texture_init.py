@@ -19,9 +19,9 @@ from vaeneer.evaluation.strict_latents import sampled
 from vaeneer.model.losses import infonce_nats, kl_per_latent_nats
 from vaeneer.model.texture import Texture
 from vaeneer.progress import Progress
-from vaeneer.rng import NumberTable
+from vaeneer.rng import UniformRows
 from vaeneer.settings import Recipe
-from vaeneer.workers import core_count, made_ahead
+from vaeneer.workers import core_count, prefetch
 
 MOST_IMAGES = 512
 """Of a larger library, a seeded sample gives the start."""
@@ -97,7 +97,7 @@ def texture_crops(
     gaps = (1.0, _HALF) if recipe.varies_scale else (1.0,)
     recipes = [StrictRecipe(light=lit, scale_gap=gaps[draw % len(gaps)]) for draw in range(DRAWS)]
     tables = [
-        NumberTable("texture start", seed, draw, columns=STRICT_COLUMNS) for draw in range(DRAWS)
+        UniformRows("texture start", seed, draw, columns=STRICT_COLUMNS) for draw in range(DRAWS)
     ]
 
     def crops_of(index: int) -> NDArray[np.float32]:
@@ -106,4 +106,4 @@ def texture_crops(
         cut = [strict_crops(square, row, each) for row, each in zip(rows, recipes, strict=True)]
         return np.concatenate(cut)
 
-    return made_ahead(crops_of, indices, workers=core_count())
+    return prefetch(crops_of, indices, workers=core_count())

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaeneer.data.crops import COLUMNS, OneScale, Rows, Views
+from vaeneer.data.crops import COLUMNS, Rows, SharedScale, Views
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.loader import PackedCrops, to_unit
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
@@ -29,10 +29,10 @@ from vaeneer.model.losses import consistency_of, elbo_terms
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.model.weights import latent_mean
 from vaeneer.progress import Progress, Silent
-from vaeneer.rng import NumberTable
+from vaeneer.rng import UniformRows
 from vaeneer.settings import CalibrateSettings, TrainSettings
-from vaeneer.training.metrics import draw_epoch, epoch_line, spoken, write_events
-from vaeneer.training.optim import Step, StepTerms, Tally, average, graphed, step_where_finite
+from vaeneer.training.metrics import draw_epoch, epoch_line, format_epoch, write_events
+from vaeneer.training.optim import Meters, Step, StepTerms, average, graphed, step_where_finite
 from vaeneer.training.resume_state import check_weights, save_state
 from vaeneer.training.run_folder import RunFolder, read_metrics
 from vaeneer.training.setup import Run, start_run, views_of
@@ -47,14 +47,14 @@ def valid_consistency(run: Run, progress: Progress) -> float | None:
     if run.valid_crops is None:
         return None
     views = views_of(run.valid, run.recipe.views)
-    table = NumberTable("validation view", run.settings.seed, columns=COLUMNS)
+    table = UniformRows("validation view", run.settings.seed, columns=COLUMNS)
     return _mean_term(run, run.valid_crops, views, table, progress)
 
 
 def _mean_term(
-    run: Run, crops: PackedCrops, views: Views, table: NumberTable, progress: Progress
+    run: Run, crops: PackedCrops, views: Views, table: UniformRows, progress: Progress
 ) -> float:
-    numbers: Rows = OneScale(table, views) if run.recipe.one_scale else table
+    numbers: Rows = SharedScale(table, views) if run.recipe.one_scale else table
     groups = views.groups(range(views.images), run.recipe.batch_size)
     total, count = 0.0, 0
     title = "validating crops of one surface"
@@ -165,7 +165,7 @@ def finish_epoch(run: Run, progress: Progress) -> None:
         write_events(run.folder.tensorboard, line)
     run.state.close_epoch()
     save_state(run.folder.state, run.vae, run.averaged, run.optimizer, run.state)
-    progress.say(spoken(line, run.recipe.epochs))
+    progress.say(format_epoch(line, run.recipe.epochs))
 
 
 def history(run: Run, epoch: int) -> dict[str, Any]:
@@ -315,7 +315,7 @@ def take_step(
 
 def train_epoch(run: Run, step: Step, stop: StopRequest, progress: Progress) -> None:
     """Train on what is left of the current epoch, adding to the sums of `run.state`."""
-    state, tally = run.state, Tally(run.device, consistency=run.recipe.consistency != "off")
+    state, tally = run.state, Meters(run.device, consistency=run.recipe.consistency != "off")
     pause = SECONDS_BETWEEN_FIGURES if run.device.type == "cuda" else 0.0
     title = f"epoch {state.epoch + 1}/{run.recipe.epochs}"
     saved = told = time.monotonic()
@@ -351,13 +351,13 @@ def interrupted(run: Run, stop: StopRequest) -> TrainingInterrupted:
     )
 
 
-def read_tally(run: Run, tally: Tally) -> int:
+def read_tally(run: Run, tally: Meters) -> int:
     """Move what was summed into `run.state`; how many images that were.
 
     Raises NonFiniteLossError, with the step and the files, when a loss was not finite.
     """
     before = run.state.sums.get("images", 0)
-    bad_step = tally.move_into(run.state)
+    bad_step = tally.flush(run.state)
     if bad_step is not None:
         epoch_began = run.state.step - run.state.batches_done
         images = {i % len(run.train): None for i in run.groups()[bad_step - epoch_began]}

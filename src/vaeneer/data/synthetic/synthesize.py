@@ -18,7 +18,7 @@ from vaeneer.data.synthetic import built as made
 from vaeneer.data.synthetic import natural as natural
 from vaeneer.data.synthetic.textures import Material, Sheet, normals, render
 from vaeneer.errors import SettingsError
-from vaeneer.files import claim_folder, write_bytes, write_json
+from vaeneer.files import new_output_dir, write_bytes, write_json
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import SEED, SURFACE_SIDE_PX, SURFACES
 
@@ -86,7 +86,7 @@ def synthesize(
     if count < 1:
         raise SettingsError(f"count is {count}; make at least 1 surface.")
     _check(FAMILIES[0], seed, side_px)
-    root = claim_folder(Path(folder), kind=None, overwrite=overwrite)
+    root = new_output_dir(Path(folder), kind=None, overwrite=overwrite)
 
     def write(index: int) -> Path:
         number, turn = divmod(index, len(FAMILIES))

@@ -31,7 +31,7 @@ from vaeneer.library.duplicates.extra_content import (
     known_extras,
     read_extra,
 )
-from vaeneer.library.duplicates.features import WORKING_PX, Sketches
+from vaeneer.library.duplicates.features import WORKING_PX, FeatureStore
 from vaeneer.library.duplicates.grading import Grade, grades_of, name_order, regraded, try_traces
 from vaeneer.library.duplicates.matches import (
     Copies,
@@ -41,20 +41,22 @@ from vaeneer.library.duplicates.matches import (
     Recoloured,
     is_lossless,
 )
-from vaeneer.library.duplicates.verify import PartProof, frame_proofs, kind_by_colour, part_proof
+from vaeneer.library.duplicates.verify import CropMatch, copy_kind, frame_proofs, verify_crop
 from vaeneer.library.file_states import OFFLINE, FileState, file_states
 from vaeneer.library.open_library import OpenLibrary
 from vaeneer.progress import Progress
-from vaeneer.workers import core_count, made_ahead
+from vaeneer.workers import core_count, prefetch
 
 _SAME_PIXELS_LEVELS = 1.0  # by which thumbnails of the same pixels may differ, at reduced decoding
 
 
-def find_copies(library: OpenLibrary, least: float, progress: Progress) -> tuple[Copies, Sketches]:
+def find_copies(
+    library: OpenLibrary, least: float, progress: Progress
+) -> tuple[Copies, FeatureStore]:
     """Every copy of a picture in a library that is at least so likely one, and the sketches."""
     copies = _comparable(library)
     distinct = _join_equal_files(copies)
-    sketches = Sketches(library.folder)
+    sketches = FeatureStore(library.folder)
     with FileLock(library.folder / ".sketches.lock"):
         copies.skipped += sketches.complete(
             {
@@ -152,7 +154,7 @@ def _join_equal_files(copies: Copies) -> list[int]:
 
 
 def _join_frames(
-    copies: Copies, sketches: Sketches, pairs: Pairs, least: float, progress: Progress
+    copies: Copies, sketches: FeatureStore, pairs: Pairs, least: float, progress: Progress
 ) -> None:
     """Join near copies of one frame, and remember recoloured ones."""
     with progress.bar("comparing frames", total=len(pairs), unit="images") as bar:
@@ -170,7 +172,7 @@ def _join_frames(
 
 
 def _join_same_pixels(
-    copies: Copies, sketches: Sketches, library: OpenLibrary, progress: Progress
+    copies: Copies, sketches: FeatureStore, library: OpenLibrary, progress: Progress
 ) -> None:
     """Join what holds the same pixels among near copies of one size."""
     asked = _look_the_same(copies, sketches)
@@ -193,7 +195,7 @@ def _join_same_pixels(
             copies.same_pixels.join(first.setdefault(hashed, one), one)
 
 
-def _look_the_same(copies: Copies, sketches: Sketches) -> list[int]:
+def _look_the_same(copies: Copies, sketches: FeatureStore) -> list[int]:
     """Items of different files whose pixels may be the same."""
     asked: set[int] = set()
     for family in copies.near.members():
@@ -213,7 +215,7 @@ def _look_the_same(copies: Copies, sketches: Sketches) -> list[int]:
 
 def _find_parts(
     copies: Copies,
-    sketches: Sketches,
+    sketches: FeatureStore,
     library: OpenLibrary,
     wholes: Vectors,
     least: float,
@@ -229,13 +231,13 @@ def _find_parts(
     pairs = container_pairs(library.wholes, library.parts, wholes, parts)
     asked = _each_once(pairs)
 
-    def proved(number: int) -> PartProof | ImageFileError | None:
+    def proved(number: int) -> CropMatch | ImageFileError | None:
         try:
             return prove_part(library, sketches, copies, *asked[number], least)
         except ImageFileError as error:
             return error
 
-    proofs = made_ahead(proved, range(len(asked)), workers=core_count())
+    proofs = prefetch(proved, range(len(asked)), workers=core_count())
     with progress.bar("looking for parts", total=len(asked), unit="pairs") as bar:
         for (container, part), proof in zip(asked, proofs, strict=True):
             if isinstance(proof, ImageFileError):
@@ -254,7 +256,7 @@ def _each_once(pairs: Pairs) -> list[tuple[int, int]]:
     return list(asked.values())
 
 
-def _keep_part(copies: Copies, one: int, other: int, proof: PartProof) -> None:
+def _keep_part(copies: Copies, one: int, other: int, proof: CropMatch) -> None:
     container, part = (other, one) if proof.swapped else (one, other)
     likeness = proof.likeness.value
     if proof.kind == "near":
@@ -264,20 +266,20 @@ def _keep_part(copies: Copies, one: int, other: int, proof: PartProof) -> None:
     else:
         item = copies.items[container]
         box = proof.box(item.width_px, item.height_px)
-        other_colours = kind_by_colour(proof.likeness) == "recoloured"
+        other_colours = copy_kind(proof.likeness) == "recoloured"
         copies.parts.append(Part(container, part, box, likeness, other_colours))
 
 
 def prove_part(
-    library: OpenLibrary, sketches: Sketches, copies: Copies, one: int, other: int, least: float
-) -> PartProof | None:
-    """Whether one of two items is a part of the other. Raises ImageFileError, see `part_proof`."""
+    library: OpenLibrary, sketches: FeatureStore, copies: Copies, one: int, other: int, least: float
+) -> CropMatch | None:
+    """Whether one of two items is a part of the other. Raises ImageFileError, see `verify_crop`."""
 
     def read(second: bool, at_least_px: int) -> Image.Image:
         return picture_of(library, copies, other if second else one, at_least_px)
 
     first, second = (sketches[copies.items[number].sha256] for number in (one, other))
-    return part_proof(first, second, read, least)
+    return verify_crop(first, second, read, least)
 
 
 def _complete_depths(copies: Copies, library: OpenLibrary) -> None:
@@ -300,7 +302,7 @@ def _complete_depths(copies: Copies, library: OpenLibrary) -> None:
 
 
 def _tell_grades_apart(
-    copies: Copies, sketches: Sketches, library: OpenLibrary, progress: Progress
+    copies: Copies, sketches: FeatureStore, library: OpenLibrary, progress: Progress
 ) -> None:
     """Number the looks of copies that differ in brightness or colour; find which were rebuilt."""
     found = []
@@ -333,7 +335,7 @@ def _traced(copies: Copies, library: OpenLibrary, items: list[int]) -> Grade:
 
 
 def _tell_extras_apart(
-    copies: Copies, sketches: Sketches, library: OpenLibrary, progress: Progress
+    copies: Copies, sketches: FeatureStore, library: OpenLibrary, progress: Progress
 ) -> None:
     """Part families of near copies whose alpha, pages or frames differ.
 
@@ -386,7 +388,7 @@ def _extras(
         except ImageFileError:
             return None
 
-    extras = made_ahead(read, range(len(unknown)), workers=core_count())
+    extras = prefetch(read, range(len(unknown)), workers=core_count())
     with progress.bar("comparing alpha and pages", total=len(unknown), unit="images") as bar:
         for one, extra in zip(unknown, extras, strict=True):
             bare = extra is None and "A" not in copies.items[one].mode
@@ -399,7 +401,7 @@ def _extras(
     return known
 
 
-def _extras_agree(copies: Copies, sketches: Sketches, one: int, other: int) -> bool:
+def _extras_agree(copies: Copies, sketches: FeatureStore, one: int, other: int) -> bool:
     ours, theirs = copies.extras[one], copies.extras[other]
     items = [copies.items[item] for item in (one, other)]
     shas = [item.sha256 for item in items]

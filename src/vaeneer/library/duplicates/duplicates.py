@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vaeneer.checksums import read_stamped_json, write_stamped_json
 from vaeneer.errors import LibraryError, SettingsError
-from vaeneer.files import replacing
+from vaeneer.files import atomic_write
 from vaeneer.library.catalog import Item
 from vaeneer.library.duplicates.decisions import csv_text, proposed_keepers
 from vaeneer.library.duplicates.detect import find_copies
@@ -77,7 +77,7 @@ def duplicates(
 
 def write_csv(path: Path, groups: Sequence[DuplicateGroup]) -> None:
     """Write `csv_text` to a file, whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(csv_text(groups).encode())
 
 
@@ -144,7 +144,7 @@ def _report(
     start = (settings.page - 1) * size
     items = {item.id: item for item in library.items()}
     keepers = proposed_keepers(found.groups)
-    describe = _Describing(library, items, keepers)
+    describe = _GroupReports(library, items, keepers)
     by_kind = Counter(group.kind for group in found.groups)
     return DuplicatesReport(
         library=str(library.folder),
@@ -172,7 +172,7 @@ def _below(root: Path, path: str) -> str:
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else path
 
 
-class _Describing:
+class _GroupReports:
     """Groups with the facts of their files."""
 
     def __init__(

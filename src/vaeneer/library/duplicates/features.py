@@ -29,7 +29,7 @@ from vaeneer.library.duplicates.registration import (
 )
 from vaeneer.progress import Progress
 from vaeneer.storage import writing
-from vaeneer.workers import made_ahead
+from vaeneer.workers import prefetch
 
 NAME = "sketches.bin"
 WORKING_PX = 400
@@ -55,7 +55,7 @@ _WASTE = 2  # rows on file for each one in use, beyond which it is rebuilt
 
 
 @dataclass(frozen=True)
-class Sketch:
+class ImageFeatures:
     """What is compared of one picture."""
 
     thumb: Floats
@@ -64,7 +64,9 @@ class Sketch:
     features: Features
 
 
-def sketch(picture: Image.Image, working_px: int = WORKING_PX, most: int = MOST_FEATURES) -> Sketch:
+def sketch(
+    picture: Image.Image, working_px: int = WORKING_PX, most: int = MOST_FEATURES
+) -> ImageFeatures:
     """The sketch of an RGB picture of any size.
 
     working_px: side of the square with as many pixels as the picture has while features are found,
@@ -76,7 +78,7 @@ def sketch(picture: Image.Image, working_px: int = WORKING_PX, most: int = MOST_
     height, width = pixels.shape[:2]
     long = (max(height, width) / min(height, width)) ** 0.5
     longer_px = min(_LONGEST_PX, round(working_px * long))
-    return Sketch(thumb(pixels), find_features(at_working_size(pixels, longer_px), most))
+    return ImageFeatures(thumb(pixels), find_features(at_working_size(pixels, longer_px), most))
 
 
 def at_working_size(pixels: NDArray[np.uint8], longer_px: int) -> NDArray[np.uint8]:
@@ -90,7 +92,7 @@ def at_working_size(pixels: NDArray[np.uint8], longer_px: int) -> NDArray[np.uin
     return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
 
 
-class Sketches:
+class FeatureStore:
     """The sketches of a library, read from its file row by row as they are needed."""
 
     def __init__(self, folder: Path) -> None:
@@ -112,7 +114,7 @@ class Sketches:
         self._checked.add(key)
         return True
 
-    def __getitem__(self, sha256: str) -> Sketch:
+    def __getitem__(self, sha256: str) -> ImageFeatures:
         """The sketch of the file with this hash. Raises KeyError where there is none."""
         row = self._row(sha256)
         count = int(row["features"])
@@ -122,7 +124,7 @@ class Sketches:
             float(row["width"]),
             float(row["height"]),
         )
-        return Sketch(row["thumb"].astype(np.float32), features)
+        return ImageFeatures(row["thumb"].astype(np.float32), features)
 
     def thumb(self, sha256: str) -> Floats:
         """Only its thumbnail, (64, 64, 3) float32 levels."""
@@ -167,7 +169,7 @@ class Sketches:
             self.file.open("ab") as stream,
             progress.bar("looking at pictures", total=len(missing), unit="images") as bar,
         ):
-            for row in made_ahead(made, range(len(missing)), workers=workers):
+            for row in prefetch(made, range(len(missing)), workers=workers):
                 if isinstance(row, ImageFileError):
                     failed.append(row)
                 else:
@@ -202,7 +204,7 @@ class Sketches:
             self.file.unlink()
 
 
-def _row(sha256: str, made: Sketch) -> NDArray[np.void]:
+def _row(sha256: str, made: ImageFeatures) -> NDArray[np.void]:
     """As it is written; a void array of one."""
     row = np.zeros(1, _ROW)
     features = made.features

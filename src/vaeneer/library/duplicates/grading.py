@@ -18,7 +18,7 @@ from PIL import Image
 
 from vaeneer.data.image_files import ImageSource, decode_file, load_whole, seek_checked
 from vaeneer.errors import ImageFileError
-from vaeneer.library.duplicates.registration import Floats, Likeness
+from vaeneer.library.duplicates.registration import Floats, StructuralSimilarity
 from vaeneer.library.duplicates.verify import LEAST_COLOUR_LEVELS, frame_proofs
 
 SAME_GAIN = 0.03
@@ -158,7 +158,7 @@ def _reason(grade: Grade, others: Sequence[Grade]) -> str:
     return LOSSY if first and not grade.lossless and grade.shows_jpeg else ""
 
 
-def _same_look(likeness: Likeness) -> bool:
+def _same_look(likeness: StructuralSimilarity) -> bool:
     return (
         abs(likeness.gain - 1) <= SAME_GAIN
         and likeness.colour_levels <= LEAST_COLOUR_LEVELS

@@ -12,9 +12,9 @@ import numpy as np
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.duplicates.detect import prove_part
-from vaeneer.library.duplicates.features import Sketches
+from vaeneer.library.duplicates.features import FeatureStore
 from vaeneer.library.duplicates.matches import Copies, Families, Part, depth_of
-from vaeneer.library.duplicates.verify import FrameProof, Kind, frame_proofs
+from vaeneer.library.duplicates.verify import CopyMatch, Kind, frame_proofs
 from vaeneer.library.open_library import OpenLibrary
 
 KINDS: tuple[Kind, ...] = ("exact", "same_pixels", "near", "cropped", "recoloured")
@@ -78,7 +78,7 @@ class Group:
 
 
 def groups_of(
-    copies: Copies, sketches: Sketches, library: OpenLibrary, least: float
+    copies: Copies, sketches: FeatureStore, library: OpenLibrary, least: float
 ) -> list[Group]:
     """All groups: exact, same_pixels, near, cropped, recoloured; the surest of each first.
 
@@ -86,7 +86,7 @@ def groups_of(
     listed with its equals. Parts are listed with what they are a part of, and its copies; of
     recoloured ones the best file of each colour.
     """
-    told = _Telling(copies, sketches)
+    told = _GroupBuilder(copies, sketches)
     groups = [told.group("exact", own) for own in copies.exact.members()]
     levels: tuple[tuple[Kind, Families, Families], ...] = (
         ("same_pixels", copies.same_pixels, copies.exact),
@@ -131,7 +131,7 @@ def _recoloured(copies: Copies) -> list[list[int]]:
 
 
 def _cropped(
-    copies: Copies, sketches: Sketches, library: OpenLibrary, least: float, told: _Telling
+    copies: Copies, sketches: FeatureStore, library: OpenLibrary, least: float, told: _GroupBuilder
 ) -> list[Group]:
     """A group for each picture that others are parts of."""
     family = _family_of(copies)
@@ -140,7 +140,7 @@ def _cropped(
     for part in copies.parts:
         if part.recoloured and part.part in same_colours:
             continue  # a part of the recoloured copies of what it was cut from, too
-        kept = _on_the_best(copies, sketches, library, part, family(part.container), least)
+        kept = _relocate_in_best(copies, sketches, library, part, family(part.container), least)
         parts[kept.container].append(kept)
     groups = []
     for keep, own in sorted(parts.items()):
@@ -171,9 +171,9 @@ def _without_parts_of_parts(groups: list[Group]) -> list[Group]:
     ]
 
 
-def _on_the_best(
+def _relocate_in_best(
     copies: Copies,
-    sketches: Sketches,
+    sketches: FeatureStore,
     library: OpenLibrary,
     part: Part,
     containers: list[int],
@@ -206,10 +206,10 @@ def _share(copies: Copies, part: Part) -> str:
     return f"{share:.0%} of the area" + (", other colours" if part.recoloured else "")
 
 
-class _Telling:
+class _GroupBuilder:
     """Tells of each member what it is to the file to keep."""
 
-    def __init__(self, copies: Copies, sketches: Sketches) -> None:
+    def __init__(self, copies: Copies, sketches: FeatureStore) -> None:
         self.copies = copies
         self.sketches = sketches
         self.recoloured: dict[int, float] = {}
@@ -289,7 +289,7 @@ class _Telling:
         confidence = round(max(proof.likeness.value, self._known_likeness(one)), 4)
         return Member(one, kind, confidence, None, proof.orientation, self._words(one, keep, proof))
 
-    def _proof(self, one: int, keep: int) -> FrameProof | None:
+    def _proof(self, one: int, keep: int) -> CopyMatch | None:
         shas = [self.copies.items[item].sha256 for item in (one, keep)]
         if not all(sha256 in self.sketches for sha256 in shas):
             return None
@@ -310,7 +310,7 @@ class _Telling:
         lacking = {"alpha": whole.alpha is not None, "further pages or frames": whole.frames}
         return [f"without {name}" for name, held in lacking.items() if held]
 
-    def _words(self, one: int, keep: int, proof: FrameProof) -> str:
+    def _words(self, one: int, keep: int, proof: CopyMatch) -> str:
         small, large = (self.copies.items[item] for item in (one, keep))
         turns = proof.orientation % 4
         if proof.orientation < 4:

@@ -180,7 +180,7 @@ def difference_picture(
 
 def _picture(library: OpenLibrary, item: DuplicateItem) -> Image.Image | None:
     try:
-        return library.small_picture(library.item(item.id))
+        return library.thumbnail_image(library.item(item.id))
     except ImageFileError:
         return None
 

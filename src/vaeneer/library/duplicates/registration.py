@@ -244,7 +244,7 @@ _CHROMA = np.array([[-0.169, 0.5], [-0.331, -0.419], [0.5, -0.081]], np.float32)
 
 
 @dataclass(frozen=True)
-class Likeness:
+class StructuralSimilarity:
     """What two pictures in one frame have in common."""
 
     value: float
@@ -301,7 +301,7 @@ def best_orientations(one: Floats, others: Floats) -> tuple[Floats, NDArray[np.i
     return np.where(plain, np.float32(1), best), np.where(plain, 0, turn)
 
 
-def compare(one: Floats, other: Floats) -> Likeness:
+def compare(one: Floats, other: Floats) -> StructuralSimilarity:
     """How alike two thumbnails (64, 64, 3) in one frame are."""
     left, right = _detailed(one).reshape(-1, 3), _detailed(other).reshape(-1, 3)
     noise = _NOISE_LEVELS**2 * len(left) * np.eye(3, dtype=np.float32)
@@ -310,7 +310,8 @@ def compare(one: Floats, other: Floats) -> Likeness:
     axis: Floats = np.linalg.eigh(shared + shared.T)[1][:, -1]  # the colour in which both vary most
     size = (THUMB_PX, THUMB_PX)
     ours, theirs = (
-        _blocks(part) for part in _odd((mapped @ axis).reshape(size), (right @ axis).reshape(size))
+        _blocks(part)
+        for part in _remove_repeats((mapped @ axis).reshape(size), (right @ axis).reshape(size))
     )
     powers = (ours**2).sum(1) + _FLOOR, (theirs**2).sum(1) + _FLOOR
     products = (ours * theirs).sum(1)
@@ -320,10 +321,10 @@ def compare(one: Floats, other: Floats) -> Likeness:
     gain, distance, share, tone = _colours(one, other)
     if min(_rms(ours), _rms(theirs)) < _PLAIN_LEVELS:
         value = max(value, _plain_likeness(one, other, left, right, gain))
-    return Likeness(max(0.0, min(1.0, value)), gain, distance, share, tone)
+    return StructuralSimilarity(max(0.0, min(1.0, value)), gain, distance, share, tone)
 
 
-def _odd(one: Floats, other: Floats) -> tuple[Floats, Floats]:
+def _remove_repeats(one: Floats, other: Floats) -> tuple[Floats, Floats]:
     """Two pictures (S, S) less what both repeat along rows and columns."""
     scaled = [picture / (np.linalg.norm(picture) + 1e-6) for picture in (one, other)]
     rows, _, columns = np.linalg.svd(scaled[0] + scaled[1])

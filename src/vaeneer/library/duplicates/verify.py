@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vaeneer.library.catalog import PixelBox
-from vaeneer.library.duplicates.features import Sketch, at_working_size
+from vaeneer.library.duplicates.features import ImageFeatures, at_working_size
 from vaeneer.library.duplicates.registration import (
     LEAST_STRUCTURE,
     THUMB_PX,
     Features,
     Floats,
-    Likeness,
     Placement,
+    StructuralSimilarity,
     align,
     best_orientations,
     compare,
@@ -51,22 +51,22 @@ _REGION_PX = 2 * THUMB_PX
 
 
 @dataclass(frozen=True)
-class FrameProof:
+class CopyMatch:
     """Two pictures show one frame."""
 
     orientation: int
     """How to turn the first for the second, see `likeness.ORIENTATIONS`."""
 
-    likeness: Likeness
+    likeness: StructuralSimilarity
 
     @property
     def kind(self) -> Kind:
         """near, or recoloured."""
-        return kind_by_colour(self.likeness)
+        return copy_kind(self.likeness)
 
 
 @dataclass(frozen=True)
-class PartProof:
+class CropMatch:
     """One picture is a part of another, or nearly all of it."""
 
     swapped: bool
@@ -79,12 +79,12 @@ class PartProof:
     """Share of the container's area."""
 
     placement: Placement
-    likeness: Likeness
+    likeness: StructuralSimilarity
 
     @property
     def kind(self) -> Kind:
         """cropped; near or recoloured where the part is nearly everything."""
-        return kind_by_colour(self.likeness) if self.cover >= LEAST_COVER else "cropped"
+        return copy_kind(self.likeness) if self.cover >= LEAST_COVER else "cropped"
 
     def box(self, width_px: int, height_px: int) -> PixelBox:
         """Around the part, in pixels of the container, which has so many."""
@@ -94,7 +94,7 @@ class PartProof:
         return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def kind_by_colour(likeness: Likeness) -> Kind:
+def copy_kind(likeness: StructuralSimilarity) -> Kind:
     """near, or recoloured where more than a gain tells the colours or the light and dark apart."""
     steady = 1 / MAX_GAIN <= likeness.gain <= MAX_GAIN
     levels = likeness.colour_levels
@@ -103,24 +103,24 @@ def kind_by_colour(likeness: Likeness) -> Kind:
     return "near" if steady and levels <= MAX_COLOUR_LEVELS and not turned else "recoloured"
 
 
-def frame_proofs(one: Floats, others: Floats, least: float) -> list[FrameProof | None]:
+def frame_proofs(one: Floats, others: Floats, least: float) -> list[CopyMatch | None]:
     """Which of the thumbnails (k, 64, 64, 3) show the frame of `one`, in any orientation."""
-    found: list[FrameProof | None] = [None] * len(others)
+    found: list[CopyMatch | None] = [None] * len(others)
     structures, turns = best_orientations(one, others)
     for place in np.flatnonzero(structures >= min(least, LEAST_STRUCTURE)).tolist():
         turn = int(turns[place])
         likeness = compare(oriented(one, turn), others[place])
         if likeness.value >= least:
-            found[place] = FrameProof(turn, likeness)
+            found[place] = CopyMatch(turn, likeness)
     return found
 
 
-def part_proof(
-    first: Sketch,
-    second: Sketch,
+def verify_crop(
+    first: ImageFeatures,
+    second: ImageFeatures,
     read: Callable[[bool, int], Image.Image],
     least: float,
-) -> PartProof | None:
+) -> CropMatch | None:
     """Whether the second picture is a part of the first, or the first of the second.
 
     read: called with whether the second is asked for, and how many pixels its shorter side needs;
@@ -143,7 +143,7 @@ def part_proof(
     if likeness.value < least:
         return None
     cover = placement.scale**2 * part.area / container.area
-    return PartProof(swapped, corners, cover, placement, likeness)
+    return CropMatch(swapped, corners, cover, placement, likeness)
 
 
 def region(container: NDArray[np.uint8], placement: Placement, part: Features) -> Floats:

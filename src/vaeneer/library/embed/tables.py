@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from vaeneer.data.dataset import ImageFolder
 from vaeneer.data.loader import chunks
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
-from vaeneer.files import read_json, read_parquet, replacing, write_json, write_parquet
+from vaeneer.files import atomic_write, read_json, read_parquet, write_json, write_parquet
 from vaeneer.progress import Progress
 from vaeneer.storage import storage_error
 from vaeneer.text import to_json
@@ -111,13 +111,13 @@ def write_vectors(path: Path, table: VectorTable) -> list[Path]:
         _write_parquet(path, table)
         return [path]
     ids, size_bytes = ids_beside(path), table.vectors.nbytes
-    with replacing(path, size_bytes=size_bytes) as temporary:
+    with atomic_write(path, size_bytes=size_bytes) as temporary:
         with temporary.open("wb") as file:
             # Through Python: NumPy does not notice when a full disk takes only the first part.
             write_array(SimpleNamespace(write=file.write), table.vectors, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        with replacing(ids) as listed, listed.open("w", newline="", encoding="utf-8") as stream:
+        with atomic_write(ids) as listed, listed.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(("row", *table.names.column_names))
             columns = (column.to_pylist() for column in table.names.columns)
@@ -199,7 +199,7 @@ class Partial:
                 part = _read(file, len(group))
                 if part is None:
                     part = vectors_of(group)
-                    with replacing(file) as temporary, temporary.open("wb") as stream:
+                    with atomic_write(file) as temporary, temporary.open("wb") as stream:
                         stream.write(_packed(part))
                 else:
                     known += len(group)

@@ -67,7 +67,7 @@ def finish(catalog: Catalog, library: Path, progress: Progress) -> dict[str, Any
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_stamped_json(library / FACTS, facts)
-    catalog.keep_state("finished_ns", str(time.time_ns()))
+    catalog.set_meta("finished_ns", str(time.time_ns()))
     catalog.seal()  # a copy of the one file is whole then
     return facts
 

@@ -35,9 +35,9 @@ from vaeneer.library.repair import (
 from vaeneer.library.store import FOLDER as MODEL
 from vaeneer.library.store import (
     changing,
+    ensure_model,
     missing_thumbnails,
     remove_library_leftovers,
-    settle_model,
 )
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import CACHE_TAG
@@ -141,8 +141,8 @@ def index(
             settle_identity(catalog, target)
             if not sealed:  # a run was killed, or it is of an older version
                 drop_damaged_vectors(catalog, progress)
-            _settle_root(catalog, target, root, moved=folder_moved)
-            settle_model(catalog, target, model)
+            _check_root(catalog, target, root, moved=folder_moved)
+            ensure_model(catalog, target, model)
             if not (target / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
                 write_text(target / CACHE_TAG, _TAG)
             mark_folder(target, "library")
@@ -229,9 +229,9 @@ def _embed(
     from vaeneer.library.index.embed_files import embed_items, restore_thumbnails
 
     embedder = _load(library, settings)
-    catalog.keep_state("dimensions", str(embedder.dimensions))
+    catalog.set_meta("dimensions", str(embedder.dimensions))
     if catalog.state("parts") is None:
-        catalog.keep_state("parts", _parts(settings, len(listing.files)))
+        catalog.set_meta("parts", _parts(settings, len(listing.files)))
     assets = {row.path: row.asset for row in listing.rows}
     try:
         embed_items(catalog, library, changes.fresh, assets, embedder, settings, progress)
@@ -305,11 +305,11 @@ def _without_thumbnail(
     return [known[p] for p, sha in rows if sha in lost and p in known and p not in changes.fresh]
 
 
-def _settle_root(catalog: Catalog, library: Path, root: Path, *, moved: bool) -> None:
+def _check_root(catalog: Catalog, library: Path, root: Path, *, moved: bool) -> None:
     known = catalog.state("root")
     rows = sum(catalog.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _OF_A_ROOT)
     if known is None or moved or not rows:  # a first run on a wrong folder binds nothing
-        catalog.keep_state("root", str(root))
+        catalog.set_meta("root", str(root))
     elif Path(known) != root:
         raise LibraryError(
             f"{library} is the library of {known}, not of {root}; name another --library, or pass"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.data.categories import folder_levels
-from vaeneer.data.decode_worker import Seen
+from vaeneer.data.decode_worker import LibraryImage
 from vaeneer.data.scan import FoundFile
 from vaeneer.errors import is_limit, is_transient
 from vaeneer.library.catalog import ALWAYS, LIMITS, WHOLE, Catalog, PixelBox
@@ -92,7 +92,7 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
         _record_offline(connection, changes)
         _record_assets(connection, listing)
         _record_left_out(connection, listing)
-        catalog.keep_state("rules", json.dumps(asdict(listing.rules)))
+        catalog.set_meta("rules", json.dumps(asdict(listing.rules)))
         _record_links(connection, listing)
         listed = [(path,) for path in (*listing.files, *changes.offline_failures)]
         connection.execute("CREATE TEMP TABLE listed (path TEXT PRIMARY KEY)")
@@ -110,12 +110,12 @@ def record_limits(catalog: Catalog, limits: str) -> None:
         with catalog.writing() as connection:
             retry = (ALWAYS, LIMITS)
             connection.execute("UPDATE failures SET passing = ? WHERE passing = ?", retry)
-            catalog.keep_state("limits", limits)
+            catalog.set_meta("limits", limits)
 
 
 def record_images(
     catalog: Catalog,
-    seen: Sequence[tuple[FoundFile, str, Seen]],
+    seen: Sequence[tuple[FoundFile, str, LibraryImage]],
     vectors: Mapping[str, ImageVectors],
 ) -> None:
     """Record some files (with their assets), each with its vectors, or the reason of its failure.
@@ -201,7 +201,7 @@ def item_checksum(connection: sqlite3.Connection, sha256: bytes, crops: Sequence
 
 
 def _record_item(
-    connection: sqlite3.Connection, found: FoundFile, asset: str, answer: Seen
+    connection: sqlite3.Connection, found: FoundFile, asset: str, answer: LibraryImage
 ) -> None:
     assert answer.prints is not None
     path = found.path.as_posix()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaeneer.files import replacing
+from vaeneer.files import atomic_write
 from vaeneer.library.catalog import Floats, Ids, Vectors
 from vaeneer.library.vector_index import Neighbours, VectorIndex, nearest_among, nearest_others
 from vaeneer.progress import Progress
@@ -110,7 +110,7 @@ def principal_plane(vectors: Floats) -> Floats:
 
 def write_layout(path: Path, layout: Layout, *, library: str = "") -> None:
     """Keep a layout in a .npz file, whole or not at all; library: the id of the library."""
-    with replacing(path) as temporary, temporary.open("wb") as stream:
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
             format=np.int64(FORMAT),

@@ -100,7 +100,7 @@ class MapReport:
     clusters: int
     alone: int
     """Items that belong to no cluster."""
-    placed_later: int
+    added_later: int
     """Items that came into a layout that was there, and have moved no other."""
     perplexity: float
     seed: int
@@ -160,7 +160,7 @@ def map(
         items=len(found),
         clusters=len(found.clusters),
         alone=int((found.labels < 0).sum()),
-        placed_later=int(found.layout.placed.sum()),
+        added_later=int(found.layout.placed.sum()),
         perplexity=found.layout.perplexity,
         seed=found.layout.seed,
         size_bytes=target.stat().st_size,
@@ -261,7 +261,7 @@ def _table(
 
 def _tiles(library: OpenLibrary, found: LibraryMap, side_px: int, progress: Progress) -> Tiles:
     return load_tiles(
-        lambda row: library.small_picture(found.items[row]),
+        lambda row: library.thumbnail_image(found.items[row]),
         [item.mean_rgb for item in found.items],
         side_px,
         progress,

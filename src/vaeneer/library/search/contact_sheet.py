@@ -194,7 +194,7 @@ def _picture(library: OpenLibrary, number: int) -> Image.Image | None:
     for item in library.catalog.items([number]):
         for read in (
             lambda one: library.picture(one, at_least_px=_QUERY_PX),
-            library.small_picture,
+            library.thumbnail_image,
         ):
             try:
                 return read(item)

@@ -12,9 +12,9 @@ from PIL import Image
 from vaeneer.data.perceptual_hash import Fingerprint, fingerprint, near_pairs
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Floats, Item, PixelBox
-from vaeneer.library.duplicates.features import WORKING_PX, Sketch, sketch
+from vaeneer.library.duplicates.features import WORKING_PX, ImageFeatures, sketch
 from vaeneer.library.duplicates.registration import MOST_FEATURES
-from vaeneer.library.duplicates.verify import PartProof, part_proof
+from vaeneer.library.duplicates.verify import CropMatch, verify_crop
 from vaeneer.library.open_library import OpenLibrary
 from vaeneer.library.search.query import Query, whole_vector_of
 from vaeneer.settings import PrepareSettings
@@ -22,7 +22,7 @@ from vaeneer.settings import PrepareSettings
 LEAST_LIKENESS = 0.5
 """Min likeness of the pixels at a place, 0 to 1."""
 
-PROVEN = 0.99
+PIXEL_MATCH_PROBABILITY = 0.99
 """Min probability of an exact match: of 324 such hits in benchmarks/regions.py 6 were another
 surface, at least 4 of them a copy that the library has under another name."""
 
@@ -47,7 +47,7 @@ def _finer(size_px: tuple[int, int], item: Item) -> float:
     return _SEEN_PX / (least_share * WORKING_PX)
 
 
-class Placer:
+class Localizer:
     """Locates one picture in the items of a library."""
 
     def __init__(
@@ -86,15 +86,15 @@ class Placer:
         return found
 
     @cached_property
-    def _query(self) -> Sketch:
+    def _query(self) -> ImageFeatures:
         return sketch(self._picture)
 
     def _proof(
-        self, container: Sketch, read: Callable[[bool, int], Image.Image]
-    ) -> PartProof | None:
-        return part_proof(container, self._query, read, LEAST_LIKENESS)
+        self, container: ImageFeatures, read: Callable[[bool, int], Image.Image]
+    ) -> CropMatch | None:
+        return verify_crop(container, self._query, read, LEAST_LIKENESS)
 
-    def _sketch(self, item: Item) -> Sketch:
+    def _sketch(self, item: Item) -> ImageFeatures:
         """Of an item, as fine as the smallest part of it that the query may be needs."""
         finer = _finer(self._size_px, item)
         if finer <= 1:

@@ -34,7 +34,7 @@ _WHOLE_NUMBER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 LEAST_PX = 16
 """Min side of a box and of a query image."""
 _BOX_PX = SOURCE_SIDE_PX // 4  # short side of the smallest parts in the index
-_AGAINST = 0.5  # weight of negative examples beside the positive (Rocchio 1971)
+_NEGATIVE_WEIGHT = 0.5  # weight of negative examples beside the positive (Rocchio 1971)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ def query_of(library: OpenLibrary, source: Source, box: PixelBox | None = None) 
     return Query(vector, found.name, item, box, found.size_px, found.sha256, reduced)
 
 
-def cut_out(query: Query) -> Image.Image | None:
+def crop_query(query: Query) -> Image.Image | None:
     """The part of a query image inside its box, mode RGB; all of it where it has no box.
 
     None for an item, which was not decoded.
@@ -110,14 +110,14 @@ def cut_out(query: Query) -> Image.Image | None:
     return query.picture.crop(_scaled(query.box, query.size_px, query.picture.size))
 
 
-def combined(queries: Sequence[Query], against: Sequence[Query] = ()) -> Floats:
+def mean_query(queries: Sequence[Query], against: Sequence[Query] = ()) -> Floats:
     """One vector (D,) of length 1 for several images: their mean, less half that of `against`.
 
     Raises SettingsError where nothing is left of it.
     """
     mean = np.mean([query.vector for query in queries], axis=0)
     if against:
-        mean -= _AGAINST * np.mean([query.vector for query in against], axis=0)
+        mean -= _NEGATIVE_WEIGHT * np.mean([query.vector for query in against], axis=0)
     length = float(np.linalg.norm(mean))
     if length < 1e-6:
         raise SettingsError(

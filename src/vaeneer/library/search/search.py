@@ -19,9 +19,9 @@ from vaeneer.files import read_json
 from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
 from vaeneer.library.catalog_file import remedy
 from vaeneer.library.open_library import LibraryLike, OpenLibrary
-from vaeneer.library.search.exact_match import PROVEN, Copies, Placer, is_small
+from vaeneer.library.search.exact_match import PIXEL_MATCH_PROBABILITY, Copies, Localizer, is_small
 from vaeneer.library.search.filters import condition, facts_condition
-from vaeneer.library.search.query import Query, Source, combined, cut_out, query_of
+from vaeneer.library.search.query import Query, Source, crop_query, mean_query, query_of
 from vaeneer.library.store import FOLDER as MODEL
 from vaeneer.model.projection import Calibration, calibration_of, logistic
 from vaeneer.settings import SearchOptions, SearchSettings, with_changes
@@ -34,7 +34,7 @@ def chance(calibration: Calibration, cosine: float, items: int) -> float:
     return float(logistic(np.float64(log_odds)))
 
 
-def calibration_in(library: Path, *, needed: bool) -> Calibration | None:
+def read_calibration(library: Path, *, needed: bool) -> Calibration | None:
     """How likely a cosine means one surface, as the library's model knows; without PyTorch.
 
     Raises ModelFileError where it is needed and the model is not calibrated, or its file damaged.
@@ -228,7 +228,7 @@ def _hits(
     against: Sequence[Query],
     settings: SearchSettings,
 ) -> list[Hit]:
-    calibration = calibration_in(library.folder, needed=settings.min_probability > 0)
+    calibration = read_calibration(library.folder, needed=settings.min_probability > 0)
     parts = _by_parts(queries, settings)
     if parts and not len(library.parts) and len(library.wholes):
         raise LibraryError(
@@ -236,7 +236,7 @@ def _hits(
         )
     excluded = {query.item.id for query in (*queries, *against) if query.item is not None}
     copies = Copies(library, queries) if settings.exclude_duplicates else None
-    vector = combined(queries, against)
+    vector = mean_query(queries, against)
     exact, places = [], dict[int, PixelBox]()
     if settings.exact_places and len(queries) == 1 and queries[0].picture is not None:
         candidates = _candidates(library, vector, settings, parts)
@@ -304,11 +304,11 @@ def _places(
         return chance(calibration, one.cosine, items) >= least
 
     likely = [one.item for one in candidates if one.item.id not in same and worth(one)]
-    picture = cut_out(query)
+    picture = crop_query(query)
     if not likely or picture is None:
         return same
     misses = _MAX_MISSES if query.box is None else _MAX_MISSES_BOX
-    return same | Placer(library, picture, size_px).places(likely, misses)
+    return same | Localizer(library, picture, size_px).places(likely, misses)
 
 
 def _best_first(
@@ -375,7 +375,7 @@ def _hit(
 ) -> Hit:
     item = found.item
     if likely is not None and exact is not None:
-        likely = max(likely, PROVEN)
+        likely = max(likely, PIXEL_MATCH_PROBABILITY)
     likely = None if likely is None else round(likely, 6)
     return Hit(
         id=item.id,

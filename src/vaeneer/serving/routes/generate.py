@@ -29,7 +29,7 @@ from vaeneer.serving.models import OpenLibrary
 from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.serving.schemas import API
-from vaeneer.serving.state import House, TheHouse, TheLibrary
+from vaeneer.serving.state import AppState, State, TheLibrary
 
 router = APIRouter(prefix=API)
 _AT_ONCE = 16  # as in generate.py, so that one seed gives the same pictures there
@@ -44,7 +44,7 @@ Epoch = Annotated[
 
 
 @router.post("/sample", summary="Random samples", response_model=schemas.PicturesAnswer)
-async def sample(house: TheHouse, asked: schemas.SampleRequest) -> Response:
+async def sample(house: State, asked: schemas.SampleRequest) -> Response:
     """Pictures drawn from the prior; one seed, the same pictures as `vaeneer sample`."""
 
     def work() -> list[str]:
@@ -64,7 +64,7 @@ async def sample(house: TheHouse, asked: schemas.SampleRequest) -> Response:
     "/reconstruct", summary="What the network keeps", response_model=schemas.ReconstructAnswer
 )
 async def reconstruct(
-    house: TheHouse,
+    house: State,
     library: TheLibrary,
     item: ItemId,
     box: Annotated[
@@ -91,7 +91,7 @@ async def reconstruct(
 
 @router.get("/interpolate", summary="Between two items", response_model=schemas.InterpolateAnswer)
 async def interpolate(
-    house: TheHouse,
+    house: State,
     library: TheLibrary,
     a: ItemId,
     b: ItemId,
@@ -125,7 +125,7 @@ def psnr_db(one: Pixels, other: Pixels) -> float | None:
     return None if error == 0 else round(10 * math.log10(255**2 / error), 3)
 
 
-def _network(house: House, library: str | None, model: str | None, epoch: int | None) -> VAE:
+def _network(house: AppState, library: str | None, model: str | None, epoch: int | None) -> VAE:
     """A library's own network, unless another is named. Raises Problem 404, 422, 503."""
     if model is not None:
         return house.drawn.of(model, epoch)
@@ -135,7 +135,7 @@ def _network(house: House, library: str | None, model: str | None, epoch: int | 
 
 
 def _square(
-    house: House, library: OpenLibrary, number: int, box: PixelBox | None, side_px: int
+    house: AppState, library: OpenLibrary, number: int, box: PixelBox | None, side_px: int
 ) -> Pixels:
     """What the network sees of an item, (side, side, 3) uint8. Raises Problem 404, 422."""
     item, settings = library.item(number), house.settings

@@ -19,7 +19,7 @@ from vaeneer.serving.background import JobProgress
 from vaeneer.serving.models import ImageFolder
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.serving.schemas import API
-from vaeneer.serving.state import House, TheHouse
+from vaeneer.serving.state import AppState, State
 from vaeneer.settings import IndexSettings
 
 router = APIRouter(prefix=API)
@@ -28,7 +28,7 @@ router = APIRouter(prefix=API)
 class _Watching:
     """The progress of a job, which also serves the library once it is finished."""
 
-    def __init__(self, house: House, name: str, progress: JobProgress) -> None:
+    def __init__(self, house: AppState, name: str, progress: JobProgress) -> None:
         self._house, self._name, self._progress = house, name, progress
 
     def bar(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Bar]:
@@ -48,7 +48,7 @@ class _Watching:
 @router.get(
     "/indexing", summary="Folders that can be indexed", response_model=schemas.IndexingAnswer
 )
-def folders(house: TheHouse) -> Response:
+def folders(house: State) -> Response:
     """The folders of images that the server was started with, and how far each is."""
     told = [_told(house, name, one) for name, one in house.served.folders.items()]
     return Json({"folders": told})
@@ -60,7 +60,7 @@ def folders(house: TheHouse) -> Response:
     status_code=202,
     response_model=schemas.FolderAnswer,
 )
-def start(house: TheHouse, asked: schemas.IndexRequest) -> Response:
+def start(house: State, asked: schemas.IndexRequest) -> Response:
     """Make or bring up to date the library of a folder; where that is under way, nothing new."""
     found = house.served.folders.get(asked.library)
     if found is None:
@@ -69,7 +69,7 @@ def start(house: TheHouse, asked: schemas.IndexRequest) -> Response:
     return Json(_told(house, asked.library, found), 202)
 
 
-def _indexed(house: House, name: str, progress: JobProgress) -> IndexReport:
+def _indexed(house: AppState, name: str, progress: JobProgress) -> IndexReport:
     """Index a folder, in a thread of its own."""
     found, settings = house.served.folders[name], house.settings
     progress.begin("listing")
@@ -84,7 +84,7 @@ def _indexed(house: House, name: str, progress: JobProgress) -> IndexReport:
     return report
 
 
-def _told(house: House, name: str, found: ImageFolder) -> dict[str, Any]:
+def _told(house: AppState, name: str, found: ImageFolder) -> dict[str, Any]:
     job = house.indexing.get(name)
     state = "ready" if name in house.libraries else "new"
     if job is not None and job.state != "ready":

@@ -31,7 +31,7 @@ from vaeneer.serving.models import OpenLibrary
 from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.serving.schemas import API, image_address, map_address, thumbnail_address
-from vaeneer.serving.state import TheHouse, TheLibrary
+from vaeneer.serving.state import State, TheLibrary
 
 router = APIRouter(prefix=API)
 _FOR_EVER = "private, max-age=31536000, immutable"
@@ -48,7 +48,7 @@ _NO_FIGURES: dict[str, Any] = {
 
 
 @router.get("", summary="What is served", response_model=schemas.Start)
-def start(house: TheHouse) -> Response:
+def start(house: State) -> Response:
     """Names of the libraries and runs, and of the models that can draw."""
     return Json(
         {
@@ -62,7 +62,7 @@ def start(house: TheHouse) -> Response:
 
 
 @router.get("/libraries", summary="The libraries", response_model=schemas.LibrariesAnswer)
-def libraries(house: TheHouse) -> Response:
+def libraries(house: State) -> Response:
     """What each library holds, counted, and whether it can be searched yet."""
     return Json({"libraries": [_library(one) for one in house.libraries.values()]})
 
@@ -204,7 +204,7 @@ def thumbnail(
 )
 async def image(
     request: Request,
-    house: TheHouse,
+    house: State,
     library: TheLibrary,
     item: ItemId,
     max_px: Annotated[
@@ -236,7 +236,7 @@ async def image(
 )
 async def map_picture(
     request: Request,
-    house: TheHouse,
+    house: State,
     library: TheLibrary,
     item: ItemId,
     number: Annotated[Whole, Path(ge=0, le=10**6, description="Place in `maps`, from 0.")],
@@ -274,7 +274,7 @@ def _found_map(
     return maps[number][0], path, _facts_of(path, offline=found.offline)
 
 
-def _made(house: TheHouse, name: str, path: FilePath, max_px: int | None) -> bytes:
+def _made(house: State, name: str, path: FilePath, max_px: int | None) -> bytes:
     settings = house.settings
     try:
         size = min(megapixels_of(path), settings.max_megapixels)

@@ -22,7 +22,7 @@ from vaeneer.serving.models import OpenLibrary
 from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.serving.schemas import API, thumbnail_address
-from vaeneer.serving.state import House, TheHouse, TheLibrary
+from vaeneer.serving.state import AppState, State, TheLibrary
 from vaeneer.settings import ClusterSettings, DuplicatesSettings, MapSettings
 from vaeneer.text import to_json
 
@@ -43,7 +43,7 @@ _RETRY_AFTER_SECONDS = 2
     response_model=schemas.StateAnswer,
     responses=_STARTED,
 )
-async def start_duplicates(house: TheHouse, library: TheLibrary) -> Response:
+async def start_duplicates(house: State, library: TheLibrary) -> Response:
     """Start the computation, where it is not done or under way."""
     return _start(house, library, "duplicates", _all_duplicates)
 
@@ -54,7 +54,7 @@ async def start_duplicates(house: TheHouse, library: TheLibrary) -> Response:
     response_model=schemas.StateAnswer,
     responses=_STARTED,
 )
-async def start_map(house: TheHouse, library: TheLibrary) -> Response:
+async def start_map(house: State, library: TheLibrary) -> Response:
     """Start the computation, where it is not done or under way."""
     return _start(house, library, "map", _map)
 
@@ -66,7 +66,7 @@ async def start_map(house: TheHouse, library: TheLibrary) -> Response:
     responses=_COMPUTING,
 )
 async def duplicate_groups(
-    house: TheHouse,
+    house: State,
     library: TheLibrary,
     page: Annotated[Whole, Query(ge=1, le=10**6)] = 1,
     page_size: Annotated[Whole, Query(ge=1, le=200)] = 50,
@@ -86,7 +86,7 @@ async def duplicate_groups(
     response_model=schemas.DecisionsAnswer,
     responses=_COMPUTING,
 )
-async def decided_groups(house: TheHouse, asked: schemas.DecisionsRequest) -> Response:
+async def decided_groups(house: State, asked: schemas.DecisionsRequest) -> Response:
     """As GET /duplicates, with a person's decisions instead of the proposal; nothing is stored."""
     library = house.library(asked.library)
     job = _job(house, library, "duplicates")
@@ -116,7 +116,7 @@ async def decided_groups(house: TheHouse, asked: schemas.DecisionsRequest) -> Re
     response_class=Response,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **_COMPUTING},
 )
-async def duplicates_csv(house: TheHouse, asked: schemas.CsvRequest) -> Response:
+async def duplicates_csv(house: State, asked: schemas.CsvRequest) -> Response:
     """All groups with a person's decisions; without any the bytes of `vaeneer duplicates --csv`."""
     library = house.library(asked.library)
     job = _job(house, library, "duplicates")
@@ -134,7 +134,7 @@ def _marks(asked: schemas.CsvRequest) -> dict[str, Mark]:
 @router.get(
     "/map", summary="A place for each item", response_model=schemas.MapAnswer, responses=_COMPUTING
 )
-async def library_map(house: TheHouse, library: TheLibrary) -> Response:
+async def library_map(house: State, library: TheLibrary) -> Response:
     """Items that look alike lie together; 202 with the progress until then, 404 before POST."""
     job = _job(house, library, "map")
     return (
@@ -143,7 +143,7 @@ async def library_map(house: TheHouse, library: TheLibrary) -> Response:
 
 
 def _start(
-    house: House, library: OpenLibrary, what: str, work: Callable[[Library, Progress], Any]
+    house: AppState, library: OpenLibrary, what: str, work: Callable[[Library, Progress], Any]
 ) -> Response:
     opened = library.current()
     job = house.jobs.start(
@@ -154,7 +154,7 @@ def _start(
     return Json({"state": "ready"})
 
 
-def _job(house: House, library: OpenLibrary, what: str) -> Job[Any]:
+def _job(house: AppState, library: OpenLibrary, what: str) -> Job[Any]:
     """A job that was started. Raises Problem 404 where none was, 409 where it failed."""
     library.ready()
     job: Job[Any] | None = house.jobs.get((library.name, what), library.content())

@@ -18,7 +18,7 @@ from vaeneer.serving.image_files import DatedFile
 from vaeneer.serving.parameters import Whole
 from vaeneer.serving.problems import Json, Problem
 from vaeneer.serving.schemas import API
-from vaeneer.serving.state import House, TheHouse
+from vaeneer.serving.state import AppState, State
 from vaeneer.settings import read_sections
 from vaeneer.training.run_folder import RunFolder, planned_epochs, read_metrics
 
@@ -30,13 +30,13 @@ Name = Annotated[str, Path(max_length=255, description="Name of a run.")]
 
 
 @router.get("/runs", summary="Training runs", response_model=schemas.RunsAnswer)
-def runs(house: TheHouse) -> Response:
+def runs(house: State) -> Response:
     """All runs that are served, with how far they are."""
     return Json({"runs": [_summary(n, f) for n, f in house.served.runs().items()]})
 
 
 @router.get("/runs/{name}", summary="One run", response_model=schemas.RunAnswer)
-def run(house: TheHouse, name: Name) -> Response:
+def run(house: State, name: Name) -> Response:
     """Settings, facts, the card of the best model, and the names of its pictures."""
     folder = _run(house, name)
     checkpoints = RunFolder(folder).root.glob("checkpoints/epoch-*/config.json")
@@ -55,7 +55,7 @@ def run(house: TheHouse, name: Name) -> Response:
 
 @router.get("/runs/{name}/metrics", summary="Its curves", response_model=schemas.MetricsAnswer)
 def metrics(
-    house: TheHouse, name: Name, after_epoch: Annotated[Whole, Query(ge=0, le=10**9)] = 0
+    house: State, name: Name, after_epoch: Annotated[Whole, Query(ge=0, le=10**9)] = 0
 ) -> Response:
     """The figures of each epoch, those after one that is known; the last may be new any moment."""
     folder = _run(house, name)
@@ -72,7 +72,7 @@ def metrics(
     responses={200: {"content": {"image/png": {}}}, 304: {"description": "Known already."}},
 )
 def picture(
-    request: Request, house: TheHouse, name: Name, file: Annotated[str, Path(max_length=255)]
+    request: Request, house: State, name: Name, file: Annotated[str, Path(max_length=255)]
 ) -> Response:
     """A PNG file by one of the names that the run lists."""
     found = _pictures(_run(house, name)).get(file)
@@ -89,7 +89,7 @@ def picture(
     return DatedFile(found, headers=headers, media_type="image/png", stat_result=facts)
 
 
-def _run(house: House, name: str) -> FilePath:
+def _run(house: AppState, name: str) -> FilePath:
     found = house.served.runs().get(name)
     if found is None:
         raise Problem(404, f"No run is called {name[:80]!r}; GET /api/v1/runs lists them.")

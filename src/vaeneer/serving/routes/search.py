@@ -14,13 +14,13 @@ from vaeneer.library.search.query import Source, box_of, query_of
 from vaeneer.library.search.search import search
 from vaeneer.library.search.words import search_words
 from vaeneer.serving import schemas
-from vaeneer.serving.item_queries import not_for_long
+from vaeneer.serving.item_queries import query_timeout
 from vaeneer.serving.models import OpenLibrary
 from vaeneer.serving.parameters import Number, Whole
 from vaeneer.serving.problems import Json, Problem, problem_response
 from vaeneer.serving.schemas import API, thumbnail_address
-from vaeneer.serving.state import House, TheHouse, TheLibrary
-from vaeneer.serving.uploads import MOST_IMAGES, Upload, as_files, form_of, read_as_form
+from vaeneer.serving.state import AppState, State, TheLibrary
+from vaeneer.serving.uploads import MOST_IMAGES, Upload, form_of, read_as_form, save_uploads
 from vaeneer.settings import SearchSettings
 
 router = APIRouter(prefix=API)
@@ -102,7 +102,7 @@ def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
     summary="What looks like an item, or has some words",
     response_model=schemas.SearchAnswer,
 )
-async def search_by_item(house: TheHouse, asked: Annotated[SearchFields, Query()]) -> Response:
+async def search_by_item(house: State, asked: Annotated[SearchFields, Query()]) -> Response:
     """Search by items of the library, or by words, so that an answer has a link."""
     return await _searched(house, asked, [])
 
@@ -114,7 +114,7 @@ async def search_by_item(house: TheHouse, asked: Annotated[SearchFields, Query()
     openapi_extra=_form_schema(SearchFields),
 )
 async def search_by_image(
-    request: Request, house: TheHouse, asked: Annotated[SearchFields, Query()]
+    request: Request, house: State, asked: Annotated[SearchFields, Query()]
 ) -> Response:
     """Search by pictures, items or both; fields of the form count before those of the query."""
     form = await form_of(request)
@@ -137,7 +137,7 @@ async def search_by_image(
     response_model=schemas.EmbedAnswer,
     openapi_extra=_form_schema(None),
 )
-async def embed(request: Request, house: TheHouse, library: TheLibrary) -> Response:
+async def embed(request: Request, house: State, library: TheLibrary) -> Response:
     """The vectors that the library would give to pictures, each of length 1."""
     opened = library.ready()
     form = await form_of(request)
@@ -158,7 +158,7 @@ async def embed(request: Request, house: TheHouse, library: TheLibrary) -> Respo
     return Json({"model": model, "dimensions": opened.embedder.dimensions, "vectors": vectors})
 
 
-async def _searched(house: House, asked: SearchFields, uploads: list[Upload]) -> Response:
+async def _searched(house: AppState, asked: SearchFields, uploads: list[Upload]) -> Response:
     library = house.library(asked.library)
     opened = library.ready()
     if asked.words and (uploads or asked.item or asked.without or asked.box):
@@ -170,7 +170,7 @@ async def _searched(house: House, asked: SearchFields, uploads: list[Upload]) ->
 
 
 def _search(
-    house: House,
+    house: AppState,
     library: OpenLibrary,
     opened: Library,
     asked: SearchFields,
@@ -182,8 +182,8 @@ def _search(
     by_items = [library.item(number) for number in asked.item]
     against = [library.item(number).id for number in asked.without]
     with (
-        as_files(uploads, settings.max_megapixels) as (paths, megapixels),
-        not_for_long(library.catalog, seconds),
+        save_uploads(uploads, settings.max_megapixels) as (paths, megapixels),
+        query_timeout(library.catalog, seconds),
     ):
         if box is not None:
             sizes = [item.width_px * item.height_px / 1e6 for item in by_items]
@@ -205,11 +205,11 @@ def _search(
     return values
 
 
-def _embedding(house: House, opened: Library, upload: Upload) -> Callable[[], list[float]]:
+def _embedding(house: AppState, opened: Library, upload: Upload) -> Callable[[], list[float]]:
     settings = house.settings
 
     def work() -> list[float]:
-        with as_files([upload], settings.max_megapixels) as (paths, megapixels):
+        with save_uploads([upload], settings.max_megapixels) as (paths, megapixels):
             with house.pixels.taking(megapixels, settings.timeout_seconds):
                 vector = query_of(opened, paths[0]).vector
             return [round(float(number), 7) for number in vector]
