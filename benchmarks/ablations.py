@@ -160,8 +160,9 @@ def coder_of(
 
 SEED = Recipe()
 IMPROVED = Recipe(
-    epochs=12, learning_rate=2e-3, start="scaled", warmup=0.1, final_rate=0.01, clip_norm=2e4,
-    turns=True,
+    epochs=12, learning_rate=2e-3, init="scaled", warmup_fraction=0.1, min_lr_ratio=0.01,
+    clip_norm=2e4,
+    rotate_flip=True,
 )  # fmt: skip
 SURFACE = replace(IMPROVED, learning_rate=1e-3)
 RUNS: dict[str, tuple[Callable[[int, Colour], VAE], Recipe]] = {
@@ -175,16 +176,16 @@ RUNS: dict[str, tuple[Callable[[int, Colour], VAE], Recipe]] = {
     "improved, rate 1e-3": (scaled, replace(IMPROVED, learning_rate=1e-3)),
     "improved, rate 3e-3": (scaled, replace(IMPROVED, learning_rate=3e-3)),
     "improved, no clipping": (scaled, replace(IMPROVED, clip_norm=0)),
-    "improved, no warm-up": (scaled, replace(IMPROVED, warmup=0)),
-    "improved, constant rate": (scaled, replace(IMPROVED, final_rate=1)),
-    "improved, KL warm-up 0.3": (scaled, replace(IMPROVED, kl_warmup=0.3)),
-    "improved, averaging 0.98": (scaled, replace(IMPROVED, averaging=0.98)),
+    "improved, no warm-up": (scaled, replace(IMPROVED, warmup_fraction=0)),
+    "improved, constant rate": (scaled, replace(IMPROVED, min_lr_ratio=1)),
+    "improved, KL warm-up 0.3": (scaled, replace(IMPROVED, kl_warmup_fraction=0.3)),
+    "improved, averaging 0.98": (scaled, replace(IMPROVED, ema_decay=0.98)),
     "improved, weight decay 0.05": (scaled, replace(IMPROVED, weight_decay=0.05)),
-    "improved, no turns": (scaled, replace(IMPROVED, turns=False)),
+    "improved, no turns": (scaled, replace(IMPROVED, rotate_flip=False)),
     "surface": (coder, SURFACE),
     "surface, rate 2e-3": (coder, IMPROVED),
-    "surface, no turns": (coder, replace(SURFACE, turns=False)),
-    "surface, averaging 0.98": (coder, replace(SURFACE, averaging=0.98)),
+    "surface, no turns": (coder, replace(SURFACE, rotate_flip=False)),
+    "surface, averaging 0.98": (coder, replace(SURFACE, ema_decay=0.98)),
     "surface, coder alone": (coder_of(CoderEncoder, CoderDecoder), SURFACE),
     "surface, coder alone, no styles": (
         coder_of(CoderEncoder, CoderDecoder, styles=0, wider=0.75), SURFACE
@@ -233,7 +234,7 @@ def trained(
     """Train; the figures at the start and after about every fifth of the epochs."""
     vae.train().to(memory_format=torch.channels_last)
     averaged = None
-    if recipe.averaging:
+    if recipe.ema_decay:
         averaged = VAE(type(vae.encoder)(), type(vae.decoder)())
         averaged.load_state_dict(vae.state_dict())
     optimizer = torch.optim.AdamW(
@@ -252,7 +253,7 @@ def trained(
             with torch.autocast("cpu", torch.bfloat16):
                 output = vae(x, noise)
             terms = elbo_terms(output, x)
-            beta = kl_share(recipe, step, steps) if recipe.kl_warmup else 1.0
+            beta = kl_share(recipe, step, steps) if recipe.kl_warmup_fraction else 1.0
             optimizer.zero_grad(set_to_none=True)
             terms.total_nats(beta).mean().backward()
             if recipe.clip_norm:
@@ -308,7 +309,7 @@ def shrunk(path: Path) -> Pixels:
 
 def batches(images: list[Pixels], recipe: Recipe, seed: int, epoch: int) -> Iterator[Tensor]:
     """The crops of one epoch, (B, 3, 254, 254) float32 in [0, 1], channels last."""
-    crop = replace(CropRecipe.of(TrainSettings(recipe="reference")), turns=recipe.turns)
+    crop = replace(CropRecipe.of(TrainSettings(recipe="reference")), rotate_flip=recipe.rotate_flip)
     order = rng_for("order", seed, epoch).permutation(len(images))
     table = UniformRows("crop", seed, epoch, columns=COLUMNS)
     for group in np.split(order, range(BATCH, len(order), BATCH)):

@@ -62,7 +62,8 @@ LIMITS = {
     "reference-base": """The reference network under the reference recipe, to compare with; not made
 to search with. It saw the validation images of the split.""",
     "surface-base": """Trained on 256 images: a library of your own surfaces is better served by
-`vaeneer calibrate` or `vaeneer train --init surface-base`. Steady under a global change of light
+`vaeneer calibrate` or `vaeneer train --init-from surface-base`. Steady under a global change of
+light
 (gamma, gain of each channel, brightness), another place, quarter turns and mirroring. Not under
 moving shadows, blur, perspective, or another scale: with a query at half the scale its figures
 fall (docs/measuring.md). A crop that the light has made white or black holds no surface. The

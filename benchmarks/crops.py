@@ -38,7 +38,7 @@ SHARES = (0.1, 0.6)
 SCALES = (0.25, 2.0)
 LEAST_PX = 24
 ORIENTATIONS = 8
-OFF = SearchSettings(exact_places=False)
+OFF = SearchSettings(exact_match=False)
 SAME = {
     "grass_grass_ground_d_0019.jpg": "grass_nobiax_91_015.jpg",  # turned by 180 degrees, regraded
 }

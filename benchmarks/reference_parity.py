@@ -47,7 +47,9 @@ def main(surfaces: Path, split: Path, work: Path, *, seeds: int = 3, epochs: int
     for seed in range(seeds):
         for loss in LOSSES:
             run = work / "runs" / f"{loss}-{seed}"
-            settings = TrainSettings(recipe="reference", loss=loss, seed=seed, epochs=epochs)
+            settings = TrainSettings(
+                recipe="reference", reconstruction_loss=loss, seed=seed, epochs=epochs
+            )
             vaeneer.train(data, out=run, settings=settings, resume=True, progress=progress)
             runs[run.name] = measured(run, data / "valid", seed, progress)
     untrained = work / "untrained"

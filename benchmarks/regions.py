@@ -122,7 +122,7 @@ def answers(
     library: Library, picture: NDArray[np.uint8], box: PixelBox, *, exact: bool
 ) -> list[Hit]:
     """Ten hits."""
-    return search(library, picture, box=box, settings=SearchSettings(exact_places=exact)).hits
+    return search(library, picture, box=box, settings=SearchSettings(exact_match=exact)).hits
 
 
 def strangers(library: Library, picture: NDArray[np.uint8], box: PixelBox, asset: str) -> list[Hit]:

@@ -180,8 +180,8 @@ def of_latents(seen: Tensor) -> Iterator[tuple[str, Embed]]:
         ("read out, not centred", ReadoutSettings(centre=False)),
         ("read out, not whitened", ReadoutSettings(whiten=False)),
         ("read out, 64 directions", ReadoutSettings(dimensions=64)),
-        ("read out, weighed by ratio^0.25", ReadoutSettings(weigh=0.25)),
-        ("read out, dead latents kept", ReadoutSettings(dead=0)),
+        ("read out, weighed by ratio^0.25", ReadoutSettings(discriminant_power=0.25)),
+        ("read out, dead latents kept", ReadoutSettings(min_relative_std=0)),
     ):
         yield label, read_out(texture, seen, settings)
 

@@ -142,7 +142,7 @@ def test_the_strict_protocol_prints_one_object(
 
 @pytest.mark.slow
 def test_a_run_goes_on_from_the_box(data_set: Path, tmp_path: Path) -> None:
-    settings = TrainSettings(init="surface-base", epochs=1, batch_size=8, device="cpu")
+    settings = TrainSettings(init_from="surface-base", epochs=1, batch_size=8, device="cpu")
     line = train(data_set, out=tmp_path / "run", settings=settings).figures
     assert math.isfinite(line["valid"]["excess_nats"])
     assert line["valid"]["texture_active_units"] > 10

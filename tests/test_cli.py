@@ -98,7 +98,8 @@ def test_similarity_prints_every_representation_beside_the_histogram(
     data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = answer(
-        capsys, "similarity", trained, data / "valid", "--out", tmp_path / "out", "--rounds", 1,
+        capsys, "similarity", trained, data / "valid", "--out", tmp_path / "out",
+        "--pairs-per-image", 1,
         "--bootstrap", 10,
     )  # fmt: skip
     rows = report["representations"]
@@ -154,7 +155,9 @@ def test_import_weights_makes_a_model(
     answer(capsys, "import-weights", tmp_path / "seed.pth", "--out", tmp_path / "model")
     report = answer(capsys, "evaluate", tmp_path / "model", data / "valid")
     assert report["trivial_excess_nats"]["training_mean"] is None
-    similar = answer(capsys, "similarity", tmp_path / "model", data / "valid", "--rounds", 1)
+    similar = answer(
+        capsys, "similarity", tmp_path / "model", data / "valid", "--pairs-per-image", 1
+    )
     assert "centred" not in similar["representations"]
     assert any("import-weights" in note for note in similar["notes"])
 
@@ -164,7 +167,10 @@ def test_tables_are_for_people(
 ) -> None:
     for arguments, words in (
         (["evaluate", trained, data / "valid"], ("this model", "constant grey", "PSNR", "picture")),
-        (["similarity", trained, data / "valid", "--rounds", 1], ("RGB histogram", "recall@1")),
+        (
+            ["similarity", trained, data / "valid", "--pairs-per-image", 1],
+            ("RGB histogram", "recall@1"),
+        ),
         (["info", trained], ("train images", "best epoch")),
         (["info", data], ("valid assets", "categories")),
     ):
@@ -225,7 +231,7 @@ def test_refusals_are_one_sentence_with_the_value_and_exit_code_1(
         (["evaluate", empty, data / "valid"], "no model"),
         (["evaluate", trained, empty, "--out", tmp_path / "e"], "no image"),
         (["evaluate", trained, data / "valid", "--seed", "-1"], "-1"),
-        (["similarity", trained, data / "valid", "--rounds", "0"], "rounds"),
+        (["similarity", trained, data / "valid", "--pairs-per-image", "0"], "pairs_per_image"),
         (["sample", trained, "--out", tmp_path / "s.png", "--seed", str(10**30)], "seed"),
         (["info", tmp_path / "absent"], "absent"),
         (["import-weights", empty / "notes.txt", "--out", tmp_path / "m"], "notes.txt"),

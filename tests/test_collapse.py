@@ -42,7 +42,12 @@ def test_use_is_counted_over_all_latents_or_the_last_ones() -> None:
     [
         ({}, 1.0, "healthy", ["500 of 576", "50 of 64"]),
         ({"active_units": 6, "kl_nats": 135.0}, 1.0, "healthy", ["6"]),
-        ({"active_units": 0, "kl_nats": 0.3}, 1.0, "collapsed", ["--kl-warmup", "--start scaled"]),
+        (
+            {"active_units": 0, "kl_nats": 0.3},
+            1.0,
+            "collapsed",
+            ["--kl-warmup-fraction", "--init scaled"],
+        ),
         ({"active_units": 1}, 1.0, "collapsed", ["1 active"]),
         ({"kl_nats": 0.9}, 8.0, "collapsed", ["lower --beta, which is 8"]),
         ({"kl_nats": 20_000.0}, 1.0, "kl exploding", ["--clip-norm", "18,000"]),
@@ -53,7 +58,7 @@ def test_use_is_counted_over_all_latents_or_the_last_ones() -> None:
         ),
         (
             {"excess_nats": 4_301.0, "texture_latents": None}, 1.0, "worse than one colour",
-            ["--recipe surface", "--init surface-base"],
+            ["--recipe surface", "--init-from surface-base"],
         ),
         ({"texture_active_units": 1}, 1.0, "texture unused", ["1 of its 64", "--consistency"]),
         ({"images": 3, "active_units": 0}, 1.0, "unknown", ["3 validation images"]),

@@ -71,7 +71,11 @@ def test_a_prepared_data_set_is_taken_as_it_is(folder: Path, tmp_path: Path) -> 
     [
         ("embed", ["--vectors", "latent"], lambda report: report["images"]),
         ("evaluate", [], lambda report: report["images"]),
-        ("similarity", ["--rounds", "1", "--bootstrap", "1"], lambda report: report["images"]),
+        (
+            "similarity",
+            ["--pairs-per-image", "1", "--bootstrap", "1"],
+            lambda report: report["images"],
+        ),
         ("reconstruct", ["--count", "20"], lambda report: report["images"]),
     ],
 )

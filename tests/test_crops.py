@@ -89,14 +89,14 @@ def test_all_eight_positions_are_equally_frequent_where_turns_are_asked_for() ->
     plain = drawn(600, 600, RECIPE)
     assert not plain.quarter_turns.any()
     assert not plain.mirrored.any()
-    turned = drawn(600, 600, replace(RECIPE, turns=True))
+    turned = drawn(600, 600, replace(RECIPE, rotate_flip=True))
     positions = np.bincount(4 * turned.mirrored + turned.quarter_turns, minlength=8)
     assert chisquare(positions).pvalue > 0.01
     assert np.array_equal(turned.left, plain.left), "turning draws no other boxes"
 
 
 def test_light_is_log_normal_and_keeps_the_order_of_levels() -> None:
-    tables = drawn(600, 600, replace(RECIPE, light=1.0)).tables
+    tables = drawn(600, 600, replace(RECIPE, color_jitter=1.0)).tables
     assert tables is not None
     assert tables.shape == (4000, 256, 3)
     assert (np.diff(tables.astype(int), axis=1) >= 0).all()
@@ -170,7 +170,7 @@ def test_turns_and_mirrors_are_those_of_numpy() -> None:
         assert np.array_equal(cut_crop(image, crops, 0, 254), expected)
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, turns=True, light=1.0)])
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, rotate_flip=True, color_jitter=1.0)])
 def test_a_batch_cut_together_is_the_crops_cut_one_by_one(recipe: CropRecipe) -> None:
     """Images of several sizes and shapes in one flat pack, some smaller than their crops."""
     sizes = [(568, 568), (200, 120), (90, 400), (254, 254), (700, 568)] * 4
@@ -183,7 +183,7 @@ def test_a_batch_cut_together_is_the_crops_cut_one_by_one(recipe: CropRecipe) ->
     together = cut_crops(torch.from_numpy(flat), offsets, widths, crops, 254)
     assert together.shape == (len(sizes), 3, 254, 254)
     assert together.dtype == torch.uint8
-    largest = 1 if not recipe.light else 3  # a table may stretch a difference of one level
+    largest = 1 if not recipe.color_jitter else 3  # a table may stretch a difference of one level
     for place, image in enumerate(images):
         alone = cut_crop(image, crops, place, 254).astype(int)
         difference = np.abs(together[place].permute(1, 2, 0).numpy() - alone)
@@ -210,4 +210,4 @@ def test_impossible_recipes_are_refused(
     scale: tuple[float, float], ratio: tuple[float, float], light: float
 ) -> None:
     with pytest.raises(SettingsError):
-        CropRecipe(scale=scale, ratio=ratio, light=light)
+        CropRecipe(scale=scale, ratio=ratio, color_jitter=light)

@@ -412,7 +412,7 @@ def test_damage_to_the_state_of_a_run_is_found(tmp_path: Path) -> None:
     for what, spoilt in damages:
         file.write_bytes(spoilt)
         state, sentence = tried(lambda: load_state(file, vae, None, optimizer))
-        assert state or "--init" in sentence, what
+        assert state or "--init-from" in sentence, what
         if state:
             assert (state.epoch, state.step) == (3, 17), what
             assert all(torch.equal(vae.state_dict()[k], right[k]) for k in right), what

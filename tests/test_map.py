@@ -366,7 +366,9 @@ def test_a_library_that_grows_keeps_its_map(library: Path, tmp_path: Path) -> No
     assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
     report = map(library, out=tmp_path / "m.png")
     assert report.added_later == 2
-    anew = map(library, out=tmp_path / "m.png", settings=MapSettings(fresh=True), overwrite=True)
+    anew = map(
+        library, out=tmp_path / "m.png", settings=MapSettings(recompute=True), overwrite=True
+    )
     assert anew.added_later == 0
     other = MapSettings(perplexity=4, seed=2)
     map(library, out=tmp_path / "m.png", settings=other, overwrite=True)

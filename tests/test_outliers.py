@@ -124,7 +124,7 @@ def test_the_strange_files_of_a_library_come_first_with_their_reason(mixed: Path
 
 def test_as_many_are_listed_as_were_asked_for(mixed: Path) -> None:
     every = outliers(mixed)
-    two = outliers(mixed, settings=OutliersSettings(most=2))
+    two = outliers(mixed, settings=OutliersSettings(limit=2))
     assert two.found == every.found
     assert two.outliers == every.outliers[:2]
     with pytest.raises(LibraryError, match="not a library"):

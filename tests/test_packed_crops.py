@@ -16,7 +16,7 @@ from vaeneer.rng import UniformRows
 from vaeneer.settings import TrainSettings
 
 CPU = torch.device("cpu")
-RECIPE = CropRecipe.of(TrainSettings(recipe="reference", turns=True))
+RECIPE = CropRecipe.of(TrainSettings(recipe="reference", rotate_flip=True))
 NUMBERS = UniformRows("crop", 0, 4, columns=COLUMNS)
 GROUPS = [[3, 0, 7], [1, 9], [5]]
 

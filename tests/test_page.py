@@ -390,7 +390,7 @@ def test_examples_and_counter_examples(visit: Open) -> None:
     page.get_by_role("button", name=re.compile("^Less like this")).nth(2).click()
     page.get_by_role("heading", name="Counter-examples").wait_for()
     assert page.url.count("item=") == 2
-    assert "without=" in page.url
+    assert "negative=" in page.url
     page.get_by_role("button", name=re.compile("^Remove item")).click()
     page.get_by_role("heading", name="Counter-examples").wait_for(state="detached")
 
@@ -733,7 +733,7 @@ STATES = {
     "drawer": ("/?library=surfaces&item=3", None, "dialog .facts"),
     "search": ("/?view=search&library=surfaces&item=3&box=20,20,100,90", None, ".hit .acts"),
     "settings": ("/?view=search&library=surfaces&item=3", ".more summary", ".hit .acts"),
-    "examples": ("/?view=search&library=surfaces&item=3&item=5&without=7", None, ".hit .acts"),
+    "examples": ("/?view=search&library=surfaces&item=3&item=5&negative=7", None, ".hit .acts"),
     "selection": ("/?view=map&library=surfaces&selected=3,5", None, ".pick"),
     "legend": ("/?view=map&library=surfaces", ".map-legend summary", ".map-legend li"),
     "compared": ("/?view=duplicates&library=hostile <i>", "text=Compare", ".apart canvas"),
@@ -756,7 +756,7 @@ def test_a_phone_has_room_and_targets_for_fingers(visit: Open, state: str, pictu
     picture(page, f"{state.replace(' ', '-')}-{TALL_PHONE[0]}")
 
 
-@pytest.mark.parametrize("query", ["item=3", "item=3&box=20,20,100,90", "item=3&item=5&without=7"])
+@pytest.mark.parametrize("query", ["item=3", "item=3&box=20,20,100,90", "item=3&item=5&negative=7"])
 def test_hits_begin_above_the_fold_on_a_phone(visit: Open, query: str) -> None:
     page = visit(f"/?view=search&library=surfaces&{query}", size=TALL_PHONE)
     page.locator(".hit").first.wait_for()

@@ -100,12 +100,12 @@ def test_search_puts_proven_hits_first_and_says_how_they_were_placed(library: Li
     assert scores == sorted(scores, reverse=True)
 
 
-def test_exact_places_can_be_left_out(library: Library) -> None:
+def test_exact_matches_can_be_left_out(library: Library) -> None:
     item = item_of(library, "brick")
-    settings = SearchSettings(k=5, exact_places=False)
+    settings = SearchSettings(k=5, exact_match=False)
     hits = search(library, library.path(item), box=BOX, settings=settings).hits
     assert {hit.placed for hit in hits} == {"part"}
-    plain = SearchSettings(k=2, exact_places=False)
+    plain = SearchSettings(k=2, exact_match=False)
     whole = search(library, cut(library, item), settings=plain).hits
     assert [(hit.box, hit.placed, hit.match != "exact") for hit in whole] == [
         (None, None, True)
@@ -177,7 +177,7 @@ def test_a_crop_is_first_though_another_whole_image_looks_more_alike(mosaic: Lib
     """The items that are not proved stay in the order of whole images."""
     (item,) = (one for one in mosaic.items() if one.path == "mosaic.png")
     part = cut(mosaic, item, (20, 20, 130, 130))
-    before = search(mosaic, part, settings=SearchSettings(exact_places=False)).hits
+    before = search(mosaic, part, settings=SearchSettings(exact_match=False)).hits
     assert before[0].id != item.id
     after = search(mosaic, part)
     assert [hit.id for hit in after.hits if hit.match == "exact"] == [after.hits[0].id] == [item.id]

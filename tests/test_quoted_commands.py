@@ -24,7 +24,7 @@ TOOLS = {"--write", "--check", "--x", "--y", "--vector", "--neighbors", "--image
 """Flags of python -m vaeneer.cli.reference and of embedding-atlas."""
 QUOTE = re.compile(r"(?:\.venv/bin/)?\bvaeneer (?P<verb>[a-z][a-z-]*[a-z])(?P<rest>[^\n`)]*)")
 WORD = re.compile(rf"^(?:-{{1,2}}[a-z0-9].*|.*[A-Z{PLACEHOLDER}'\"/.=0-9].*)$")
-PROSE = {"A", "I", "It", "The", "They", "Then", "without", "with", "and", "or"}
+PROSE = {"A", "I", "It", "The", "They", "Then", "negative", "with", "and", "or"}
 
 
 def texts(node: ast.AST) -> Iterator[str]:

@@ -12,8 +12,8 @@ from vaeneer.errors import DataError, SettingsError
 from vaeneer.model.projection import Readout, fit_readout, plain_readout
 from vaeneer.settings import ReadoutSettings
 
-EXACT = ReadoutSettings(shrinkage=0, dead=0)
-OFF = ReadoutSettings(centre=False, dead=0, whiten=False, dimensions=0, norm=False)
+EXACT = ReadoutSettings(shrinkage=0, min_relative_std=0)
+OFF = ReadoutSettings(centre=False, min_relative_std=0, whiten=False, dimensions=0, norm=False)
 
 
 def made(images: int = 300, crops: int = 8, size: int = 12, seed: int = 1) -> NDArray[np.float64]:
@@ -101,7 +101,7 @@ def test_dead_latents_are_left_out() -> None:
     latents[..., 7] = 1e-6 * np.random.default_rng(0).normal(size=latents.shape[:2])
     dropped = fit_readout(latents, ReadoutSettings())
     assert np.flatnonzero((dropped.projection == 0).all(1)).tolist() == [5, 7]
-    assert (fit_readout(latents, ReadoutSettings(dead=0)).projection[7] != 0).any()
+    assert (fit_readout(latents, ReadoutSettings(min_relative_std=0)).projection[7] != 0).any()
 
 
 def test_weighing_multiplies_directions_by_their_ratio() -> None:
@@ -159,7 +159,13 @@ def test_what_cannot_be_fitted_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"shrinkage": 1.5}, {"dead": 1.0}, {"dimensions": -1}, {"weigh": float("nan")}]
+    "wrong",
+    [
+        {"shrinkage": 1.5},
+        {"min_relative_std": 1.0},
+        {"dimensions": -1},
+        {"discriminant_power": float("nan")},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong))):

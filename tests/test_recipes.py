@@ -37,17 +37,25 @@ def test_other_invariances_are_refused_with_what_there_is(text: str) -> None:
 
 def test_invariances_choose_the_crops() -> None:
     crops = CropRecipe.of(TrainSettings(recipe="reference", invariant_to="light,turn,scale"))
-    assert (crops.light, crops.turns, crops.scale) == (1.0, True, (WIDE_SCALE_MIN, 1.0))
+    assert (crops.color_jitter, crops.rotate_flip, crops.scale) == (
+        1.0,
+        True,
+        (WIDE_SCALE_MIN, 1.0),
+    )
     crops = CropRecipe.of(TrainSettings(recipe="improved", invariant_to="none"))
-    assert (crops.light, crops.turns, crops.scale) == (0.0, False, (0.2, 1.0))
+    assert (crops.color_jitter, crops.rotate_flip, crops.scale) == (0.0, False, (0.2, 1.0))
 
 
 def test_what_is_given_wins_over_the_invariances() -> None:
     given = TrainSettings(
-        recipe="reference", invariant_to="light,scale", light=0.5, turns=True, crop_scale_min=0.3
+        recipe="reference",
+        invariant_to="light,scale",
+        color_jitter=0.5,
+        rotate_flip=True,
+        crop_scale_min=0.3,
     )
     crops = CropRecipe.of(given)
-    assert (crops.light, crops.turns, crops.scale) == (0.5, True, (0.3, 1.0))
+    assert (crops.color_jitter, crops.rotate_flip, crops.scale) == (0.5, True, (0.3, 1.0))
 
 
 def test_views_share_their_scale_only_where_scale_was_left_out_on_purpose() -> None:
@@ -60,7 +68,7 @@ def test_without_invariances_the_crops_are_the_recipe_s() -> None:
     assert CropRecipe.of(TrainSettings(recipe="reference")) == CropRecipe(
         scale=(0.2, 1), ratio=(3 / 4, 4 / 3)
     )
-    assert CropRecipe.of(TrainSettings(recipe="improved")).turns
+    assert CropRecipe.of(TrainSettings(recipe="improved")).rotate_flip
 
 
 def test_without_a_recipe_the_best_one_for_surfaces_is_taken() -> None:
@@ -81,12 +89,12 @@ def test_the_surface_recipe_brings_its_network_views_and_term() -> None:
     assert recipe.views > 1
     assert recipe.consistency == "infonce"
     assert invariances(recipe.invariant_to or "") == {"light", "turn"}
-    assert (recipe.light, recipe.turns) == (1.0, True)
+    assert (recipe.color_jitter, recipe.rotate_flip) == (1.0, True)
     with pytest.raises(SettingsError, match=r"'surface'.*'reference'.*--recipe"):
         Recipe.of(TrainSettings(recipe="surface", architecture="reference"))
 
 
 def test_other_invariances_change_the_surface_recipe() -> None:
     recipe = Recipe.of(TrainSettings(recipe="surface", invariant_to="turn"))
-    assert (recipe.light, recipe.turns, recipe.one_scale) == (0.0, True, True)
+    assert (recipe.color_jitter, recipe.rotate_flip, recipe.one_scale) == (0.0, True, True)
     assert Recipe.of(TrainSettings(recipe="surface", consistency="off")).consistency == "off"

@@ -28,7 +28,7 @@ from vaeneer.training.optim import (
 from vaeneer.training.resume_state import TrainState
 
 CPU = torch.device("cpu")
-RISING = Recipe(learning_rate=2e-3, warmup=0.1, final_rate=0.05, kl_warmup=0.2)
+RISING = Recipe(learning_rate=2e-3, warmup_fraction=0.1, min_lr_ratio=0.05, kl_warmup_fraction=0.2)
 
 
 def test_the_reference_recipe_changes_nothing_on_the_way() -> None:
@@ -40,9 +40,9 @@ def test_the_reference_recipe_changes_nothing_on_the_way() -> None:
 
 def test_what_is_asked_for_wins_over_the_recipe() -> None:
     named = Recipe.of(TrainSettings(recipe="improved"))
-    asked = Recipe.of(TrainSettings(recipe="improved", learning_rate=5e-4, turns=False))
+    asked = Recipe.of(TrainSettings(recipe="improved", learning_rate=5e-4, rotate_flip=False))
     assert asked.learning_rate == 5e-4
-    assert not asked.turns
+    assert not asked.rotate_flip
     assert asked.epochs == named.epochs
     with pytest.raises(SettingsError, match="'best'"):
         Recipe.of(TrainSettings(recipe="best"))  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def test_the_kl_weight_rises_linearly_to_one() -> None:
 
 
 def test_averages_follow_quickly_at_first() -> None:
-    recipe = Recipe(averaging=0.99)
+    recipe = Recipe(ema_decay=0.99)
     assert average_share(recipe, 0) == 0.1
     assert average_share(recipe, 100_000) == 0.99
 

@@ -179,7 +179,7 @@ def test_several_images_ask_by_their_mean(library: Library) -> None:
     asked, against = [items[1].id, items[6].id], [items[11].id]
     mean = np.mean([vectors[one] for one in asked], axis=0)
     for without, vector in (([], mean), (against, mean - 0.5 * vectors[against[0]])):
-        hits = search(library, asked, without=without, settings=ALL).hits
+        hits = search(library, asked, negative=without, settings=ALL).hits
         vector = vector / np.linalg.norm(vector)
         expected = {one: float(vectors[one] @ vector) for one in vectors}
         for one in (*asked, *without):

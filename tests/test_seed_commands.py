@@ -44,7 +44,7 @@ def test_the_three_commands_in_order(tmp_path: Path, data_set: Path) -> None:
     done = command("AEtest.py", tmp_path, "train-data/train")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "001" / "evaluation-train" / "loss-per-image.png").is_file()
-    done = command("feature_similarity.py", tmp_path, "--rounds", "1", "--bootstrap", "10")
+    done = command("feature_similarity.py", tmp_path, "--pairs-per-image", "1", "--bootstrap", "10")
     assert done.returncode == 0, done.stderr
     pictures = tmp_path / "runs" / "001" / "similarity-valid"
     for name in ("same-image-sampled.png", "different-image-sampled.png", "similarity.png"):

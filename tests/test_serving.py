@@ -373,7 +373,7 @@ def test_a_crop_is_sent_and_its_place_comes_back(client: httpx.Client, library: 
         f"{API}/search",
         params={"library": "small"},
         files={"image": crop.getvalue()},
-        data={"exact_places": "false", "likely_threshold": "1"},
+        data={"exact_match": "false", "likely_threshold": "1"},
     ).json()
     assert {hit["match"] for hit in plain["hits"]} == {"similar"}
 
@@ -396,8 +396,8 @@ def test_search_takes_its_fields_from_the_query_too(client: httpx.Client) -> Non
 
 def test_search_by_items_with_and_against(client: httpx.Client, library: Library) -> None:
     a, b, c = (item.id for item in library.items()[:3])
-    found = get(client, "/search", item=[a, b], without=c, k=4)
-    expected = library.search([a, b], without=[c], k=4)
+    found = get(client, "/search", item=[a, b], negative=c, k=4)
+    expected = library.search([a, b], negative=[c], k=4)
     assert [hit["id"] for hit in found["hits"]] == [hit.id for hit in expected]
     boxed = get(client, "/search", item=a, box="0,0,80,80", k=2)
     assert boxed["query"]["box"] == [0, 0, 80, 80]
@@ -409,7 +409,7 @@ def test_search_by_items_with_and_against(client: httpx.Client, library: Library
     [
         ({}, 422, "picture"),
         ({"item": 999}, 404, "no item 999"),
-        ({"item": 1, "without": 999}, 404, "no item 999"),
+        ({"item": 1, "negative": 999}, 404, "no item 999"),
         ({"item": 1, "k": 0}, 422, "k"),
         ({"item": 1, "k": 201}, 422, "k"),
         ({"item": 1, "box": "1,2,3"}, 422, "x,y,width,height"),

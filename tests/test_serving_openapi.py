@@ -177,7 +177,7 @@ def test_the_examples_of_the_documentation_work(url: str, tmp_path: Path) -> Non
     here = "http://127.0.0.1:8765"
     shell = next(text for kind, text in blocks if kind == "bash" and "photo.jpg" in text)
     script = next(text for kind, text in blocks if kind == "python" and "photo.jpg" in text)
-    ids = {"item=12&item=40&without=7&category=wood": "item=1&item=2&without=3", "/12/": "/1/"}
+    ids = {"item=12&item=40&negative=7&category=wood": "item=1&item=2&negative=3", "/12/": "/1/"}
     ids["100,80,300,300"] = "10,8,200,200"
     for old, new in {here: url, "$API": f"{url}/api/v1", **ids}.items():
         assert old in DOCS

@@ -37,7 +37,7 @@ from vaeneer.progress import Silent
 from vaeneer.settings import PrepareSettings, SimilaritySettings
 
 QUICK = SimilaritySettings(
-    rounds=2, different_pairs=150, bootstrap=20, device="cpu", precision="float32"
+    pairs_per_image=2, different_pairs=150, bootstrap=20, device="cpu", precision="float32"
 )
 STRICT = dataclasses.replace(QUICK, protocol="strict", different_pairs=None)
 LATENTS = ("sampled", "mean", "centred")
@@ -302,7 +302,8 @@ def test_one_readable_asset_is_refused(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["rounds", "max_images", "different_pairs", "bootstrap", "batch_size", "scale_gap"]
+    "name",
+    ["pairs_per_image", "max_images", "different_pairs", "bootstrap", "batch_size", "scale_gap"],
 )
 def test_settings_out_of_range_are_refused(model: Path, surfaces: Path, name: str) -> None:
     values: dict[str, Any] = {name: -1}

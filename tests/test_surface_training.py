@@ -127,7 +127,7 @@ def test_a_run_starts_from_the_weights_of_a_model(
     monkeypatch.chdir(whole.parent)
     out = tmp_path / "run"
     settings = replace(
-        TrainSettings(init="whole", device="cpu", precision="float32"), epochs=1, batch_size=8,
+        TrainSettings(init_from="whole", device="cpu", precision="float32"), epochs=1, batch_size=8,
         learning_rate=1e-12, views=2,
     )  # fmt: skip
     train(data_set, out=out, settings=settings)
@@ -135,9 +135,9 @@ def test_a_run_starts_from_the_weights_of_a_model(
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
     card = read_card(out)
     assert card.architecture == "surface"
-    assert card.training["settings"]["init"] == str(whole)
+    assert card.training["settings"]["init_from"] == str(whole)
     written = read_settings(out / "config.toml", TrainSettings, "train", ignore=("data",))
-    assert (written.init, written.recipe) == (str(whole), "surface"), "the model's own recipe"
+    assert (written.init_from, written.recipe) == (str(whole), "surface"), "the model's own recipe"
 
 
 def test_a_run_that_started_from_a_model_goes_on_without_it(
@@ -152,20 +152,20 @@ def test_a_run_that_started_from_a_model_goes_on_without_it(
     more = replace(settings, epochs=2)
     assert train(data_set, out=tmp_path / "run", settings=more, resume=True).epochs == 2
     other = replace(settings, init=str(tmp_path / "other"))
-    with pytest.raises(SettingsError, match="init"):
+    with pytest.raises(SettingsError, match="init_from"):
         train(data_set, out=tmp_path / "run", settings=other, resume=True)
 
 
 def test_another_architecture_cannot_start_a_run(
     model: Path, data_set: Path, tmp_path: Path
 ) -> None:
-    settings = TrainSettings(init=str(model), architecture="surface")
+    settings = TrainSettings(init_from=str(model), architecture="surface")
     with pytest.raises(SettingsError, match=r"reference network.*--architecture"):
         train(data_set, out=tmp_path / "run", settings=settings)
     with pytest.raises(SettingsError, match=r"reference network.*--recipe"):
         train(data_set, out=tmp_path / "run", settings=replace(SURFACE, init=str(model)))
     with pytest.raises(ModelFileError, match="nothing-here"):
-        train(data_set, out=tmp_path / "run", settings=TrainSettings(init="nothing-here"))
+        train(data_set, out=tmp_path / "run", settings=TrainSettings(init_from="nothing-here"))
     assert not (tmp_path / "run").exists()
 
 
@@ -182,7 +182,7 @@ def test_overwrite_never_deletes_the_model_to_start_from(whole: Path, data_set: 
 def test_a_collapsed_run_is_told_with_a_remedy(data_set: Path, tmp_path: Path, whole: Path) -> None:
     """A KL term ten thousand times too heavy leaves nothing of the latents."""
     heavy = TrainSettings(
-        recipe="improved", warmup=0.0, beta=1e4, epochs=2, batch_size=4, device="cpu"
+        recipe="improved", warmup_fraction=0.0, beta=1e4, epochs=2, batch_size=4, device="cpu"
     )
     train(data_set, out=tmp_path / "run", settings=heavy)
     told = info(tmp_path / "run").facts["diagnosis"]

@@ -345,7 +345,7 @@ def test_a_data_set_with_one_side_is_refused(data_set: Path, tmp_path: Path, mis
         ("crop_scale_min", 0.0),
         ("crop_ratio_min", 2.0),
         ("device", "abacus"),
-        ("loss", "hinge"),
+        ("reconstruction_loss", "hinge"),
         ("workers", -1),
         ("views", 0),
         ("views", 3),
@@ -422,7 +422,7 @@ def test_the_improved_recipe_is_resumed_to_the_bit_with_its_averages(
 
 
 def test_averaged_weights_are_what_is_kept(data_set: Path, tmp_path: Path) -> None:
-    settings = replace(TINY, averaging=0.9, epochs=1)
+    settings = replace(TINY, ema_decay=0.9, epochs=1)
     train(data_set, out=tmp_path / "run", settings=settings)
     state = load_file(tmp_path / "run" / "state.safetensors")
     kept = load_file(tmp_path / "run" / "last" / "model.safetensors")
@@ -434,13 +434,13 @@ def test_averaged_weights_are_what_is_kept(data_set: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("turns", True),
-        ("light", 1.0),
+        ("rotate_flip", True),
+        ("color_jitter", 1.0),
         ("weight_decay", 0.1),
         ("clip_norm", 1.0),
-        ("kl_warmup", 0.5),
-        ("warmup", 0.5),
-        ("final_rate", 0.0),
+        ("kl_warmup_fraction", 0.5),
+        ("warmup_fraction", 0.5),
+        ("min_lr_ratio", 0.0),
         ("learning_rate", 3e-4),
         ("views", 2),
         ("invariant_to", "turn"),

@@ -94,7 +94,7 @@ def test_views_of_packed_crops_are_cut_from_their_images(data_set: Path) -> None
     from vaeneer.data.loader import PackedCrops
     from vaeneer.data.pixel_cache import PackLayout, open_pack
 
-    recipe = CropRecipe(scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), turns=True, light=1.0)
+    recipe = CropRecipe(scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), rotate_flip=True, color_jitter=1.0)
     pack = open_pack(open_folder(data_set / "train"), PackLayout(recipe.source_side_px))
     group = Views(range(10), 3).crops_of([4, 9])
     cpu = torch.device("cpu")

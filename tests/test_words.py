@@ -273,7 +273,7 @@ def test_the_api_searches_by_words(client: httpx.Client) -> None:
         "scans/stone/BrickWall07",
     ]
     assert found["hits"][0]["thumbnail"].startswith("/api/v1/items/")
-    for more in ({"item": 1}, {"box": "0,0,32,32"}, {"without": 1}):
+    for more in ({"item": 1}, {"box": "0,0,32,32"}, {"negative": 1}):
         refused = client.get("/search", params={"words": "wall", **more})
         assert refused.status_code == 422
         assert "words" in refused.json()["detail"]

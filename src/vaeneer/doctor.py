@@ -152,7 +152,11 @@ def _run_faults(folder: Path, progress: Progress) -> Iterator[Fault]:
         try:
             read_state(run.state)
         except VaeneerError as error:
-            yield run.state, str(error), f"put it back from a copy, or {new} and --init {folder}"
+            yield (
+                run.state,
+                str(error),
+                f"put it back from a copy, or {new} and --init-from {folder}",
+            )
     models = [run.best, run.last, *sorted(folder.glob("checkpoints/*"))]
     for model in (one for one in models if one.is_dir()):
         yield from _model_faults(model, progress)

@@ -99,7 +99,7 @@ def search(
     image: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, negative="")] = None,
     *,
     box: str | None = None,
-    without: Annotated[list[str] | None, Parameter(negative="")] = None,
+    negative: Annotated[list[str] | None, Parameter(negative="")] = None,
     words: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[SearchSettings, Flat] = SearchSettings(),
     sheet: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
@@ -120,7 +120,7 @@ def search(
         as a file, has a slash or the suffix of an image is a file.
     box
         x,y,w,h in pixels of a single IMAGE: search by this part of it, and show where it is.
-    without
+    negative
         A negative example: an image that the hits should not look like. Repeatable.
     words
         Take IMAGE as words, also where a file or an item has that name: --words 2019.
@@ -139,11 +139,11 @@ def search(
     with Library.open(folder) as opened:
         text = _words(images, words, first=library)
         if text is None:
-            report = _by_images(opened, images, box, without or (), settings)
-        elif box is not None or without:
+            report = _by_images(opened, images, box, negative or (), settings)
+        elif box is not None or negative:
             raise SettingsError(
                 f"{text[:80]!r} is searched as words, which take no --box and no"
-                " --without; name an image, or leave them out."
+                " --negative; name an image, or leave them out."
             )
         else:
             report = vaeneer.search_words(opened, text, settings=settings)
@@ -211,7 +211,7 @@ def _by_images(
     library: Library,
     images: Sequence[str],
     box: str | None,
-    without: Sequence[str],
+    negative: Sequence[str],
     settings: SearchSettings,
 ) -> SearchReport:
     from vaeneer.library.search.query import box_of
@@ -221,7 +221,7 @@ def _by_images(
             library,
             [_source(word) for word in images],
             box=None if box is None else box_of(box),
-            without=[_source(word) for word in without],
+            negative=[_source(word) for word in negative],
             settings=settings,
         )
     except ImageFileError as error:

@@ -38,9 +38,9 @@ class CropRecipe:
     scale: tuple[float, float]
     ratio: tuple[float, float]
     side_px: int = 254
-    turns: bool = False
+    rotate_flip: bool = False
     """Quarter turns and mirroring: all eight positions alike."""
-    light: float = 0.0
+    color_jitter: float = 0.0
     """Strength of the change of gamma, colour and brightness; 0 leaves the pixels as they are."""
 
     @classmethod
@@ -50,8 +50,8 @@ class CropRecipe:
         return cls(
             scale=(recipe.crop_scale_min, recipe.crop_scale_max),
             ratio=(recipe.crop_ratio_min, recipe.crop_ratio_max),
-            turns=recipe.turns,
-            light=recipe.light,
+            rotate_flip=recipe.rotate_flip,
+            color_jitter=recipe.color_jitter,
         )
 
     def __post_init__(self) -> None:
@@ -59,8 +59,10 @@ class CropRecipe:
             raise SettingsError(f"crop scale {self.scale} must be 0 < minimum <= maximum <= 1.")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise SettingsError(f"crop ratio {self.ratio} must be 0 < minimum <= maximum.")
-        if not 0 <= self.light <= 5:
-            raise SettingsError(f"light is {self.light}; use 0 (off) to 5 (1 is usual).")
+        if not 0 <= self.color_jitter <= 5:
+            raise SettingsError(
+                f"color_jitter is {self.color_jitter}; use 0 (off) to 5 (1 is usual)."
+            )
 
     @property
     def source_side_px(self) -> int:
@@ -122,9 +124,11 @@ def draw_crops(
         top=top,
         width=width,
         height=height,
-        quarter_turns=(np.floor(4 * turn) * recipe.turns).astype(np.int64),
-        mirrored=(mirror < 0.5) & recipe.turns,
-        tables=_light_tables(np.stack(light, 1), recipe.light) if recipe.light else None,
+        quarter_turns=(np.floor(4 * turn) * recipe.rotate_flip).astype(np.int64),
+        mirrored=(mirror < 0.5) & recipe.rotate_flip,
+        tables=_light_tables(np.stack(light, 1), recipe.color_jitter)
+        if recipe.color_jitter
+        else None,
     )
 
 

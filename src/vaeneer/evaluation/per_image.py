@@ -316,9 +316,10 @@ def diagnose(valid: Mapping[str, Any], beta: float = 1.0) -> Diagnosis:
 def _less_pull(beta: float) -> str:
     """What frees a posterior from the prior."""
     if beta > 1:
-        return f"lower --beta, which is {beta:g}, or let it rise: --kl-warmup 0.3"
+        return f"lower --beta, which is {beta:g}, or let it rise: --kl-warmup-fraction 0.3"
     return (
-        "start again with --start scaled and --kl-warmup 0.3, a smaller --learning-rate or a"
+        "start again with --init scaled and --kl-warmup-fraction 0.3, a smaller --learning-rate"
+        " or a"
         " --beta below 1"
     )
 
@@ -332,8 +333,8 @@ def _flat_colour_nats(valid: Mapping[str, Any]) -> float | None:
 def _better_pixels(valid: Mapping[str, Any]) -> str:
     """What lowers the excess: the surface network, and where it is used, longer training."""
     if valid.get("texture_latents"):
-        return "train longer (--epochs), on more images, or from --init surface-base"
-    return "train with --recipe surface, or from --init surface-base"
+        return "train longer (--epochs), on more images, or from --init-from surface-base"
+    return "train with --recipe surface, or from --init-from surface-base"
 
 
 def _most_useful_nats(valid: Mapping[str, Any]) -> float | None:

@@ -217,7 +217,9 @@ def describe_reference_crops(
         return reference_image(np.asarray(read_rgb(items[index].path)), settings, side_px, index)
 
     def places(index: int) -> list[tuple[int, ...]]:
-        return [(round_, index, which) for round_ in range(settings.rounds) for which in (0, 1)]
+        return [
+            (round_, index, which) for round_ in range(settings.pairs_per_image) for which in (0, 1)
+        ]
 
     chosen = _chosen(len(items), settings)
     skipped: list[ImageFileError] = []
@@ -253,7 +255,7 @@ def reference_image(
     recipe = replace(CropRecipe.of(TrainSettings(recipe="reference")), side_px=side_px)
     rows = [
         UniformRows("compared crop", settings.seed, round_, which, columns=COLUMNS).rows([index])
-        for round_ in range(settings.rounds)
+        for round_ in range(settings.pairs_per_image)
         for which in (0, 1)
     ]
     height, width = image.shape[:2]

@@ -189,7 +189,7 @@ def _of_the_whole(
         "images": first.images,
         "assets": first.assets,
         "crops": first.crops,
-        "rounds": settings.rounds if settings.protocol == "reference" else None,
+        "rounds": settings.pairs_per_image if settings.protocol == "reference" else None,
         "seed": settings.seed,
         "same_pairs": first.same_pairs,
         "different_pairs": first.different_pairs,
@@ -222,7 +222,10 @@ def _compare(
     """Every variant with its figures, and what its pictures are drawn from."""
     if settings.protocol == "reference":
         plan = {
-            "reference": (reference_comparison(settings.rounds), tuple(range(2 * settings.rounds)))
+            "reference": (
+                reference_comparison(settings.pairs_per_image),
+                tuple(range(2 * settings.pairs_per_image)),
+            )
         }
     else:
         plan = {

@@ -55,7 +55,7 @@ def strict_latents(
 
     vae: in eval mode, on the device of `precision`. Raises ModelFileError for broken weights.
     """
-    recipe = StrictRecipe(side_px=vae.image_side_px, light=settings.light)
+    recipe = StrictRecipe(side_px=vae.image_side_px, light=settings.color_jitter)
     tables = [
         UniformRows("strict crop", settings.seed, draw, columns=STRICT_COLUMNS)
         for draw in range(settings.draws)

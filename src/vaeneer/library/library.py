@@ -26,14 +26,14 @@ class Library(OpenLibrary):
         image: Source | list[Source],
         *,
         box: PixelBox | None = None,
-        without: Sequence[Source] = (),
+        negative: Sequence[Source] = (),
         settings: SearchSettings | None = None,
         **options: Unpack[SearchOptions],
     ) -> list[Hit]:
         """What looks like an image, or like several, the most alike first: see `vaeneer.search`."""
         from vaeneer.library.search.search import search
 
-        return search(self, image, box=box, without=without, settings=settings, **options).hits
+        return search(self, image, box=box, negative=negative, settings=settings, **options).hits
 
     def search_words(
         self,

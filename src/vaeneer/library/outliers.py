@@ -190,7 +190,7 @@ def outliers(
                 "reason": _reason(int(kinds[row]), row, means[row], items, nearest),
                 "nearest": _nearest(row, items, nearest),
             }
-            for row in strange[: settings.most]
+            for row in strange[: settings.limit]
         ],
         seconds=time.monotonic() - started,
     )

@@ -64,7 +64,9 @@ def unit_length(vectors: Vectors) -> Vectors:
 
 def plain_readout(size: int, mean: NDArray[np.floating[Any]] | None = None) -> Readout:
     """The read-out of a model that has none: centred where the mean is known, nothing else."""
-    steps_off = ReadoutSettings(centre=mean is not None, dead=0, whiten=False, dimensions=0)
+    steps_off = ReadoutSettings(
+        centre=mean is not None, min_relative_std=0, whiten=False, dimensions=0
+    )
     centre = np.zeros(size) if mean is None else mean
     return Readout(
         mean=np.asarray(centre, np.float32),
@@ -88,7 +90,7 @@ def fit_readout(
     crops = _checked(latents)
     count, each, size = crops.shape
     mean = crops.mean((0, 1)) if settings.centre else np.zeros(size)
-    alive = _alive(crops, settings.dead)
+    alive = _alive(crops, settings.min_relative_std)
     image_means = crops.mean(1)[:, alive]  # (images, alive)
     apart = (crops[..., alive] - image_means[:, None]).reshape(count * each, -1)
     within = apart.T @ apart / (count * (each - 1))
@@ -99,7 +101,7 @@ def fit_readout(
         projection, means = projection @ directions, means @ directions
     ratios = _ratios(means, within, projection)
     whole = np.zeros((size, projection.shape[1]))
-    whole[alive] = projection * np.maximum(ratios, _NOTHING) ** settings.weigh
+    whole[alive] = projection * np.maximum(ratios, _NOTHING) ** settings.discriminant_power
     return Readout(
         mean.astype(np.float32), whole.astype(np.float32), ratios.astype(np.float32), settings
     )

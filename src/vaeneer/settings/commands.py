@@ -61,7 +61,7 @@ class SimilaritySettings:
     whitened: Path | None = None
     """Another matrix for the whitened baseline, as benchmarks/whitened_baseline.py writes it."""
 
-    rounds: int = 5
+    pairs_per_image: int = 5
     """Pairs of random crops drawn from each image (protocol reference)."""
 
     scale_gap: float = 0.5
@@ -101,7 +101,15 @@ class SimilaritySettings:
         if self.protocol == "seed":  # its name in older scripts
             object.__setattr__(self, "protocol", "reference")
         require_types(self)
-        require(self, rounds=1, max_images=2, bootstrap=0, batch_size=1, seed=0, different_pairs=1)
+        require(
+            self,
+            pairs_per_image=1,
+            max_images=2,
+            bootstrap=0,
+            batch_size=1,
+            seed=0,
+            different_pairs=1,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,7 +82,7 @@ class SearchSettings:
     """Compare with the parts of images, also without a box; each hit has the place of its best
     part."""
 
-    exact_places: bool = True
+    exact_match: bool = True
     """Prove by local features which hits contain the pixels of the query; these come first, with
     their place to the pixel."""
 
@@ -108,7 +108,7 @@ class SearchOptions(TypedDict, total=False):
     likely_threshold: float
     exclude_duplicates: bool
     parts: bool
-    exact_places: bool
+    exact_match: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ class MapSettings:
     colour: Literal["cluster", "category"] = "cluster"
     """What the frames of the pictures show."""
 
-    fresh: bool = False
+    recompute: bool = False
     """Compute a new layout, instead of placing only what is new."""
 
     seed: int | None = None
@@ -170,7 +170,7 @@ class ClusterSettings:
 class OutliersSettings:
     """Which items do not belong."""
 
-    most: int = 50
+    limit: int = 50
     """How many to list at most, the strangest first."""
 
     neighbours: int = 10
@@ -178,7 +178,7 @@ class OutliersSettings:
 
     def __post_init__(self) -> None:
         require_types(self)
-        require(self, most=0, neighbours=1)
+        require(self, limit=0, neighbours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ class ReadoutSettings:
     centre: bool = True
     """Take away the mean latent."""
 
-    dead: float = 1e-3
+    min_relative_std: float = 1e-3
     """Leave out latents that vary less than this share of the one that varies most; 0 is off."""
 
     whiten: bool = True
@@ -200,7 +200,7 @@ class ReadoutSettings:
     dimensions: int = 128
     """Numbers in a vector, at most: the directions in which images differ most; 0 keeps all."""
 
-    weigh: float = 0.0
+    discriminant_power: float = 0.0
     """Multiply each direction by its variance between images over that within, to this power."""
 
     norm: bool = True
@@ -209,12 +209,17 @@ class ReadoutSettings:
     def __post_init__(self) -> None:
         require_types(self)
         require_shares(self, "shrinkage")
-        if not 0 <= self.dead < 1:
-            raise SettingsError(f"dead is {self.dead}; it is a share, use 0 (off) to below 1.")
+        if not 0 <= self.min_relative_std < 1:
+            raise SettingsError(
+                f"min_relative_std is {self.min_relative_std}; it is a share, use 0 (off) to"
+                " below 1."
+            )
         if self.dimensions < 0:
             raise SettingsError(f"dimensions is {self.dimensions}; use 0 (all) or more.")
-        if not -2 <= self.weigh <= 2:
-            raise SettingsError(f"weigh is {self.weigh}; use -2 to 2, 0 is off.")
+        if not -2 <= self.discriminant_power <= 2:
+            raise SettingsError(
+                f"discriminant_power is {self.discriminant_power}; use -2 to 2, 0 is off."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +229,7 @@ class CalibrateSettings(ReadoutSettings):
     draws: int = 4
     """How often the four crops of each image are drawn."""
 
-    light: bool = True
+    color_jitter: bool = True
     """Also change gamma, colour and brightness of each crop, so that light stops to matter."""
 
     max_images: int = 2000

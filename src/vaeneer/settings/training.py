@@ -89,9 +89,10 @@ class TrainSettings:
     name of it)."""
 
     architecture: Literal["reference", "surface"] | None = None
-    """The network: the plain VAE, or the one for surfaces; by default the recipe's, or --init's."""
+    """The network: the plain VAE, or the one for surfaces; by default the recipe's, or that of
+    --init-from."""
 
-    init: str | None = None
+    init_from: str | None = None
     """Start from the weights of this model (a folder, a run, a name such as surface-base)."""
 
     epochs: int | None = None
@@ -103,18 +104,18 @@ class TrainSettings:
     learning_rate: float | None = None
     """Step size of Adam (surface and reference: 0.001)."""
 
-    start: Literal["pytorch", "scaled"] | None = None
+    init: Literal["pytorch", "scaled"] | None = None
     """First weights: PyTorch's own (reference), or scaled so that no signal shrinks and the first
     output is the mean colour (surface)."""
 
-    warmup: float | None = None
+    warmup_fraction: float | None = None
     """Share of all steps over which the step size rises from 0 (surface: 0.1, reference: 0)."""
 
-    final_rate: float | None = None
+    min_lr_ratio: float | None = None
     """Share of the step size that is left at the end of a cosine (surface: 0.01; reference: 1,
     constant)."""
 
-    kl_warmup: float | None = None
+    kl_warmup_fraction: float | None = None
     """Share of all steps over which the weight of the KL term rises to beta (0 in every recipe)."""
 
     weight_decay: float | None = None
@@ -124,7 +125,7 @@ class TrainSettings:
     """Largest norm of a gradient; longer ones are shortened to it (surface: 20000; reference: 0,
     off)."""
 
-    averaging: float | None = None
+    ema_decay: float | None = None
     """Share of the averaged weights that each step keeps, such as 0.998; the averaged weights are
     what is measured and saved (0, off, in every recipe)."""
 
@@ -133,12 +134,12 @@ class TrainSettings:
 
     invariant_to: str | None = None
     """What crops of one surface differ in beside their place: some of light,turn,scale, or none.
-    Sets --turns, --light and --crop-scale-min where they are left out."""
+    Sets --rotate-flip, --color-jitter and --crop-scale-min where they are left out."""
 
-    turns: bool | None = None
+    rotate_flip: bool | None = None
     """Also turn crops by quarters and mirror them (surface: yes, reference: no)."""
 
-    light: float | None = None
+    color_jitter: float | None = None
     """Strength of random changes of gamma, colour and brightness; 0 is off (reference), 1
     usual (surface)."""
 
@@ -156,7 +157,7 @@ class TrainSettings:
     beta: float = 1.0
     """Weight of the KL term in the training loss (1 is the ELBO)."""
 
-    loss: Literal["bce", "mse"] = "bce"
+    reconstruction_loss: Literal["bce", "mse"] = "bce"
     """Reconstruction loss: binary cross entropy, or the sum of squared errors."""
 
     crop_scale_min: float | None = None
@@ -208,7 +209,7 @@ class TrainSettings:
         require(self, checkpoint_every=1, beta=0, seed=0, workers=0, epochs=1, batch_size=1)
         require(self, views=1, weight_decay=0, clip_norm=0, consistency_weight=0)
         require_positive(self, "temperature", "learning_rate", "state_every_minutes")
-        require_shares(self, "warmup", "final_rate", "kl_warmup", "averaging")
+        require_shares(self, "warmup_fraction", "min_lr_ratio", "kl_warmup_fraction", "ema_decay")
 
 
 INVARIANCES = ("light", "turn", "scale")
@@ -226,17 +227,17 @@ class Recipe:
     epochs: int = 16
     batch_size: int = 16
     learning_rate: float = 1e-3
-    start: Literal["pytorch", "scaled"] = "pytorch"
-    warmup: float = 0.0
-    final_rate: float = 1.0
-    kl_warmup: float = 0.0
+    init: Literal["pytorch", "scaled"] = "pytorch"
+    warmup_fraction: float = 0.0
+    min_lr_ratio: float = 1.0
+    kl_warmup_fraction: float = 0.0
     weight_decay: float = 0.0
     clip_norm: float = 0.0
-    averaging: float = 0.0
+    ema_decay: float = 0.0
     views: int = 1
     invariant_to: str | None = None
-    turns: bool = False
-    light: float = 0.0
+    rotate_flip: bool = False
+    color_jitter: float = 0.0
     crop_scale_min: float = 0.2
     crop_scale_max: float = 1.0
     crop_ratio_min: float = 3 / 4
@@ -293,8 +294,8 @@ def _implied(recipe: Recipe) -> dict[str, Any]:
     words = invariances(recipe.invariant_to)
     scale_min = min(recipe.crop_scale_min, WIDE_SCALE_MIN if "scale" in words else 1.0)
     return {
-        "turns": "turn" in words,
-        "light": USUAL_LIGHT if "light" in words else 0.0,
+        "rotate_flip": "turn" in words,
+        "color_jitter": USUAL_LIGHT if "light" in words else 0.0,
         "crop_scale_min": scale_min,
     }
 
@@ -316,11 +317,11 @@ def _named(settings: TrainSettings) -> Recipe:
 _IMPROVED = Recipe(
     epochs=36,
     learning_rate=2e-3,
-    start="scaled",
-    warmup=0.1,
-    final_rate=0.01,
+    init="scaled",
+    warmup_fraction=0.1,
+    min_lr_ratio=0.01,
     clip_norm=2e4,
-    turns=True,
+    rotate_flip=True,
 )
 _IMPROVED_SURFACE = dataclasses.replace(
     _IMPROVED, architecture="surface", epochs=24, learning_rate=1e-3
@@ -331,7 +332,7 @@ _SURFACE = dataclasses.replace(
     batch_size=32,
     views=2,
     invariant_to="light,turn",
-    light=USUAL_LIGHT,
+    color_jitter=USUAL_LIGHT,
     crop_scale_min=0.125,
     crop_scale_max=0.6,
     consistency="infonce",
@@ -361,10 +362,31 @@ def read_settings(
     if table is None:
         raise SettingsError(f"{path} has no section [{section}].")
     names = {field.name for field in dataclasses.fields(kind)}
+    table = {_current_name(name, value, names): value for name, value in table.items()}
     for name in table:
         if name not in names and name not in ignore:
             raise unknown_name(path, f"setting {name!r}", name, names)
     return kind(**{name: value for name, value in table.items() if name in names})
+
+
+_RENAMED = {
+    "averaging": "ema_decay",
+    "final_rate": "min_lr_ratio",
+    "warmup": "warmup_fraction",
+    "kl_warmup": "kl_warmup_fraction",
+    "start": "init",
+    "turns": "rotate_flip",
+    "light": "color_jitter",
+    "loss": "reconstruction_loss",
+}
+"""Names in the config.toml of runs from before vaeneer 0.1 -> today's."""
+
+
+def _current_name(name: str, value: object, names: set[str]) -> str:
+    """Today's name of a setting; `init` once named the model to start from."""
+    if name == "init" and "init_from" in names and value not in ("pytorch", "scaled"):
+        return "init_from"
+    return name if name in names else _RENAMED.get(name, name)
 
 
 def read_sections(path: Path) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ from vaeneer.storage import storage_error
 
 _REMEDY = (
     "the run cannot go on; its models in best/ and last/ are whole where vaeneer doctor says so:"
-    " start a new run from one with --init, or put the file back from a copy."
+    " start a new run from one with --init-from, or put the file back from a copy."
 )
 
 

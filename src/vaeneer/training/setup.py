@@ -37,33 +37,33 @@ from vaeneer.training.texture_init import start_texture
 
 
 def with_place_of_init(settings: TrainSettings) -> TrainSettings:
-    """The same with `init` as an absolute path, where it is a folder: as config.toml keeps it."""
-    if settings.init is None or not Path(settings.init).exists():
+    """Settings with `init_from` as an absolute path where it is a folder, as config.toml has it."""
+    if settings.init_from is None or not Path(settings.init_from).exists():
         return settings
-    return replace(settings, init=str(Path(settings.init).absolute()))
+    return replace(settings, init_from=str(Path(settings.init_from).absolute()))
 
 
 def with_init(settings: TrainSettings) -> TrainSettings:
-    """The same with the architecture and, where none is named, the recipe of the `init` model.
+    """The same with the architecture and, where none is named, the recipe of the `init_from` model.
 
     Raises ModelFileError where there is no such model, SettingsError where another architecture
     was asked for.
     """
-    if settings.init is None:
+    if settings.init_from is None:
         return settings
-    card = read_card(settings.init)
+    card = read_card(settings.init_from)
     if settings.architecture not in (None, card.architecture):
         raise SettingsError(
-            f"{settings.init} is a {card.architecture} network and cannot start a"
-            f" {settings.architecture} one; leave --architecture out, or name another --init."
+            f"{settings.init_from} is a {card.architecture} network and cannot start a"
+            f" {settings.architecture} one; leave --architecture out, or name another --init-from."
         )
     own = card.training.get("settings", {}).get("recipe")
     recipe = settings.recipe or TrainSettings(recipe=own).recipe
     known = (recipe, card.architecture) in RECIPES
     if settings.recipe is not None and not known:
         raise SettingsError(
-            f"{settings.init} is a {card.architecture} network, for which there is no recipe"
-            f" {settings.recipe!r}; use another --recipe or another --init."
+            f"{settings.init_from} is a {card.architecture} network, for which there is no recipe"
+            f" {settings.recipe!r}; use another --recipe or another --init-from."
         )
     architecture: Any = card.architecture
     recipe = recipe if known else default_recipe(card.architecture)
@@ -78,7 +78,7 @@ def started_network(
     *,
     device: torch.device,
 ) -> VAE:
-    """A network on `device` with the weights of `init`, else with those that the recipe draws from
+    """A network on `device` with the weights of `init_from`, else those that the recipe draws from
     the seed.
 
     A texture part starts in closed form from the images. train: the images that it will see, or
@@ -87,13 +87,13 @@ def started_network(
     vae = build(recipe.architecture, seed=settings.seed)
     if train is None:
         return vae.to(device)
-    if settings.init is not None:
-        vae.load_state_dict(load(settings.init).state_dict())
-    elif recipe.start == "scaled":
+    if settings.init_from is not None:
+        vae.load_state_dict(load(settings.init_from).state_dict())
+    elif recipe.init == "scaled":
         red, green, blue = (min(max(channel, 0.01), 0.99) for channel in train.mean_rgb)
         scaled_start(vae, (red, green, blue), torch.Generator().manual_seed(settings.seed))
     vae.to(device)
-    if settings.init is None and isinstance(vae.encoder, surface.Encoder):
+    if settings.init_from is None and isinstance(vae.encoder, surface.Encoder):
         start_texture(vae.encoder.texture, train, recipe, seed=settings.seed, progress=progress)
     return vae
 
@@ -217,7 +217,7 @@ def start_run(
     settings = written_out(settings, recipe, precision)
     sides = open_data_set(data, all_maps=settings.all_maps, progress=progress)
     if not goes_on:
-        inputs = [data] if settings.init is None else [data, Path(settings.init)]
+        inputs = [data] if settings.init_from is None else [data, Path(settings.init_from)]
         folder.clear_unstarted()
         new_output_dir(folder.root, kind="run", overwrite=overwrite, inputs=inputs)
     crops = CropRecipe.of(settings)
@@ -241,12 +241,12 @@ def start_run(
         crops=cut(train, crops),
         valid_crops=valid_crops,
         vae=vae,
-        averaged=deepcopy(vae).eval() if recipe.averaging else None,
+        averaged=deepcopy(vae).eval() if recipe.ema_decay else None,
         optimizer=new_optimizer(vae, recipe, precision.device),
         state=TrainState(),
         card=ModelCard(
             architecture=recipe.architecture,
-            reconstruction_loss=settings.loss,
+            reconstruction_loss=settings.reconstruction_loss,
             training_mean_rgb=train.mean_rgb,
             data={"fingerprint": train.fingerprint(), "images": len(train)},
         ),
@@ -270,7 +270,7 @@ def say_start(run: Run, progress: Progress) -> None:
     """Which files were skipped, and what is trained on what."""
     for error in run.skipped:
         progress.say(f"skipped {error}")
-    of, recipe = run.settings.init, run.recipe
+    of, recipe = run.settings.init_from, run.recipe
     views = f", {recipe.views} crops of each" if recipe.views > 1 else ""
     progress.say(
         f"{recipe.architecture} network{f' of {of}' if of else ''}, recipe {run.settings.recipe},"

@@ -93,7 +93,7 @@ def texture_crops(
     train: Pack, indices: list[int], recipe: Recipe, seed: int
 ) -> Iterator[NDArray[np.float32]]:
     """The strict crops of each image in turn, (4 * DRAWS, 3, 254, 254) float32."""
-    lit = recipe.light > 0
+    lit = recipe.color_jitter > 0
     gaps = (1.0, _HALF) if recipe.varies_scale else (1.0,)
     recipes = [StrictRecipe(light=lit, scale_gap=gaps[draw % len(gaps)]) for draw in range(DRAWS)]
     tables = [

@@ -103,8 +103,8 @@ def _finished(run: Run, vae: VAE, draws: int, progress: Progress) -> VAE:
         batch_size=batch_size,
     )
     vae.card = replace(vae.card, latent_mean=mean)
-    light = run.recipe.invariant_to is None or run.recipe.light > 0  # as the user chose
-    settings = CalibrateSettings(max_images=MOST_IMAGES, draws=draws, seed=seed, light=light)
+    light = run.recipe.invariant_to is None or run.recipe.color_jitter > 0  # as the user chose
+    settings = CalibrateSettings(max_images=MOST_IMAGES, draws=draws, seed=seed, color_jitter=light)
     vae.readout, vae.calibration = fit_similarity(
         vae, run.train, _larger_valid(run, progress), settings, run.precision, progress
     )
@@ -139,7 +139,7 @@ def finish_epoch(run: Run, progress: Progress) -> None:
     apart = valid_consistency(run, progress)
     line = epoch_line(
         run.state,
-        run.settings.loss,
+        run.settings.reconstruction_loss,
         found,
         run.card.training_mean_rgb,
         texture_size=run.kept.texture_size,
@@ -298,7 +298,7 @@ def take_step(
     images = to_unit(pixels)  # (B, 3, 254, 254) float32 in [0, 1]
     with run.precision.autocast():
         output = run.vae(images, noise=noise)
-    terms = elbo_terms(output, images, run.settings.loss)  # each (B,), nats
+    terms = elbo_terms(output, images, run.settings.reconstruction_loss)  # each (B,), nats
     loss = terms.total_nats(kl_weight).mean()
     apart = consistency_of(output, assets, run.recipe, run.vae.texture_size)  # (B,), or None
     if apart is not None:

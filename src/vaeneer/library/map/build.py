@@ -88,7 +88,7 @@ def _layout(
         perplexity = kept.perplexity if kept else PERPLEXITY
     if seed is None:
         seed = kept.seed if kept else SEED
-    before = None if settings.fresh else kept
+    before = None if settings.recompute else kept
     layout = updated(
         before, library.wholes, wholes, perplexity=perplexity, seed=seed, progress=progress
     )

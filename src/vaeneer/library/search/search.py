@@ -121,7 +121,7 @@ class SearchReport:
     library: str
     images: list[str]
     box: PixelBox | None
-    without: list[str]
+    negative: list[str]
     """Names of the negative examples."""
     compared: str
     """images: whole images with each other; parts: the query with the parts of images; words: a
@@ -151,7 +151,7 @@ class SearchReport:
             "images": self.images,
             "words": self.words,
             "box": None if self.box is None else list(self.box),
-            "without": self.without,
+            "negative": self.negative,
             "compared": self.compared,
             **asdict(self.settings),
         }
@@ -177,7 +177,7 @@ def search(
     image: Source | list[Source] | tuple[Source, ...],
     *,
     box: PixelBox | None = None,
-    without: Sequence[Source] = (),
+    negative: Sequence[Source] = (),
     settings: SearchSettings | None = None,
     **options: Unpack[SearchOptions],
 ) -> SearchReport:
@@ -187,7 +187,7 @@ def search(
     the vectors is the query. box: x, y, width, height on a single image; then parts are compared,
     and each hit has the place of its best part. Hits that contain the pixels of the box come first,
     with their place to the pixel; so do those that contain a single image given as a file, bytes or
-    pixels, such as a crop. without: negative examples. An item given by its id is no hit.
+    pixels, such as a crop. negative: negative examples. An item given by its id is no hit.
     Equal scores are sorted by path. options: fields of the settings, such as k=3.
     Raises LibraryError, ImageFileError, DataError or SettingsError (FilterError for `where`), and
     ModelFileError for min_probability with a model that is not calibrated.
@@ -204,14 +204,14 @@ def search(
         if box is not None and len(sources) > 1:
             raise SettingsError(f"A box needs a single query image, and there are {len(sources)}.")
         queries = [query_of(library, source, box) for source in sources]
-        against = [query_of(library, source) for source in without]
+        against = [query_of(library, source) for source in negative]
         by_parts = _by_parts(queries, settings)
         hits = _hits(library, queries, against, settings)
         return SearchReport(
             library=str(library.folder),
             images=[query.name for query in queries],
             box=queries[0].box,
-            without=[query.name for query in against],
+            negative=[query.name for query in against],
             compared="parts" if by_parts else "images",
             settings=settings,
             hits=hits,
@@ -238,7 +238,7 @@ def _hits(
     copies = Copies(library, queries) if settings.exclude_duplicates else None
     vector = mean_query(queries, against)
     exact, places = [], dict[int, PixelBox]()
-    if settings.exact_places and len(queries) == 1 and queries[0].picture is not None:
+    if settings.exact_match and len(queries) == 1 and queries[0].picture is not None:
         candidates = _candidates(library, vector, settings, parts)
         candidates = [one for one in candidates if one.item.id not in excluded]
         places = _places(library, candidates, queries[0], calibration)

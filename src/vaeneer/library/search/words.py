@@ -147,7 +147,7 @@ def search_words(
             library=str(library.folder),
             images=[],
             box=None,
-            without=[],
+            negative=[],
             compared="words",
             settings=settings,
             hits=hits,

@@ -26,7 +26,7 @@ from vaeneer.settings import SearchSettings
 router = APIRouter(prefix=API)
 _LARGEST = 2**63 - 1
 _AT_ONCE = 8  # images of one request that wait for the network together
-_LISTS = frozenset({"item", "without"})
+_LISTS = frozenset({"item", "negative"})
 Id = Annotated[Whole, Field(ge=0, le=_LARGEST)]
 
 
@@ -37,7 +37,7 @@ class SearchFields(BaseModel):
 
     library: str | None = Field(None, max_length=255)
     item: list[Id] = Field(default_factory=list, max_length=32, description="Ids of query items.")
-    without: list[Id] = Field(
+    negative: list[Id] = Field(
         default_factory=list, max_length=32, description="Ids of negative examples."
     )
     words: str | None = Field(
@@ -67,7 +67,7 @@ class SearchFields(BaseModel):
     )
     exclude_duplicates: bool = False
     parts: bool = Field(False, description="Compare parts; hits have the place of their best.")
-    exact_places: bool = Field(
+    exact_match: bool = Field(
         True, description="Prove which hits contain the pixels of the query, and where."
     )
 
@@ -82,7 +82,7 @@ class SearchFields(BaseModel):
             likely_threshold=self.likely_threshold,
             exclude_duplicates=self.exclude_duplicates,
             parts=self.parts,
-            exact_places=self.exact_places,
+            exact_match=self.exact_match,
         )
 
 
@@ -161,7 +161,7 @@ async def embed(request: Request, house: State, library: TheLibrary) -> Response
 async def _searched(house: AppState, asked: SearchFields, uploads: list[Upload]) -> Response:
     library = house.library(asked.library)
     opened = library.ready()
-    if asked.words and (uploads or asked.item or asked.without or asked.box):
+    if asked.words and (uploads or asked.item or asked.negative or asked.box):
         raise Problem(422, "words: search by words or by pictures and items, not by both.")
     if not uploads and not asked.item and not asked.words:
         raise Problem(422, "image: send a picture, name an item, or give words.")
@@ -180,7 +180,7 @@ def _search(
     settings, seconds = house.settings, house.settings.timeout_seconds
     box = None if asked.box is None else box_of(asked.box)
     by_items = [library.item(number) for number in asked.item]
-    against = [library.item(number).id for number in asked.without]
+    against = [library.item(number).id for number in asked.negative]
     with (
         save_uploads(uploads, settings.max_megapixels) as (paths, megapixels),
         query_timeout(library.catalog, seconds),
@@ -194,7 +194,7 @@ def _search(
                 report = search_words(opened, asked.words, settings=asked.settings())
             else:
                 report = search(
-                    opened, sources, box=box, without=against, settings=asked.settings()
+                    opened, sources, box=box, negative=against, settings=asked.settings()
                 )
         values = report.to_dict()
     values["query"]["images"] = [one.name for one in uploads] + [item.path for item in by_items]

@@ -65,6 +65,6 @@ function card(hit, rank, state) {
     make("div", { class: "line" }, make("span", { class: "dim", title: `cosine ${hit.score}` }, [hit.probability == null ? null : hit.score.toFixed(3), hit.category].filter(Boolean).join(" · ")),
       make("span", { class: "acts" },
         more("+", "More like this", () => add("item")),
-        more("−", "Less like this", () => add("without")),
-        more("→", "Search by this", () => go(changed({ item: hit.id, upload: null, without: null, box: null, hit: null }))))));
+        more("−", "Less like this", () => add("negative")),
+        more("→", "Search by this", () => go(changed({ item: hit.id, upload: null, negative: null, box: null, hit: null }))))));
 }

@@ -56,7 +56,7 @@ export function queryPanel(found, state) {
   const element = make("section", { class: "query", "aria-label": "Query" },
     part?.element,
     one ? null : tray("Examples", found, (which) => drop(state, which), "The search looks for what they have in common."),
-    tray("Counter-examples", state.all("without").map((id) => ({ without: id, name: `item ${id}`, small: thumbnail(id) })),
+    tray("Counter-examples", state.all("negative").map((id) => ({ negative: id, name: `item ${id}`, small: thumbnail(id) })),
       (which) => drop(state, which), null),
     make("div", { class: "row" }, chooser("Another picture"),
       button("New search", () => go({ view: "search", library: read().library }), { class: "quiet" }),
@@ -66,9 +66,9 @@ export function queryPanel(found, state) {
 
 function drop(state, which) {
   const rest = (name, value) => state.all(name).filter((one) => one !== value);
-  if (which.without) return go(changed({ without: rest("without", which.without) }));
+  if (which.negative) return go(changed({ negative: rest("negative", which.negative) }));
   const now = { item: which.id ? rest("item", which.id) : state.all("item"), upload: which.upload ? rest("upload", which.upload) : state.all("upload") };
-  if (!now.item.length && !now.upload.length) now.without = null;
+  if (!now.item.length && !now.upload.length) now.negative = null;
   go(changed({ ...now, box: null, hit: null }));
 }
 

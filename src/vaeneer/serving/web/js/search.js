@@ -35,7 +35,7 @@ export function show(place, state, library) {
     stop.abort();
     const mine = stop = new AbortController();
     place.querySelector(".search").classList.remove("idle");
-    const wanted = JSON.stringify([now.all("item"), now.all("upload"), now.all("without")]);
+    const wanted = JSON.stringify([now.all("item"), now.all("upload"), now.all("negative")]);
     results.setAttribute("aria-busy", "true");
     await shown(results, "Searching …", async () => {
       if (wanted !== who) {
@@ -73,7 +73,7 @@ export function show(place, state, library) {
   async function update(now) {
     bar.update(now);
     const any = now.all("item").length + now.all("upload").length > 0;
-    const key = JSON.stringify([...["item", "upload", "without"].map(now.all), now.box, ...ASKED.map((name) => now[name])]);
+    const key = JSON.stringify([...["item", "upload", "negative"].map(now.all), now.box, ...ASKED.map((name) => now[name])]);
     panel?.box(now.box);
     if (key !== asked) {
       asked = key;
@@ -91,7 +91,7 @@ export function show(place, state, library) {
 function form(state, found) {
   const given = new FormData();
   for (const one of found) one.file ? given.append("image", one.file) : given.append("item", one.id);
-  for (const id of state.all("without")) given.append("without", id);
+  for (const id of state.all("negative")) given.append("negative", id);
   if (state.box && found.length === 1) given.append("box", state.box);
   given.append("k", state.k ?? "40");
   for (const name of ["category", "tag", "where"]) if (state[name]) given.append(name, state[name]);
