@@ -131,13 +131,13 @@ def test_the_clusters_of_a_library(small_library: Path) -> None:
         paths = {item.path for item in library.items()}
     json.dumps(report, allow_nan=False)
     listed = [item["path"] for one in report["clusters"] for item in one["items"]]
-    listed += [item["path"] for item in report["alone"]]
+    listed += [item["path"] for item in report["unclustered"]]
     assert sorted(listed) == sorted(paths)
     assert len(report["clusters"]) >= 2
     assert all(one["size"] == len(one["items"]) >= 2 for one in report["clusters"])
     called = [one["name"] for one in report["clusters"]]
     assert len(set(called)) == len(called)
     none = cluster(small_library, settings=ClusterSettings(min_size=25))
-    assert (none.clusters, len(none.alone)) == ([], 24)
+    assert (none.clusters, len(none.unclustered)) == ([], 24)
     with pytest.raises(SettingsError, match="min_size is -1"):
         cluster(small_library, settings=ClusterSettings(min_size=-1))

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,47 @@ def test_imports_run_downwards_only(name: str) -> None:
 
 def test_every_layer_exists() -> None:
     assert {part_of(file) for file in FILES} - {"__init__"} == set(DEPTHS)
+
+
+def module_name(file: Path) -> str:
+    return ".".join(("vaeneer", *file.relative_to(SOURCE).with_suffix("").parts))
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Modules with those that each imports: in functions and under TYPE_CHECKING too."""
+    modules = {module_name(file) for file in FILES if file.name != "__init__.py"}
+    graph: dict[str, set[str]] = {}
+    for file in FILES:
+        if (name := module_name(file)) not in modules:
+            continue
+        found = graph.setdefault(name, set())
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names} & modules
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= ({node.module} | inner) & modules
+        found.discard(name)
+    return graph
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    try:
+        order = list(TopologicalSorter(import_graph()).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+    assert len(order) > 100
+
+
+def test_a_small_module_has_more_than_one_importer() -> None:
+    """Under 80 lines with a single importer, a module is part of that one."""
+    graph = import_graph()
+    for file in FILES:
+        name = module_name(file)
+        importers = [other for other, found in graph.items() if name in found]
+        lines = len(file.read_text(encoding="utf-8").splitlines())
+        if file.name not in {"__init__.py", "__main__.py"} and lines < 80:
+            assert len(importers) != 1, f"{name} has {lines} lines; move it to {importers[0]}"
 
 
 def modules_after(code: str) -> set[str]:

@@ -184,7 +184,7 @@ def test_the_map_the_clusters_and_the_outliers(
         assert out.stat().st_size > 1000
     assert parquet.read_table(tmp_path / "map.parquet").num_rows == 13
     clusters = answer(capsys, "cluster", place / "lib")
-    counted = sum(len(one["items"]) for one in clusters["clusters"]) + len(clusters["alone"])
+    counted = sum(len(one["items"]) for one in clusters["clusters"]) + len(clusters["unclustered"])
     assert counted == clusters["items"] == 13
     assert answer(capsys, "outliers", place / "lib")["items"] == 13
     for command in ("cluster", "outliers"):

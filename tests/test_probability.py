@@ -49,7 +49,7 @@ def test_probabilities_rise_with_the_cosine_and_mean_what_they_say() -> None:
     assert found.slope == pytest.approx(6, rel=0.05)
     assert found.error < 0.01
     assert sum(part.weight for part in found.reliability) == pytest.approx(1)
-    assert all(abs(part.said - part.found) < 0.05 for part in found.reliability)
+    assert all(abs(part.predicted - part.observed) < 0.05 for part in found.reliability)
     answers = found.probability(np.linspace(-1, 1, 21).reshape(3, 7))
     assert answers.shape == (3, 7)
     assert (np.diff(answers.ravel()) > 0).all()

@@ -80,7 +80,7 @@ TABLES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
                 {"id": 0, "size": 2, "name": HOSTILE, "named_by": "tag", "central": HOSTILE}
             ],
             "items": 2,
-            "alone": [],
+            "unclustered": [],
             "seconds": 1.0,
         },
     ),

@@ -212,7 +212,7 @@ def clusters(values: Values) -> RenderableType:
     return page(
         grid(f"cluster: {values['library']}", heads, rows, right=heads[:2]),
         f"{len(values['clusters']):,} clusters of {values['items']:,} items,"
-        f" {len(values['alone']):,} alone; {values['seconds']:,.1f} s",
+        f" {len(values['unclustered']):,} in no cluster; {values['seconds']:,.1f} s",
     )
 
 

@@ -46,8 +46,8 @@ def draw_reliability(calibration: Calibration, path: Path) -> Path:
         "probability said",
         "share that was the same surface",
     )
-    said = np.array([part.said for part in calibration.reliability])
-    found = np.array([part.found for part in calibration.reliability])
+    said = np.array([part.predicted for part in calibration.reliability])
+    found = np.array([part.observed for part in calibration.reliability])
     weight = np.array([part.weight for part in calibration.reliability])
     places = (np.floor(np.minimum(said, 1 - 1e-9) * BINS) + 0.5) / BINS
     axes.bar(places, weight, width=0.9 / BINS, color=QUIET, alpha=0.35, label="share of the pairs")

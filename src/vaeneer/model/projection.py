@@ -189,11 +189,11 @@ _CLOSE = 1e-9
 
 @dataclass(frozen=True)
 class Reliability:
-    """One bin of probabilities: what was said and what was so."""
+    """One bin of a reliability diagram: predicted and observed probability."""
 
-    said: float
+    predicted: float
     """Mean probability of the pairs in the bin."""
-    found: float
+    observed: float
     """Share of them that show one surface, both classes weighing the same."""
     weight: float
     """Share of all pairs in the bin, both classes weighing the same; all bins sum to 1."""
@@ -206,7 +206,7 @@ class Calibration:
     slope: float
     intercept: float
     error: float
-    """Expected calibration error: the mean distance of `said` and `found`, by weight."""
+    """Expected calibration error: the weighted mean of |predicted - observed|."""
     images: int
     """Images behind the pairs; none of them behind the read-out."""
     same_pairs: int
@@ -247,13 +247,17 @@ def fit_calibration(same: Floats, different: Floats, *, images: int = 0) -> Cali
     slope, intercept = _newton(cosines, targets, weights)
     said = logistic(slope * cosines + intercept)
     bins = _reliability(said, np.arange(cosines.size) < same.size, weights)
-    error = sum(part.weight * abs(part.said - part.found) for part in bins)
+    error = sum(part.weight * abs(part.predicted - part.observed) for part in bins)
     return Calibration(slope, intercept, error, images, same.size, different.size, bins)
 
 
 def calibration_of(values: dict[str, Any]) -> Calibration:
     """The calibration that readout.json holds; raises TypeError or ValueError for anything else."""
-    bins = tuple(Reliability(**part) for part in values["reliability"])
+    older = {"said": "predicted", "found": "observed"}  # in models from before vaeneer 0.1
+    bins = tuple(
+        Reliability(**{older.get(name, name): value for name, value in part.items()})
+        for part in values["reliability"]
+    )
     found = Calibration(**{**values, "reliability": bins})
     if not (math.isfinite(found.slope) and math.isfinite(found.intercept)):
         raise ValueError("a slope that is not finite")

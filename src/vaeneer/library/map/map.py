@@ -98,7 +98,7 @@ class MapReport:
     library: str
     items: int
     clusters: int
-    alone: int
+    unclustered: int
     """Items that belong to no cluster."""
     added_later: int
     """Items that came into a layout that was there, and have moved no other."""
@@ -120,7 +120,7 @@ class ClusterReport:
     items: int
     clusters: list[dict[str, Any]]
     """id, name, named_by (category, tag, word, item), size, central (path) and items (id, path)."""
-    alone: list[dict[str, Any]]
+    unclustered: list[dict[str, Any]]
     """id and path of the items that belong to none."""
     seconds: float
 
@@ -159,7 +159,7 @@ def map(
         library=str(opened.folder),
         items=len(found),
         clusters=len(found.clusters),
-        alone=int((found.labels < 0).sum()),
+        unclustered=int((found.labels < 0).sum()),
         added_later=int(found.layout.placed.sum()),
         perplexity=found.layout.perplexity,
         seed=found.layout.seed,
@@ -198,7 +198,7 @@ def cluster(
             }
             for one in found.clusters
         ],
-        alone=[_named(found.items[row]) for row in np.flatnonzero(found.labels < 0).tolist()],
+        unclustered=[_named(found.items[row]) for row in np.flatnonzero(found.labels < 0).tolist()],
         seconds=time.monotonic() - started,
     )
 
