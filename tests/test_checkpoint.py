@@ -14,7 +14,7 @@ from torch import nn
 
 import vaeneer
 from vaeneer.errors import ModelFileError, OutputExistsError
-from vaeneer.info import info
+from vaeneer.inspection import info
 from vaeneer.model import bundled_models
 from vaeneer.model.checkpoint import build, find_model, load, read_card, save
 from vaeneer.model.projection import fit_calibration, fit_readout

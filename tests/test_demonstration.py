@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import vaeneer
-from vaeneer import demo
+from vaeneer import demonstration
 from vaeneer.cli.app import run
 from vaeneer.demo_report import verdict
 from vaeneer.errors import OutputExistsError, SettingsError
@@ -26,17 +26,17 @@ def few_crops() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(texture_init, "DRAWS", 1)
         patch.setattr(train, "DRAWS", {"best": 1, "last": 1})
-        patch.setattr(demo, "DEMO_SURFACES", 21)
+        patch.setattr(demonstration, "DEMO_SURFACES", 21)
         yield
 
 
 @pytest.fixture(scope="module")
-def made(few_crops: None, tmp_path_factory: pytest.TempPathFactory) -> demo.DemoReport:
+def made(few_crops: None, tmp_path_factory: pytest.TempPathFactory) -> demonstration.DemoReport:
     return vaeneer.demo(out=tmp_path_factory.mktemp("demo") / "demo", epochs=1)
 
 
 @pytest.mark.slow
-def test_the_demo_searches_finds_copies_and_trains(made: demo.DemoReport) -> None:
+def test_the_demo_searches_finds_copies_and_trains(made: demonstration.DemoReport) -> None:
     root = Path(made.report).parent
     assert made.images == 21 + 6  # six planted copies
     assert Path(made.photo_match).parent.parent.name == "bark"
@@ -52,7 +52,7 @@ def test_the_demo_searches_finds_copies_and_trains(made: demo.DemoReport) -> Non
 
 
 @pytest.mark.slow
-def test_the_report_shows_pictures_before_figures(made: demo.DemoReport) -> None:
+def test_the_report_shows_pictures_before_figures(made: demonstration.DemoReport) -> None:
     page = Path(made.report).read_text(encoding="utf-8")
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings == [
@@ -72,7 +72,7 @@ def test_the_report_shows_pictures_before_figures(made: demo.DemoReport) -> None
 
 @pytest.mark.slow
 def test_demo_open_serves_what_was_made(
-    made: demo.DemoReport, monkeypatch: pytest.MonkeyPatch
+    made: demonstration.DemoReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[object] = []
     monkeypatch.setattr(vaeneer, "serve", lambda folders, **_: served.append(folders))
@@ -108,8 +108,8 @@ def figures(aucs: dict[str, float]) -> Any:
 def test_epochs_fit_the_time(data_set: Path) -> None:
     from vaeneer.data.dataset import open_data_set
 
-    epochs = demo._fitting_epochs(open_data_set(data_set))
-    assert epochs == demo.CROPS_IN_TIME // 20
+    epochs = demonstration._fitting_epochs(open_data_set(data_set))
+    assert epochs == demonstration.CROPS_IN_TIME // 20
     with pytest.raises(SettingsError, match="epochs"):
         vaeneer.demo(epochs=-1)
 

@@ -31,7 +31,7 @@ from vaeneer.data.dataset import ImageItem
 from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.map_names import Strength, map_words
 from vaeneer.data.prepare import PrepareReport
-from vaeneer.demo import DemoReport
+from vaeneer.demonstration import DemoReport
 from vaeneer.evaluation import evaluate
 from vaeneer.evaluation.calibrate import CalibrationReport
 from vaeneer.evaluation.evaluate import EvaluationReport
@@ -39,7 +39,7 @@ from vaeneer.evaluation.pairs import SimilarityFigures, SimilarityVariant
 from vaeneer.evaluation.per_image import Measurements
 from vaeneer.evaluation.similarity import SimilarityReport
 from vaeneer.generate import PictureReport
-from vaeneer.info import InfoReport
+from vaeneer.inspection import InfoReport
 from vaeneer.library.duplicates.report import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.embed.embed import EmbedReport
 from vaeneer.library.embed.tables import MergeReport

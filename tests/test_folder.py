@@ -11,10 +11,11 @@ from PIL import Image
 
 from vaeneer.data.dataset import open_data_set, open_folder
 from vaeneer.data.images import read_rgb
-from vaeneer.data.loader import chunks, load_batches, to_tensor
+from vaeneer.data.loader import load_batches, to_tensor
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.settings import PrepareSettings
+from vaeneer.workers import chunks
 
 
 def test_files_come_in_the_order_of_their_names_without_hidden_ones(

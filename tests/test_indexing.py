@@ -107,7 +107,7 @@ class Counting:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen = self.embedded = 0
-        see, embed = embed_files.see, Embedder.embed
+        see, embed = embed_files.decode_for_library, Embedder.embed
 
         def counted_see(job: Any) -> Any:
             self.seen += 1
@@ -117,7 +117,7 @@ class Counting:
             self.embedded += len(images)
             return embed(embedder, images)
 
-        monkeypatch.setattr(embed_files, "see", counted_see)
+        monkeypatch.setattr(embed_files, "decode_for_library", counted_see)
         monkeypatch.setattr(Embedder, "embed", counted_embed)
 
 
@@ -456,7 +456,7 @@ def test_killed_by_the_system_at_any_moment_the_next_run_goes_on(
     code = """
 import sys
 from contextlib import contextmanager
-from vaeneer.library import embedding_items, indexing
+from vaeneer.library.index import embed_files, index
 
 class Lines:
     @contextmanager
@@ -467,8 +467,8 @@ class Lines:
     def say(self, line):
         pass
 
-embedding_items._AT_ONCE = 1
-indexing.index(sys.argv[1], library=sys.argv[2], progress=Lines())
+embed_files._AT_ONCE = 1
+index.index(sys.argv[1], library=sys.argv[2], progress=Lines())
 """
     library = tmp_path / "library"
     for steps, seconds in ((0, 0.3), (1, 0.0), (3, 0.01), (5, 0.02), (4, 0.0)):
@@ -517,7 +517,7 @@ def test_an_item_whose_changed_file_cannot_be_read_now_stays(
     with monkeypatch.context() as patch:
         patch.setattr(
             embed_files,
-            "see",
+            "decode_for_library",
             lambda job: decode_worker.LibraryImage("cannot be read: Input/output error"),
         )
         report = again(copied)

@@ -50,8 +50,8 @@ def leftovers(folder: Path) -> list[Path]:
 
 def test_the_next_writer_removes_files_and_folders_of_killed_ones(tmp_path: Path) -> None:
     code = (
-        "with files.replacing(Path(sys.argv[1])) as file,"
-        " files.replacing_folder(Path(sys.argv[2]), kind='model'):\n"
+        "with files.atomic_write(Path(sys.argv[1])) as file,"
+        " files.atomic_dir(Path(sys.argv[2]), kind='model'):\n"
         "    file.write_text('half'); killed()"
     )
     killed(code, tmp_path / "a.txt", tmp_path / "model")
@@ -63,8 +63,8 @@ def test_the_next_writer_removes_files_and_folders_of_killed_ones(tmp_path: Path
 
 def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
     code = (
-        "with files.replacing(Path(sys.argv[1])) as one,"
-        " files.replacing_folder(Path(sys.argv[2]), kind='model') as two:\n"
+        "with files.atomic_write(Path(sys.argv[1])) as one,"
+        " files.atomic_dir(Path(sys.argv[2]), kind='model') as two:\n"
         "    one.write_text('whole'); (two / 'b').write_text('whole')\n"
         "    print('writing', flush=True); sys.stdin.readline()\n"
     )
@@ -94,9 +94,9 @@ def test_files_of_other_names_are_not_ours(tmp_path: Path, name: str) -> None:
 
 
 def test_an_output_folder_with_nothing_but_leftovers_is_empty(tmp_path: Path) -> None:
-    killed("with files.replacing(Path(sys.argv[1])) as t: killed()", tmp_path / "out" / "a.txt")
+    killed("with files.atomic_write(Path(sys.argv[1])) as t: killed()", tmp_path / "out" / "a.txt")
     assert not holds_anything(new_output_dir(tmp_path / "out", kind="run"))
-    killed("with files.replacing(Path(sys.argv[1])) as t: killed()", tmp_path / "out" / "a.txt")
+    killed("with files.atomic_write(Path(sys.argv[1])) as t: killed()", tmp_path / "out" / "a.txt")
     write_text(tmp_path / "out" / "letter.txt", "dear")
     with pytest.raises(OutputExistsError):
         new_output_dir(tmp_path / "out", kind="run")
@@ -104,7 +104,7 @@ def test_an_output_folder_with_nothing_but_leftovers_is_empty(tmp_path: Path) ->
 
 PREPARE = """
 from vaeneer.settings import PrepareSettings
-from vaeneer.data import preparation
+from vaeneer.data import prepare
 
 def renamed(file, name):
     return killed() if name.suffix == ".png" else os.rename(file, name)
@@ -113,11 +113,11 @@ if sys.argv[3] == "manifest":
     from pyarrow import parquet
     parquet.write_table = killed
 elif sys.argv[3] == "mark":
-    preparation.mark_folder = killed
+    prepare.mark_folder = killed
 else:
     Path.replace = renamed
 settings = PrepareSettings(valid_fraction=0.5, workers=1)
-preparation.prepare(sys.argv[1], out=sys.argv[2], settings=settings)
+prepare.prepare(sys.argv[1], out=sys.argv[2], settings=settings)
 """
 
 

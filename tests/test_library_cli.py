@@ -223,10 +223,10 @@ def test_ctrl_c_stops_index_with_130_and_the_next_run_goes_on(
 ) -> None:
     code = (
         "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from vaeneer.library import embedding_items\nembedding_items._AT_ONCE = 1\n"
+        "from vaeneer.library.index import embed_files\nembed_files._AT_ONCE = 1\n"
         "from vaeneer.library.index.writer import record_images\n"
         "def told(*given):\n    record_images(*given)\n    print('done', flush=True)\n"
-        "embedding_items.record_images = told\n"
+        "embed_files.record_images = told\n"
         "from vaeneer.cli.app import run\nsys.exit(run(sys.argv[1:]))"
     )
     words = ["index", str(place / "raw"), "--library", str(tmp_path / "lib")]

@@ -123,7 +123,7 @@ def test_a_proven_hit_comes_before_likelier_ones(
         def places(self, candidates: Iterable[Item], max_misses: int) -> dict[int, PixelBox]:
             return {one.id: (1, 2, 30, 40) for one in candidates if one.id == last}
 
-    monkeypatch.setattr(search_module, "Placer", LastAlone)
+    monkeypatch.setattr(search_module, "Localizer", LastAlone)
     monkeypatch.setattr(search_module, "_WORTH_BOX", 0.0)
     after = library.search(library.picture(item), box=BOX, k=6)
     assert [hit.id for hit in after] == [last, *(hit.id for hit in before[:-1])]

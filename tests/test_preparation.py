@@ -739,10 +739,10 @@ def test_a_script_without_a_main_guard_works(raw: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from vaeneer.settings import PrepareSettings\n"
-        "from vaeneer.data import decoding\n"
+        "from vaeneer.data import decode_worker\n"
         "from vaeneer.data.prepare import prepare\n"
         "print('started')\n"
-        "decoding._BYTES_WORTH_PROCESSES = 0\n"
+        "decode_worker._BYTES_WORTH_PROCESSES = 0\n"
         f"report = prepare({str(raw)!r}, out={str(tmp_path / 'data')!r},"
         " settings=PrepareSettings(workers=2))\n"
         "print(report.kept)\n"

@@ -71,7 +71,7 @@ def test_whitening_tells_images_apart_better_than_the_latents_do() -> None:
 def test_any_invertible_map_of_the_latents_gives_the_same_cosines(weigh: float) -> None:
     latents = made()
     mixing = np.random.default_rng(3).normal(size=(12, 12))
-    settings = replace(EXACT, dimensions=4, weigh=weigh)
+    settings = replace(EXACT, dimensions=4, discriminant_power=weigh)
     first = answers(fit_readout(latents, settings), latents)
     mixed = latents @ mixing + 7
     second = answers(fit_readout(mixed, settings), mixed)
@@ -107,7 +107,7 @@ def test_dead_latents_are_left_out() -> None:
 def test_weighing_multiplies_directions_by_their_ratio() -> None:
     latents = made()
     plain = fit_readout(latents, replace(EXACT, dimensions=4))
-    weighed = fit_readout(latents, replace(EXACT, dimensions=4, weigh=0.5))
+    weighed = fit_readout(latents, replace(EXACT, dimensions=4, discriminant_power=0.5))
     np.testing.assert_allclose(
         weighed.projection, plain.projection * np.sqrt(plain.ratios), rtol=1e-4
     )

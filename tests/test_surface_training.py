@@ -14,7 +14,7 @@ from PIL import Image
 
 from test_training import Counting, figures, same_models, stop_at
 from vaeneer.errors import ModelFileError, OutputExistsError, SettingsError, TrainingInterrupted
-from vaeneer.info import info
+from vaeneer.inspection import info
 from vaeneer.model.checkpoint import load, read_card
 from vaeneer.settings import Recipe, TrainSettings, read_settings
 from vaeneer.training import texture_init

@@ -136,11 +136,12 @@ def test_bars_and_lines_show_names_as_they_are() -> None:
 def test_all_that_is_shown_goes_through_the_helpers_that_know_no_markup() -> None:
     homes = {"Console": "cli/options.py", "Table": "cli/tables.py", "Group": "cli/tables.py"}
     for file in SOURCE.rglob("*.py"):
+        where = file.relative_to(SOURCE).as_posix()
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rich"):
                 assert node.module != "rich.markup", file
                 for name in node.names:
-                    assert homes.get(name.name, file.name) == file.name, file
+                    assert homes.get(name.name, where) == where, file
 
 
 @pytest.mark.parametrize(

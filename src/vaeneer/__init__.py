@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vaeneer.benchmarking.benchmark import bench as bench
+    from vaeneer.checkup import doctor as doctor
     from vaeneer.data.prepare import prepare as prepare
     from vaeneer.data.synthetic.synthesize import synthesize as synthesize
-    from vaeneer.demo import demo as demo
-    from vaeneer.doctor import doctor as doctor
+    from vaeneer.demonstration import demo as demo
     from vaeneer.errors import VaeneerError as VaeneerError
     from vaeneer.evaluation.calibrate import CalibrationReport as CalibrationReport
     from vaeneer.evaluation.calibrate import calibrate as calibrate
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vaeneer.evaluation.similarity import similarity as similarity
     from vaeneer.generate import reconstruct as reconstruct
     from vaeneer.generate import sample as sample
-    from vaeneer.info import info as info
+    from vaeneer.inspection import info as info
     from vaeneer.library.duplicates.duplicates import duplicates as duplicates
     from vaeneer.library.embed.embed import embed as embed
     from vaeneer.library.embed.tables import merge_vectors as merge_vectors
@@ -83,14 +83,14 @@ _HOMES = {
     "bench": "benchmarking.benchmark",
     "calibrate": "evaluation.calibrate",
     "cluster": "library.map.map",
-    "demo": "demo",
-    "doctor": "doctor",
+    "demo": "demonstration",
+    "doctor": "checkup",
     "duplicates": "library.duplicates.duplicates",
     "embed": "library.embed.embed",
     "evaluate": "evaluation.evaluate",
     "import_weights": "model.weights",
     "index": "library.index.index",
-    "info": "info",
+    "info": "inspection",
     "load": "model.checkpoint",
     "map": "library.map.map",
     "merge_vectors": "library.embed.tables",

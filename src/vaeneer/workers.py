@@ -1,4 +1,4 @@
-"""Cores that this process has, how threads wait, and results prefetched by threads."""
+"""Cores that this process has, how threads wait, chunks, and results prefetched by threads."""
 
 from __future__ import annotations
 
@@ -57,3 +57,8 @@ def prefetch(
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def chunks(count: int, size: int) -> list[range]:
+    """The indices 0 .. count - 1 in groups of `size`, the last one shorter."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]

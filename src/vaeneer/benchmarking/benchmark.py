@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from vaeneer.benchmarking import parts
 from vaeneer.benchmarking.ceilings import Ceilings, find_ceilings
@@ -24,9 +29,10 @@ from vaeneer.benchmarking.figures import (
     summary,
 )
 from vaeneer.benchmarking.layers import LayerFigures, counted_flops, layers_of, time_layer
-from vaeneer.benchmarking.sources import choose_images, link_images, make_images
-from vaeneer.benchmarking.speed_plot import draw_speed
+from vaeneer.data.dataset import open_folder
+from vaeneer.data.synthetic.synthesize import FAMILIES, surface
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
+from vaeneer.evaluation.plots import QUIET, TRAIN, new_chart, save_chart
 from vaeneer.files import new_output_dir, write_json
 from vaeneer.model.losses import elbo_terms
 from vaeneer.model.vae import VAE, eval_mode
@@ -35,6 +41,69 @@ from vaeneer.settings import BenchSettings, TrainSettings
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.setup import Run, start_run
 from vaeneer.workers import core_count
+
+_DIFFERENT = 12  # surfaces that are made; the images are these, shifted
+_SURFACE_SIDE_PX = 384
+
+
+def make_images(folder: Path, count: int, side_px: int) -> list[Path]:
+    """JPEGs of procedural surfaces, side_px x side_px: surfaces repeat, so they stay as sharp."""
+    folder.mkdir()
+
+    def write(number: int) -> Path:
+        pixels = np.roll(sheets[number % len(sheets)], 7 * number, axis=(0, 1))
+        repeats = -(-side_px // _SURFACE_SIDE_PX)
+        tiled = np.tile(pixels, (repeats, repeats, 1))[:side_px, :side_px]
+        path = folder / f"surface_{number:05d}.jpg"
+        Image.fromarray(tiled).save(path, quality=92)
+        return path
+
+    families = FAMILIES[: min(_DIFFERENT, count)]
+    with ThreadPoolExecutor(core_count()) as pool:
+        sheets = list(
+            pool.map(lambda name: surface(name, seed=0, side_px=_SURFACE_SIDE_PX), families)
+        )
+        return list(pool.map(write, range(count)))
+
+
+def choose_images(folder: Path, count: int) -> list[Path]:
+    """Up to `count` images of a folder, spread evenly. Raises DataError when it has none."""
+    items = open_folder(folder).items
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place].path for place in places.tolist()]
+
+
+def link_images(images: Sequence[Path], folder: Path, count: int) -> Path:
+    """A folder of `count` images: the given ones in turn, as hard links where they can be."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        image = images[number % len(images)]
+        target = folder / f"{number:05d}{image.suffix}"
+        try:
+            os.link(image, target)
+        except OSError:
+            shutil.copyfile(image, target)
+    return folder
+
+
+def draw_speed(parts: Mapping[str, PartFigures], path: Path) -> Path:
+    """Bars of images a second, on a logarithmic axis, each with a mark at its ceiling."""
+    figure, axes = new_chart("Images a second of each part, and its ceiling", "images / s", "")
+    places = range(len(parts))
+    axes.set_xscale("log")
+    axes.barh(places, [part.images_per_s for part in parts.values()], color=TRAIN, height=0.55)
+    ceilings = [part.ceiling_images_per_s for part in parts.values()]
+    axes.plot(ceilings, places, "|", color=QUIET, markersize=22, markeredgewidth=2.5)
+    for place, part in zip(places, parts.values(), strict=True):
+        words = f"{part.images_per_s:,.0f}/s: {part.share:.0%} of {part.ceiling}"
+        end = max(part.images_per_s, part.ceiling_images_per_s)
+        axes.annotate(words, (end, place), (8, 0), textcoords="offset points", va="center")
+    axes.set_yticks(places, list(parts))
+    axes.invert_yaxis()
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high * 40)  # room for the words
+    return save_chart(figure, path)
+
 
 _STAGES = (
     "images", "ceilings", "layers", "decode", "crop", "step", "evaluate", "embed", "epoch",

@@ -12,7 +12,7 @@ from vaeneer.benchmarking.timing import Arrivals, Listener, median_seconds
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.evaluation.evaluate import evaluate
-from vaeneer.library.embed.embed import embedded
+from vaeneer.library.embed.folder import embedded
 from vaeneer.model.checkpoint import save
 from vaeneer.progress import Silent
 from vaeneer.settings import EvaluateSettings

@@ -323,7 +323,7 @@ def demo(
     open
         Open the page in the browser on what was made; a finished demo in --out is not made again.
     """
-    from vaeneer.demo import folders_to_serve
+    from vaeneer.demonstration import folders_to_serve
 
     existing = folders_to_serve(out) if open and not overwrite else []
     if not existing:

@@ -102,11 +102,6 @@ def load_batches(
             pool.shutdown(wait=True, cancel_futures=True)  # a run that stops does not read on
 
 
-def chunks(count: int, size: int) -> list[range]:
-    """The indices 0 .. count - 1 in groups of `size`, the last one shorter."""
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-
 def _known(read: Callable[[int], Pixels], index: int) -> _Known:
     image = read(index)
     return image, pixel_entropy_nats(image)

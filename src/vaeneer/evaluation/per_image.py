@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.data.dataset import RGB, ImageItem
-from vaeneer.data.loader import chunks, load_batches
+from vaeneer.data.loader import load_batches
 from vaeneer.data.pixel_cache import Pack
 from vaeneer.device import Precision
 from vaeneer.errors import ImageFileError
@@ -23,7 +23,7 @@ from vaeneer.model.vae import VAE, Posterior, eval_mode
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import rng_for
 from vaeneer.settings import SEED
-from vaeneer.workers import core_count
+from vaeneer.workers import chunks, core_count
 
 Figures = NDArray[np.float64]
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 4.2

@@ -56,6 +56,8 @@ def build(architecture: str, *, seed: int | None = None) -> VAE:
 
 READOUT_TENSORS, READOUT_FACTS = "readout.safetensors", "readout.json"
 READOUT_FORMAT = 1
+_OLDER_NAMES = {"dead": "min_relative_std", "weigh": "discriminant_power"}
+"""Settings of projections from before vaeneer 0.1 -> today's names."""
 READOUT_REMEDY = (
     f"delete {READOUT_TENSORS} and {READOUT_FACTS} there to do without them, or run vaeneer"
     " calibrate then"
@@ -99,7 +101,9 @@ def read_readout(folder: Path, size: int) -> tuple[Readout | None, Calibration |
         known = facts["calibration"]
         readout = Readout(
             **tensors,
-            settings=ReadoutSettings(**facts["settings"]),
+            settings=ReadoutSettings(
+                **{_OLDER_NAMES.get(name, name): value for name, value in facts["settings"].items()}
+            ),
             data=dict(facts["data"]),
             figures=dict(facts["figures"]),
         )

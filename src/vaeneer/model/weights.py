@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from vaeneer.data.crops import COLUMNS, CropRecipe
 from vaeneer.data.dataset import open_folder
-from vaeneer.data.loader import PackedCrops, chunks
+from vaeneer.data.loader import PackedCrops
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import Precision, choose_device, choose_precision
 from vaeneer.files import new_output_dir
@@ -21,6 +21,7 @@ from vaeneer.model.vae import VAE, ModelCard, eval_mode
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import UniformRows, rng_for
 from vaeneer.settings import SEED, TrainSettings
+from vaeneer.workers import chunks
 
 MOST_CROPS = 2000
 

@@ -22,12 +22,12 @@ from numpy.lib.format import write_array
 from numpy.typing import NDArray
 
 from vaeneer.data.dataset import ImageFolder
-from vaeneer.data.loader import chunks
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
 from vaeneer.files import atomic_write, read_json, read_parquet, write_json, write_parquet
 from vaeneer.progress import Progress
 from vaeneer.storage import storage_error
 from vaeneer.text import to_json
+from vaeneer.workers import chunks
 
 if TYPE_CHECKING:
     import pyarrow
