@@ -1,4 +1,4 @@
-"""The models in the box: small, free, by name, and good enough to search with at once."""
+"""The bundled models: small, free, by name, and good enough to search with at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vaeneer.cli.app import run
 from vaeneer.data.crops import STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
 from vaeneer.data.synthetic.synthesize import FAMILIES, surface
 from vaeneer.evaluation.baselines import BASELINES, load_whitening, whitened_features
-from vaeneer.model.bundled_models import BOX, box_names
+from vaeneer.model.bundled_models import BOX, bundled_names
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.rng import UniformRows
@@ -59,7 +59,7 @@ def recall_at_1(vectors: np.ndarray) -> float:
 
 
 def test_the_box_holds_what_the_documentation_says() -> None:
-    assert box_names() == list(NAMES)
+    assert bundled_names() == list(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -162,7 +162,7 @@ def test_what_cannot_be_done_is_said(
     paint(tmp_path / "few" / "wood.png", 2)
     with pytest.raises(DataError, match="two assets"):
         calibrate(own, tmp_path / "few", settings=QUICK)
-    with pytest.raises(ModelFileError, match="in the box"):
+    with pytest.raises(ModelFileError, match="no bundled model"):
         calibrate("no-such-model", data_set, settings=QUICK)
     assert load(own).readout is None
 

@@ -284,7 +284,7 @@ def test_the_read_out_of_another_network_is_refused(searching: Path, vae: VAE) -
             load(searching)
 
 
-# The models in the box
+# The bundled models
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def surfaces(folder: Path, count: int, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def warm() -> Embedder:
-    """The model in the box, loaded once for all tests here."""
+    """The bundled model, loaded once for all tests here."""
     return Embedder("surface-base", device="cpu", precision="float32")
 
 

@@ -472,3 +472,36 @@ def test_the_architecture_names_each_module() -> None:
     modules = {p.relative_to(ROOT).as_posix() for p in package.rglob("*.py") if p.stat().st_size}
     empty = {path for path in modules if path.endswith("/__init__.py") and path.count("/") > 2}
     assert modules - empty - shown == set()
+
+
+def test_each_word_of_the_glossary_is_in_use() -> None:
+    words = re.findall(r"^- \*\*(.+?)\*\*: ", page("glossary.md"), re.M)
+    assert len(words) >= 40
+    assert words == sorted(words, key=str.lower)
+    texts = [file.read_text("utf-8") for file in DOCS.glob("*.md") if file.name != "glossary.md"]
+    texts += [file.read_text("utf-8") for file in (ROOT / "src").rglob("*.py")]
+    everything = "\n".join(texts).lower().replace("_", " ")
+    assert [word for word in words if word.lower() not in everything] == []
+
+
+PHRASES = (
+    "what of the light was taken", "tells of each member", "is that itself", "called with whether",
+    "since families grow", "the very pixels", "clients are told",
+    "what has to be said", "is not looked through", "what rounding leaves", "stops to matter",
+    "each one which asks", "told otherwise", "have a better equal", "by lot",
+    "asked by these", "is at least so large", "groups\nare closed", "must be said of",
+    "told to come again", "what holds it up", "is asked for its own", "the words for them",
+    "laid into files", "the whole way once", "who asks whom", "could be spared", "its twin",
+    "start anew", "least probability", "of it, kl", "in the box",
+)  # fmt: skip
+"""Ways to say things that a newcomer does not know; STYLE: the glossary's word instead."""
+
+
+@pytest.mark.parametrize(
+    "file",
+    [p for p in [*(ROOT / "src").rglob("*.py"), *PAGES] if p.name != "lab-notebook.md"],
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
+)
+def test_phrases_of_the_past_stay_away(file: Path) -> None:
+    text = file.read_text("utf-8").lower()
+    assert [phrase for phrase in PHRASES if phrase in text] == []

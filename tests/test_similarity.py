@@ -113,7 +113,7 @@ def figures(report: SimilarityReport) -> dict[str, Any]:
 def test_without_the_seeds_vae_in_the_box_a_note_says_so(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(representations_module, "box_model", lambda path: None)
+    monkeypatch.setattr(representations_module, "bundled_model", lambda path: None)
     representations = Representations(Embedder(model), seed=0)
     representations.add_baselines(model)
     assert representations_module.NO_REFERENCE in representations.notes

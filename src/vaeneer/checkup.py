@@ -34,7 +34,7 @@ from vaeneer.library.embed.tables import read_vectors
 from vaeneer.library.index.index import index
 from vaeneer.library.library_folders import existing_library, find_library
 from vaeneer.library.repair import DERIVED, library_faults
-from vaeneer.model.bundled_models import box_model
+from vaeneer.model.bundled_models import bundled_model
 from vaeneer.model.checkpoint import CARD, WEIGHTS, load
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import kind_of_folder
@@ -104,7 +104,7 @@ def _folder(path: Path | str | None) -> Path:
     """A path that vaeneer wrote, or the library of a folder that it only indexed."""
     if path is None:
         return find_library()
-    if (model := box_model(path)) is not None:
+    if (model := bundled_model(path)) is not None:
         return model
     try:
         _kind(Path(path))

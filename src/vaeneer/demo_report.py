@@ -52,7 +52,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What the training of a demo gave, and the model in the box on the same crops."""
+    """What the training of a demo gave, and the bundled model on the same crops."""
 
     sides: DataSet
     trained: TrainReport

@@ -1,4 +1,4 @@
-"""Devices, precision and the words for them: the one place that knows about CUDA."""
+"""Device and precision: the one place that knows about CUDA."""
 
 from __future__ import annotations
 

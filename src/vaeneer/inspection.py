@@ -15,7 +15,7 @@ from vaeneer.evaluation.per_image import diagnose
 from vaeneer.files import read_json
 from vaeneer.library.catalog import NAME as CATALOG
 from vaeneer.library.stats import stats
-from vaeneer.model.bundled_models import box_model, box_names
+from vaeneer.model.bundled_models import bundled_model, bundled_names
 from vaeneer.model.checkpoint import read_card, readout_facts
 from vaeneer.settings import read_sections
 from vaeneer.training.run_folder import RunFolder, RunState, planned_epochs, read_metrics
@@ -54,14 +54,14 @@ class RunLine:
 def info(path: Path | str) -> InfoReport:
     """Tell what a folder is: a model, a run, a library, a data set, a cache, or images.
 
-    path: a folder, or the name of a model in the box.
+    path: a folder, or the name of a bundled model.
     Raises DataError when it is none of these, ModelFileError when a model is damaged.
     """
-    folder = box_model(path) or Path(path)
+    folder = bundled_model(path) or Path(path)
     if not folder.is_dir():
         raise DataError(
             f"{folder} is not a folder; name a library, a data set, a run or a model, or one in the"
-            f" box ({', '.join(box_names()) or 'none'})."
+            f" box ({', '.join(bundled_names()) or 'none'})."
         )
     if RunFolder(folder).config.is_file():
         return InfoReport(str(folder), "run", _run_facts(RunFolder(folder)))

@@ -1,1 +1,1 @@
-"""How fast a machine is, and what holds it up."""
+"""How fast a machine is, and the bottleneck."""

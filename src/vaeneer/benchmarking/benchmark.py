@@ -1,4 +1,4 @@
-"""bench(): the ceilings of a machine, the parts of vaeneer below them, and what holds it up."""
+"""bench(): the ceilings of a machine, the parts of vaeneer below them, and the bottleneck."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def bench(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> BenchReport:
-    """Measure what a machine can do, what vaeneer does of it, and what holds it up.
+    """Measure what a machine can do, what vaeneer does of it, and the bottleneck.
 
     All work goes on in a temporary folder. out: a folder for bench.json and a chart, or nothing.
     Raises SettingsError, DataError (no image in `settings.data`) or OutputExistsError.

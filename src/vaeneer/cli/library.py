@@ -66,8 +66,8 @@ def index(
         Folder of the library; new, or that of an earlier run. By default in the user's data folder
         (XDG_DATA_HOME): other commands find it by FOLDER.
     model
-        What makes the vectors: a name in the box, a model or a run. By default the library's own,
-        and surface-base for a new library.
+        A bundled model's name, a model or a run. By default the library's own, and
+        surface-base for a new library.
     folder_moved
         The library's images lie in FOLDER now.
     forget_missing
@@ -337,12 +337,12 @@ def calibrate(
     Parameters
     ----------
     model
-        A model, a run (its best model), or a name in the box.
+        A model, a run (its best model), or the name of a bundled model.
     data
         A data set, or a folder of images (a fifth of its assets is then held out).
     out
-        Folder for a calibrated copy of the model; by default MODEL itself is changed. A model in
-        the box needs it.
+        Folder for a calibrated copy of the model; by default MODEL itself is changed. A
+        bundled model needs it.
     """
     report = vaeneer.calibrate(
         model,
@@ -372,8 +372,8 @@ def embed(
     Parameters
     ----------
     model
-        A model, a run (its best model), or a name in the box. Without FOLDER: a library, or a
-        folder that was indexed.
+        A model, a run (its best model), or a bundled model's name. Without FOLDER: a library,
+        or a folder that was indexed.
     folder
         Images, such as DATA/valid.
     out

@@ -32,7 +32,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from vaeneer.cli.tables import Values
-from vaeneer.model.bundled_models import is_in_box
+from vaeneer.model.bundled_models import is_bundled
 from vaeneer.progress import Bar
 from vaeneer.text import printable, to_json
 
@@ -190,10 +190,10 @@ def write_bytes(data: bytes) -> None:
 
 
 def own_folder(model: Path, what: str, folder: Path) -> Path:
-    """Where a command's results lie by default: in the model's folder, of one in the box here."""
+    """Default folder of results: in the model's; of a bundled model, in the current one."""
     from vaeneer.files import short_name
 
     name = short_name(folder.resolve().name)
-    if is_in_box(model):  # the package is only read
+    if is_bundled(model):  # the package is only read
         return Path(f"{what}-{model.resolve().name}-{name}")
     return model / f"{what}-{name}"

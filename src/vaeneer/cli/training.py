@@ -170,12 +170,12 @@ def evaluate(
     Parameters
     ----------
     model
-        A model, a run (its best model), or a name in the box.
+        A model, a run (its best model), or the name of a bundled model.
     folder
         Images, such as DATA/valid.
     out
         Folder for evaluation.json, per-image.csv and the pictures; by default
-        MODEL/evaluation-FOLDER, replaced at each call (of a model in the box:
+        MODEL/evaluation-FOLDER, replaced at each call (of a bundled model:
         evaluation-MODEL-FOLDER here).
     """
     report = vaeneer.evaluate(
@@ -203,12 +203,12 @@ def similarity(
     Parameters
     ----------
     model
-        A model, a run (its best model), or a name in the box.
+        A model, a run (its best model), or the name of a bundled model.
     folder
         Images, such as DATA/valid.
     out
         Folder for similarity.json, similarity.html and pictures; by default
-        MODEL/similarity-FOLDER, replaced at each call (of a model in the box:
+        MODEL/similarity-FOLDER, replaced at each call (of a bundled model:
         similarity-MODEL-FOLDER here).
     """
     report = vaeneer.similarity(
@@ -237,7 +237,7 @@ def sample(
     Parameters
     ----------
     model
-        A model, a run (its best model), or a name in the box.
+        A model, a run (its best model), or the name of a bundled model.
     out
         The PNG file.
     count
@@ -270,7 +270,7 @@ def reconstruct(
     Parameters
     ----------
     model
-        A model, a run (its best model), or a name in the box.
+        A model, a run (its best model), or the name of a bundled model.
     images
         Image files, or folders to choose from.
     out
@@ -347,8 +347,8 @@ def info(path: Path, *, json: Json = False) -> None:
     Parameters
     ----------
     path
-        A library, a data set, a run or a folder of runs, a model or its name in the box, a cache of
-        decoded images, or a folder of images.
+        A library, a data set, a run or a folder of runs, a model or a bundled one's name, a cache
+        of decoded images, or a folder of images.
     """
     show(vaeneer.info(path).to_dict(), tables.inspection, json)
 
@@ -364,8 +364,8 @@ def doctor(
     Parameters
     ----------
     path
-        A library or the folder that was indexed, a run, a model or its name in the box, a data set,
-        a cache of decoded images, or a Parquet file of vectors. By default the library of the
+        A library or the folder that was indexed, a run, a model or a bundled one's name, a data
+        set, a cache of decoded images, or a Parquet file of vectors. By default the library of the
         current directory, or the only one in the user's data folder.
     mend
         Make again what can be: files of a library, copies of images in a data set, decoded images.

@@ -238,7 +238,7 @@ class PackedCrops:
     def batches(self, groups: Iterable[Sequence[int]], numbers: Rows) -> Iterator[Batch]:
         """One batch for each group of crops, on the device; a crop is drawn from its row.
 
-        groups: indices of images, or numbers of crops (`views.py`), whose image is the remainder.
+        groups: indices of images, or numbers of crops (`crops.py`), whose image is the remainder.
         """
         if self._pixels is not None:
             for group in groups:

@@ -3,7 +3,7 @@
 Two pictures are near duplicates when, in any of the 8 orientations of a square, their perceptual
 hashes differ in few bits and their 8 x 8 colour thumbnails agree; or in up to twice as many bits
 and the light and dark of the thumbnails agree, whatever the colours (a scan regraded). Groups
-are closed: a copy of a copy belongs. The limits were measured on 311 real surfaces.
+are transitive: a copy of a copy belongs. The limits were measured on 311 real surfaces.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Descriptors that nobody had to train: what a learned representation has to beat.
 
 Each is one function from images (B, 3, H, W) float32 in [0, 1] to vectors (B, D) float32, compared
-by their cosine. `whitened_baseline.py` has the strongest.
+by their cosine. `baselines.py` has the strongest.
 """
 
 from __future__ import annotations

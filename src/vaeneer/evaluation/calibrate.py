@@ -22,7 +22,7 @@ from vaeneer.evaluation.metrics import roc
 from vaeneer.evaluation.plots import QUIET, TRAIN, VALID, new_chart, save_chart
 from vaeneer.evaluation.strict_latents import Side, cosine_pairs, sampled, strict_latents
 from vaeneer.files import atomic_dir, new_output_dir
-from vaeneer.model.bundled_models import is_in_box
+from vaeneer.model.bundled_models import is_bundled
 from vaeneer.model.checkpoint import MODEL_FILES, find_model, load, write_readout
 from vaeneer.model.embedder import plain_readout_of
 from vaeneer.model.projection import (
@@ -123,7 +123,7 @@ def calibrate(
 ) -> CalibrationReport:
     """Fit the read-out of a model, and its probability of the same surface, to a library.
 
-    model: a model folder, a run (its best model) or a name in the box. data: a data set (the
+    model: a model folder, a run (its best model) or a bundled model's name. data: a data set (the
     read-out is fitted to train, the probability to valid) or a folder of images, a fifth of whose
     assets are then held out. The model is changed in place, or copied to `out` and changed there.
     Raises ModelFileError, DataError, OutputExistsError or SettingsError.
@@ -263,7 +263,7 @@ def _claimed(
 ) -> Path | None:
     """Where the new model goes; None: in place. Refuses early what would be refused at the end."""
     if out is None:
-        if is_in_box(model):
+        if is_bundled(model):
             raise OutputExistsError(
                 f"{model} comes with vaeneer and is only read; name a folder for the calibrated"
                 " model with --out."

@@ -114,7 +114,7 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure a model on every image of a folder, resized to 254 x 254 as the reference does.
 
-    model: a model folder, a run (its best model) or a name in the box. With `out`,
+    model: a model folder, a run (its best model) or the name of a bundled model. With `out`,
     evaluation.json, per-image.csv and the pictures go there.
     Raises ModelFileError, DataError, OutputExistsError or SettingsError.
     """

@@ -199,8 +199,8 @@ def ranked(right: Floats, wrong: Floats) -> Retrieval:
     """The figures of queries from the scores of their right, (Q, R), and wrong answers, (Q, N).
 
     What does not take part has the score -inf (at least one right answer does, in each row).
-    Answers of equal scores are in an order by lot for recall and R-precision (the expected value
-    is given), and take one step together for the average precision, as in scikit-learn.
+    Equal scores count as if in random order for recall and R-precision (the expected value is
+    given), and take one step together for the average precision, as in scikit-learn.
     """
     valid = right > -np.inf
     count = valid.sum(1)[:, None]

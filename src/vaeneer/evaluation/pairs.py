@@ -36,7 +36,7 @@ _EXACT_DIGITS = 12
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which of an image's crops take part, and who asks whom."""
+    """Which crops of an image are queries, and which are their gallery."""
 
     crops: int
     """Crops of each image."""
@@ -220,7 +220,7 @@ class SimilarityVariant:
     same_pairs: int
     different_pairs: int
     gallery_size: float
-    """Crops that each one which asks is compared with, on average."""
+    """Mean gallery size per query."""
     categories: int | None
     """Where only crops of one category are compared: how many categories take part."""
     chance: dict[str, float]

@@ -36,7 +36,7 @@ from vaeneer.errors import ImageFileError, ModelFileError
 from vaeneer.evaluation.baselines import BASELINES, Whitening, joined, load_whitening
 from vaeneer.evaluation.metrics import Round
 from vaeneer.evaluation.pairs import Comparison
-from vaeneer.model.bundled_models import box_model
+from vaeneer.model.bundled_models import bundled_model
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE, Posterior
@@ -49,7 +49,7 @@ Place = tuple[int, ...]
 Rows = dict[str, Tensor]  # by name, (B, D) float32 on the CPU
 
 REFERENCE = "reference-base"
-"""The model in the box that was trained as the reference trains."""
+"""The bundled model that was trained as the reference trains."""
 OWN = ("embedding", "sampled", "mean", "centred")
 TITLES = {
     "embedding": "embedding",
@@ -90,15 +90,15 @@ class Representations:
     def add_baselines(self, model: Path | str, whitened: Path | None = None) -> None:
         """Also describe crops by every baseline.
 
-        model: the one under test; the reference VAE is left out where it is that itself. whitened:
+        model: the one under test; the reference VAE is skipped if it is that model. whitened:
         another matrix than the package's. Raises ModelFileError for a damaged file.
         """
         self._baselines = {name: function for name, (_, function) in BASELINES.items()}
         self._whitening = load_whitening(whitened)
-        known = box_model(REFERENCE)
+        known = bundled_model(REFERENCE)
         if known is None:
             self.notes.append(NO_REFERENCE)
-        elif known != box_model(model):
+        elif known != bundled_model(model):
             self._reference = load(known, device=self.embedder.device)
 
     def describe(self, crops: Tensor, places: Sequence[Place]) -> Rows:

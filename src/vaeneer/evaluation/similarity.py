@@ -74,7 +74,7 @@ class SimilarityReport:
     same_pairs: int
     different_pairs: int
     gallery_size: float
-    """Crops that each one which asks is compared with, on average."""
+    """Mean gallery size per query."""
     chance: dict[str, float]
     """What random vectors reach, by figure."""
     chance_recall_at_1: float
@@ -117,7 +117,7 @@ def similarity(
 ) -> SimilarityReport:
     """Compare crops of one image with crops of two, under a model and under plain descriptors.
 
-    model: a name in the box, a model folder, or a run (its best model). With `out`,
+    model: the name of a bundled model, a model folder, or a run (its best model). With `out`,
     similarity.json, similarity.html and the pictures go there. The figures depend on the seed, the
     model and the files alone, not on `batch_size`.
     Raises ModelFileError, DataError (fewer than two assets), OutputExistsError or SettingsError.

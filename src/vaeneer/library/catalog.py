@@ -1,7 +1,7 @@
 """catalog.sqlite: what a library knows of its items, and their vectors. Everything else follows.
 
-The tables are in catalog_schema.py, the connections in catalog_connections.py: threads may read at
-the same time; one process writes at a time (locking.py).
+The tables are in catalog_schema.py, the connections in catalog_file.py: threads may read at
+the same time; one process writes at a time (store.py).
 """
 
 from __future__ import annotations

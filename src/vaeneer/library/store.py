@@ -150,7 +150,7 @@ def model_fingerprint(folder: Path) -> str:
 
 
 def ensure_model(catalog: Catalog, library: Path, model: Path | str | None) -> None:
-    """Give a new library its model, or hold that an old one is asked for its own.
+    """Copy the model into a new library, or check that an existing one has the model that is named.
 
     model: None is the library's own, and surface-base for a new one. A damaged copy is put back
     from where it came from. Raises LibraryError for another model than the library's,

@@ -7,19 +7,19 @@ from pathlib import Path
 BOX = Path(__file__).parents[1] / "models"
 
 
-def box_names() -> list[str]:
-    """The names of the models in the box, in alphabetical order."""
+def bundled_names() -> list[str]:
+    """The names of the bundled models, in alphabetical order."""
     return sorted(config.parent.name for config in BOX.glob("*/config.json"))
 
 
-def box_model(path: Path | str) -> Path | None:
-    """The folder of the model in the box that `path` names, or None; what is on disk goes first."""
+def bundled_model(path: Path | str) -> Path | None:
+    """The folder of the bundled model that `path` names, or None; what is on disk goes first."""
     folder = Path(path)
-    if folder.exists() or folder.name != str(folder) or folder.name not in box_names():
+    if folder.exists() or folder.name != str(folder) or folder.name not in bundled_names():
         return None
     return BOX / folder.name
 
 
-def is_in_box(path: Path | str) -> bool:
+def is_bundled(path: Path | str) -> bool:
     """Whether `path` is a model of the package, by name or as a folder: it is only read."""
-    return box_model(path) is not None or Path(path).resolve().is_relative_to(BOX.resolve())
+    return bundled_model(path) is not None or Path(path).resolve().is_relative_to(BOX.resolve())

@@ -1,7 +1,7 @@
 """The one place that reads and writes model files: safetensors + JSON, never pickle.
 
 A model is a folder: `model.safetensors` (the weights), `config.json` (a `ModelCard`), where it
-has a read-out, two files of that (readout_files.py), and SHA256SUMS of them all.
+has a read-out, two files of that (checkpoint.py), and SHA256SUMS of them all.
 docs/formats.md lists every field.
 """
 
@@ -27,7 +27,7 @@ from vaeneer.checksums import damaged_file, write_sums
 from vaeneer.errors import ModelFileError
 from vaeneer.files import atomic_dir, native_name, new_output_dir, read_json, write_json
 from vaeneer.model import reference, surface
-from vaeneer.model.bundled_models import BOX, box_model, box_names
+from vaeneer.model.bundled_models import BOX, bundled_model, bundled_names
 from vaeneer.model.projection import Calibration, Readout, calibration_of
 from vaeneer.model.reference import PhasedConvTranspose2d
 from vaeneer.model.vae import FORMAT, VAE, ModelCard, card_of, in_channels_last
@@ -195,7 +195,7 @@ def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:
 
 
 def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
-    """Read a model in eval mode: a model folder, a run (its best model) or a name in the box.
+    """Read a model in eval mode: a model folder, a run (its best model) or a bundled model's name.
 
     What is known beside the weights is at hand as `.card`, `.readout` and `.calibration`. Weights
     in half precision become float32. Each file is compared with SHA256SUMS, where that is there.
@@ -221,7 +221,7 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> VAE:
 
 
 def read_card(path: Path | str) -> ModelCard:
-    """Read what config.json says of a model (a model folder, a run or a name in the box).
+    """Read what config.json says of a model (a model folder, a run or the name of a bundled model).
 
     Raises ModelFileError for a missing, damaged or newer file, or an unknown architecture.
     """
@@ -280,10 +280,10 @@ def check_model_files(folder: Path) -> None:
 def find_model(path: Path | str) -> Path:
     """The model folder meant by `path`: itself, or a run's best model, else its last.
 
-    A bare name that is not on disk is looked for in the box. Raises ModelFileError for none.
+    A bare name that is not on disk is a bundled model's. Raises ModelFileError for none.
     """
     folder = Path(path)
-    boxed = box_model(folder)
+    boxed = bundled_model(folder)
     if boxed is not None:
         folder = boxed
     for place in (folder, folder / "best", folder / "last"):
@@ -296,9 +296,9 @@ def find_model(path: Path | str) -> Path:
             f"{folder} is a file; a model is a folder (vaeneer import-weights makes one)."
         )
     if not folder.exists() and folder.name == str(folder):
-        known = ", ".join(box_names()) or "none"
+        known = ", ".join(bundled_names()) or "none"
         raise ModelFileError(
-            f"{folder} is no folder here and no model in the box ({known}): it holds no model."
+            f"{folder} is no folder here and no bundled model ({known}): it holds no model."
         )
     raise ModelFileError(f"{folder} holds no model (config.json, model.safetensors) and no run.")
 

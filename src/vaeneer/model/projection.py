@@ -21,7 +21,7 @@ Vectors = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 _JITTER = 1e-8  # of the mean variance: what keeps a covariance invertible without shrinkage
-_NOTHING = 1e-10  # of the widest direction: what rounding leaves of a direction that is not there
+_NOTHING = 1e-10  # relative eigenvalue cutoff (rank tolerance)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 Near its optimum the ELBO is a rate-distortion problem: coding a coefficient of variance s^2 costs
 about 0.5 * log(1 + p(1-p) s^2) nats and gains up to 0.5 * p(1-p) s^2. So 508 latents stand for
-cosine coefficients of the image's logits (cosines.py), and four "styles" say how large those are
+cosine coefficients of the image's logits (surface.py), and four "styles" say how large those are
 in the image at hand. Convolutions add to all of it; their last layers start at 0, so that the
 untrained network is the transform coder. Beside this spatial part, 128 latents say which surface
 it is (texture.py): the last ones, which similarity uses.

@@ -1,7 +1,7 @@
 """The texture part of the surface network's latent: which surface it is, whatever the light.
 
 It starts in closed form. With the directions in which surfaces differ (within-asset whitening of
-the statistics, readout.py), a crop is its surface plus noise of variance 1, and the posterior of
+the statistics, projection.py), a crop is its surface plus noise of variance 1, and the posterior of
 the surface given one crop is Gaussian: probabilistic linear discriminant analysis (Ioffe 2006).
 Training goes on from there: a linear layer that begins as the identity and a branch that begins
 at 0 learn from the ELBO and from the consistency of crops of one surface.
@@ -89,7 +89,7 @@ class TextureStatistics(nn.Module):
             return torch.cat(found + moments, 1)
 
     def normalised(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Colour planes without the light, (B, 3, H, W), and what of the light was taken away."""
+        """Illumination-normalized colour planes (B, 3, H, W), and the removed illumination."""
         mean = images.mean((2, 3), keepdim=True) + 1e-3  # (B, 3, 1, 1)
         logs = (images / mean + _DARKEST).log()  # (B, 3, H, W)
         x = torch.einsum("bchw,kc->bkhw", logs, self.planes)  # (B, 3, H, W)

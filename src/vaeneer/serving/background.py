@@ -71,7 +71,9 @@ def _alone() -> None:
     import faiss
     import torch
 
-    usual = torch.get_num_threads()  # settles this thread before it is told otherwise
+    usual = (
+        torch.get_num_threads()
+    )  # reading it initializes this thread's pool, before set_num_threads()
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     other = threading.Thread(target=torch.set_num_threads, args=(usual,))

@@ -25,7 +25,7 @@ UPLOADS = frozenset(
 )
 MOST_JSON_BYTES = 64 * 1024
 MOST_AT_ONCE = 256
-"""Requests under way, of any kind; more are told to come again."""
+"""Requests under way, of any kind; more get 503 with Retry-After."""
 _OPEN = ("/static/",)
 _OPEN_PATHS = frozenset({"/", "/healthz", "/favicon.ico", LOGIN})
 _WILDCARDS = frozenset({"0.0.0.0", "::", ""})

@@ -24,7 +24,7 @@ from vaeneer.library.library_folders import (
 )
 from vaeneer.library.search.search import read_calibration
 from vaeneer.library.store import FOLDER as MODEL
-from vaeneer.model.bundled_models import BOX, box_names
+from vaeneer.model.bundled_models import BOX, bundled_names
 from vaeneer.model.checkpoint import WEIGHTS, find_model, load
 from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE
@@ -352,6 +352,6 @@ class ModelCache:
             if kept.is_dir():
                 return kept
             raise Problem(404, f"The run {name} kept no model of epoch {epoch}.")
-        if name in box_names() and epoch is None:
+        if name in bundled_names() and epoch is None:
             return BOX / name
         raise Problem(404, f"No model or run is called {name[:80]!r}; GET /api/v1 lists them.")

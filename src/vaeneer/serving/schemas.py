@@ -408,7 +408,7 @@ class SampleRequest(BaseModel):
     temperature: Number = Field(1.0, ge=0, le=3, description="Scale of the latents.")
     library: Text | None = Field(None, max_length=255, description="Whose network draws.")
     model: Text | None = Field(
-        None, max_length=255, description="A model in the box, or a run, instead of a library."
+        None, max_length=255, description="A bundled model, or a run, instead of a library."
     )
     epoch: Whole | None = Field(
         None, ge=1, le=10**6, description="Of a run: the model that it kept after this epoch."

@@ -1,4 +1,4 @@
-"""Everything that the routes share, in one object; and how they get at it."""
+"""State that the routes share, and the dependencies that hand it to them."""
 
 from __future__ import annotations
 

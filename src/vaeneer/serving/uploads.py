@@ -1,4 +1,4 @@
-"""Pictures that clients send: read as multipart, checked, and laid into files for the decoder."""
+"""Uploaded pictures: read as multipart, checked, and written to files for the decoder."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ class ServeSettings:
     """Longest that a request may take to arrive, and then to be answered."""
 
     queue_length: int = 64
-    """Requests that may wait for the network at once; the next are told to come again (503)."""
+    """Requests that may wait for the network; the next get 503 with Retry-After."""
 
     batch_crops: int = 32
     """Crops of several requests that go through the network together."""

@@ -230,7 +230,7 @@ class CalibrateSettings(ReadoutSettings):
     """How often the four crops of each image are drawn."""
 
     color_jitter: bool = True
-    """Also change gamma, colour and brightness of each crop, so that light stops to matter."""
+    """Change gamma, colour and brightness of each crop, for invariance to light."""
 
     max_images: int = 2000
     """Images of each side that take part; of a larger folder, a seeded sample."""

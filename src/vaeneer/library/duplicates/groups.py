@@ -179,8 +179,8 @@ def _relocate_in_best(
     containers: list[int],
     least: float,
 ) -> Part:
-    """The place of a part in the best of its container's family; that was not asked in all cases,
-    since families grow while parts are looked for."""
+    """Place of a crop in the file to keep; it may be missing, since groups are merged while crops
+    are still being matched."""
     best = copies.best(containers)
     if best == part.container:
         return part
@@ -207,7 +207,7 @@ def _share(copies: Copies, part: Part) -> str:
 
 
 class _GroupBuilder:
-    """Tells of each member what it is to the file to keep."""
+    """Describes how each member relates to the file to keep."""
 
     def __init__(self, copies: Copies, sketches: FeatureStore) -> None:
         self.copies = copies

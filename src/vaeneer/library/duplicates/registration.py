@@ -131,7 +131,7 @@ def align(container: Features, part: Features) -> Placement | None:
     """Where a picture, or its mirror image, lies in another; None where too little agrees.
 
     Of the two answers, the one with more matches that agree. The same pictures always give the
-    same answer. Whether the pixels agree too is for likeness.py to say.
+    same answer. Whether the pixels agree too is for registration.py to say.
     """
     plain = _fitted(container, part)
     turned_over = _fitted(container, mirrored(part))

@@ -123,8 +123,8 @@ def verify_crop(
 ) -> CropMatch | None:
     """Whether the second picture is a part of the first, or the first of the second.
 
-    read: called with whether the second is asked for, and how many pixels its shorter side needs;
-    only where the features agree on a place.
+    read: `read(second, min_side_px)` returns one of the two images; called only where the features
+    agree on a place.
     """
     placement = align(first.features, second.features)
     if placement is None:

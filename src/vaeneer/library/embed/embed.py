@@ -26,7 +26,7 @@ from vaeneer.library.embed.tables import (
 )
 from vaeneer.library.library_folders import existing_library
 from vaeneer.library.open_library import LibraryLike, OpenLibrary
-from vaeneer.model.bundled_models import is_in_box
+from vaeneer.model.bundled_models import is_bundled
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import EmbedSettings
 
@@ -142,7 +142,7 @@ def embed(
 ) -> EmbedReport:
     """Write a vector of every image of a folder to a Parquet file, or to .npy with ids beside.
 
-    model: a model folder, a run (its best model) or a name in the box. Columns: file, asset,
+    model: a model folder, a run (its best model) or a bundled model's name. Columns: file, asset,
     category and vector: the `Embedder`'s unit vector (D float32), or with `vectors="latent"` the
     posterior mean of the whole image, less the mean latent of the training crops where the model
     knows it. What is finished is kept in OUT.partial/ until OUT is written, so that a run that was
@@ -193,7 +193,7 @@ def _library(named: LibraryLike, settings: EmbedSettings) -> OpenLibrary:
     if (folder := existing_library(named)) is not None:
         return OpenLibrary(folder)
     shown = shlex.quote(str(named))
-    if is_in_box(named) or any((Path(named) / name).is_file() for name in _OF_A_MODEL):
+    if is_bundled(named) or any((Path(named) / name).is_file() for name in _OF_A_MODEL):
         raise SettingsError(
             f"{named} is a model; name a folder of images, too: vaeneer embed {shown} IMAGES"
         )

@@ -2,7 +2,7 @@
 
 A file whose path, size and time are known is not opened. One with another size or time is
 hashed; a new path whose content a gone item had is that item, moved. An item whose whole folder is
-not there is offline and stays (absences.py).
+not there is offline and stays (file_states.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """index(): a folder of images becomes a library that can be searched, and stays one.
 
 The catalog is the truth and is written a few images at a time, so that whatever ends a run, the
-next one goes on; the files of faiss, library.json and errors.csv follow from it (finishing.py).
+next one goes on; the files of faiss, library.json and errors.csv follow from it (finalize.py).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def index(
     """Make or bring up to date the library of a folder; only new and changed files are decoded.
 
     library: None is the default place, a folder in the user's data folder that `find_library`
-    finds by `folder`. model: a name in the box, a model folder or a run; None is the library's
+    finds by `folder`. model: a bundled model's name, a model folder or a run; None is the library's
     own, and surface-base for a new library. folder_moved: the images of the library lie in `folder`
     now. forget_missing: items whose folders are offline leave the library, too. Bad files are
     skipped and listed in errors.csv.

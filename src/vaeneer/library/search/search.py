@@ -67,7 +67,7 @@ _CANDIDATES = 10  # items that may be examined for the pixels of the query
 _WORTH_BOX = 0.9
 """Min calibrated probability of an item, to be examined for the pixels of a box."""
 _WORTH_SMALL = 0.2
-"""Min chance (chances.py) for a whole image that is small beside the item."""
+"""Min chance (search.py) for a whole image that is small beside the item."""
 _WORTH_WHOLE = 0.58
 """The same for other whole images: most of them are no crops, and examining takes time."""
 _WORTH_COPY = 0.94
@@ -91,7 +91,7 @@ class Hit:
     """Cosine of its vector and the query's, -1 to 1; of a search by words, how many of them it has
     plus its relevance, 0 to 1."""
     probability: float | None
-    """That both show one surface, 0 to 1, if one item of the library is expected to (chances.py);
+    """That both show one surface, 0 to 1, if one item of the library is expected to (search.py);
     None where the model is not calibrated."""
     match: Match | None
     """exact: its pixels are proved; likely: the probability reaches the threshold; similar: the

@@ -36,7 +36,7 @@ _AT_ONCE = 16  # as in generate.py, so that one seed gives the same pictures the
 _LARGEST = 2**63 - 1
 ItemId = Annotated[Whole, Query(ge=0, le=_LARGEST)]
 Model = Annotated[
-    str | None, Query(max_length=255, description="A run, or a model in the box, to draw with.")
+    str | None, Query(max_length=255, description="A run, or a bundled model, to draw with.")
 ]
 Epoch = Annotated[
     Whole | None, Query(ge=1, le=10**6, description="Of a run: a model that it kept.")

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from vaeneer.errors import ImageFileError, LibraryUnavailableError
 from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.store import thumbnail_path
-from vaeneer.model.bundled_models import box_names
+from vaeneer.model.bundled_models import bundled_names
 from vaeneer.serving import schemas
 from vaeneer.serving.image_files import DatedFile, as_jpeg, megapixels_of, shown_as
 from vaeneer.serving.item_queries import (
@@ -56,7 +56,7 @@ def start(house: State) -> Response:
             "version": version("vaeneer"),
             "libraries": list(house.libraries),
             "runs": list(house.served.runs()),
-            "models": box_names(),
+            "models": bundled_names(),
         }
     )
 
