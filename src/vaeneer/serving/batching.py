@@ -1,7 +1,8 @@
 """The threads that run networks: crops of requests that wait together are embedded together.
 
 Requests come in threads of their own (background.py), which decode and then wait here; while
-batches are under way the next ones gather. A GPU has one thread. A CPU has one for each core: a batch that
+batches are under way the next ones
+gather. A GPU has one thread. A CPU has one for each core: a batch that
 is alone takes all cores, and batches beside each other take one each, since teams of threads that
 share cores spend their time waiting for each other (benchmarks/serving.py).
 """
