@@ -566,8 +566,9 @@ def test_what_is_not_installed_is_named_with_the_remedy(
         path = tmp_path / "a.exr"
         path.write_bytes(b"v/1\x01" + bytes(40))
         for suffix in (".exr", ".EXR", ".heic", ".heif", ".jxl"):
-            assert missing_extra(suffix) == f"format not supported; {FORMATS_HINT}"
-        assert reason(path) == f"format not supported; {FORMATS_HINT}"
+            kind = suffix.lower()
+            assert missing_extra(suffix) == f"format not supported ({kind}): {FORMATS_HINT}"
+        assert reason(path) == f"format not supported (.exr): {FORMATS_HINT}"
     finally:
         missing_extra.cache_clear()
 

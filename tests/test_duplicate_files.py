@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vaeneer.cli.app import run
 from vaeneer.data.synthetic.synthesize import surface
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.duplicates.decisions import csv_text
@@ -140,6 +141,16 @@ def test_names_of_one_file_are_counted_once(linked: Path) -> None:
     assert items["a_best/link.jpg"].link == "zz/real.jpg"
     rows = {r["path"]: r for r in csv.DictReader(io.StringIO(csv_text(report.groups)))}
     assert {path for path, row in rows.items() if row["decision"] == "redundant"} == redundant
+
+
+def test_beside_the_csv_links_are_named(linked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["duplicates", str(linked / "library"), "--csv"]) == 0
+    out, errors = capsys.readouterr()
+    assert "a symbolic link" not in out  # of a table with fixed columns
+    frees = "deleting it frees nothing"
+    assert f"a_best/link.jpg: a symbolic link to zz/real.jpg: {frees}" in errors
+    assert f"hard/z.png: a hard link, another name of hard/m.png: {frees}" in errors
+    assert "copies/separate.png" not in errors
 
 
 def test_the_page_and_a_search_take_a_link_and_its_target_for_one(linked: Path) -> None:

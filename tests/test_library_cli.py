@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import vaeneer
+from conftest import Painter
 from vaeneer.cli.app import run
 
 
@@ -73,6 +74,23 @@ def test_index_says_what_it_did_and_lists_what_it_could_not_read(
     errors = (place / "lib" / "errors.csv").read_text().splitlines()
     assert errors[0] == "path,reason,outcome"
     assert errors[1].startswith("planted/broken.jpg,")
+
+
+def test_what_is_not_in_the_library_is_counted_by_reason(
+    tmp_path: Path, paint: Painter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, library = tmp_path / "raw", tmp_path / "lib"
+    paint(raw / "a.png", 1)
+    (raw / "a.svg").write_bytes(b"<svg/>")
+    arguments = ("index", raw, "--library", library, "--parts", "none")
+    assert "skipped" not in shown(capsys, *arguments)
+    stats = shown(capsys, "stats", library)
+    assert "format not supported (.svg) 1" in stats
+    assert "skipped" not in stats  # "skipped 0" would read as if nothing was left out
+    for number in range(12):
+        (raw / f"{number}.png").write_bytes(b"" if number % 3 else b"no picture")
+    text = shown(capsys, *arguments)
+    assert "skipped by reason: empty file 8, not an image 4" in text
 
 
 def test_search_by_a_file_a_stream_an_id_and_several(

@@ -244,6 +244,49 @@ def test_1024_is_a_tile_after_a_dot_and_else_a_resolution() -> None:
     assert {name.asset for name in names.values()} == {"w"}
 
 
+def test_a_file_is_no_evidence_for_itself() -> None:
+    names = ("w_AO_Roughness_Metallic.png", "w_BaseColor.png", "w_4k_16bit_height.tif")
+    assert kinds(*names) == dict(
+        zip(names, [("w", "packed"), ("w", "color"), ("w", "displacement")], strict=True)
+    )
+
+
+def test_a_version_after_the_map_word_is_no_tile() -> None:
+    names = group_names(Path(f"w_{name}.png") for name in ("Albedo_v2", "Normal_V2", "AO_u2_v2"))
+    assert {name.asset for name in names.values()} == {"w"}
+    assert [(name.tile, name.copy) for name in names.values()] == [
+        ("", "v2"),
+        ("", "v2"),
+        ("u2_v2", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "asset"),
+    [
+        ("{}/oak.jpg", "oak"),
+        ("lib/{}/oak.jpg", "lib/oak"),
+        ("lib/{}/wood/oak_2k.jpg", "lib/wood/oak"),
+        ("{}/textures/oak.jpg", "textures/oak"),
+        ("lib/{0}/oak_{0}.jpg", "lib/oak"),
+        ("oak/{0}/{0}.jpg", "oak"),
+    ],
+)
+def test_folders_may_say_which_map_a_file_is(place: str, asset: str) -> None:
+    words = {"Albedo": "color", "normal": "normal", "Roughness_2K": "roughness"}
+    names = group_names(Path(place.format(word)) for word in words)
+    assert [(name.asset, name.kind) for name in names.values()] == [
+        (asset, kind) for kind in words.values()
+    ]
+
+
+def test_folders_of_map_words_hold_plain_pictures_where_they_are_no_set() -> None:
+    apart = ["normal/1.jpg", "abnormal/1.jpg", "albedo/oak.jpg", "roughness/ash.jpg"]
+    doubtful = ["color/1.jpg", "metal/1.jpg", "wood/1.jpg", "rough/1.jpg"]
+    for paths in (apart, doubtful):
+        assert kinds(*paths) == {path: (path[:-4], "color") for path in paths}
+
+
 def test_an_asset_is_spelled_as_its_colour_map_in_nfc() -> None:
     read = kinds(normalize("NFD", "KÄSE_normal.png"), normalize("NFD", "Käse_Albedo.png"))
     assert {asset for asset, _ in read.values()} == {normalize("NFC", "Käse")}

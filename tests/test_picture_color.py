@@ -133,6 +133,32 @@ def test_other_curves_are_not_srgb_either(tmp_path: Path, gamma: float) -> None:
     assert not picture.plain
 
 
+def steps(*levels: int) -> bytes:
+    return b"curv" + struct.pack(f">II{len(levels)}H", 0, len(levels), *levels)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [steps(0, 0), steps(65535, 65535), steps(65535, 0)],
+    ids=["all black", "all white", "inverted"],
+)
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_profile_that_shows_no_greys_is_damaged(tmp_path: Path, curve: bytes, grey: bool) -> None:
+    values = RAMP.reshape(16, 16) if grey else COLOURS
+    picture = pictured(tmp_path, png(values, iccp(icc_profile(curve, grey=grey))))
+    shown = np.asarray(picture.rgb)
+    assert np.array_equal(shown[..., 0] if grey else shown, values)
+    assert picture.notes == ("metadata dropped: the ICC profile is damaged",)
+
+
+def test_a_profile_that_turns_grey_into_a_colour_is_damaged(tmp_path: Path) -> None:
+    profile = icc_profile(srgb_curve())
+    start = profile.index(b"XYZ \0\0\0\0", profile.index(b"none"))  # of red
+    damaged = profile[: start + 8] + bytes(12) + profile[start + 20 :]
+    picture = pictured(tmp_path, png(COLOURS, iccp(damaged)))
+    assert np.array_equal(np.asarray(picture.rgb), COLOURS)
+
+
 def test_grey_profiles_are_applied_to_8_and_16_bits(tmp_path: Path) -> None:
     chunks = iccp(icc_profile(power(1.0), name="sRGB grey", grey=True))
     for values in (RAMP[None], (RAMP.astype(np.uint16) * 257)[None]):

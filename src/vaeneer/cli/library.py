@@ -262,15 +262,17 @@ def duplicates(
         Also write a page with the groups side by side: report.html.
     csv
         Print one line for each file of the groups instead of a table: path, group, kind, decision
-        (keep or redundant), keep_path, box. Paths are below the folder of the images.
+        (keep or redundant), keep_path, box. Paths are below the folder of the images. Links and
+        further names of one file are named on the error output.
     """
-    report = vaeneer.duplicates(
-        find(library), settings=settings, out_html=html, progress=ConsoleProgress()
-    )
+    progress = ConsoleProgress()
+    report = vaeneer.duplicates(find(library), settings=settings, out_html=html, progress=progress)
     if csv and not json:
         from vaeneer.library.duplicates.decisions import csv_text
 
         write_bytes(csv_text(report.groups).encode())
+        for line in library_tables.links_in_words(report.to_dict()):
+            progress.say(line)
         return
     show(report.to_dict(), library_tables.copies, json)
 

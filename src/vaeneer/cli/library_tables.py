@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import RenderableType
 
 from vaeneer.cli.tables import Values, by_reason, grid, page, plain
@@ -23,6 +25,7 @@ def indexing(values: Values) -> RenderableType:
     lines = [f"skipped {path}: {reason}" for path, reason in list(skipped.items())[:_SHOWN]]
     if len(skipped) > _SHOWN:
         lines.append(f"... and {len(skipped) - _SHOWN:,} more, in {values['library']}/errors.csv")
+        lines.append(f"skipped by reason: {_by_kind(skipped)}")
     lines += _left_out(left_out, f"{values['library']}/errors.csv") if left_out else []
     if values["noted"]:
         lines.append(f"read {values['noted']:,} with a note, in {values['library']}/errors.csv")
@@ -73,6 +76,11 @@ def _left_out(counts: Values, listed: str) -> list[str]:
         lines.append(f"{sum(number for _, number in rest):>7,} for {len(rest)} other reasons")
     ways = [] if PREVIEWS.isdisjoint(counts) else ["--include-previews takes previews and the like"]
     return [f"left out {total:,} {what}, each listed in {listed}:", *lines, *ways]
+
+
+def _by_kind(skipped: Values) -> str:
+    """Numbers of skipped files by the words before the colons of their reasons."""
+    return _listed(by_reason(Counter(str(reason).split(":")[0] for reason in skipped.values())))
 
 
 def _not_indexed(skipped: int, left_out: Values) -> str:
@@ -172,6 +180,19 @@ def copies(values: Values) -> RenderableType:
     )
 
 
+def links_in_words(values: Values) -> list[str]:
+    """Links and further names of one file among copies, which their CSV cannot tell from others."""
+    items = [item for group in values["groups"] for item in group["items"]]
+    lines = {
+        item["path"]: f"{item['path']}: {item['change']}"
+        for item in items
+        if item["link"] or item["same_file"]
+    }
+    left = len(lines) - _SHOWN
+    more = [f"... and {left:,} more links, which --json has"] if left > 0 else []
+    return [*list(lines.values())[:_SHOWN], *more]
+
+
 def _what_it_is(item: Values) -> str:
     """What a file is to the one to keep, or what that is beside."""
     redundant = item["decision"] == "redundant"
@@ -239,6 +260,8 @@ def census(values: Values) -> RenderableType:
     for name in ("formats", "maps", "sides_px"):
         facts[name.replace("_px", ", px")] = _listed(values[name])
     facts["left out"] = _listed(by_reason(values["left_out"]))
+    if values["left_out"] and not values["skipped"]:
+        del facts["skipped"]  # 0 would read as if every file was in the library
     rows = [(name or "(none)", f"{count:,}") for name, count in values["categories"].items()]
     table = grid("images", ("category", "images"), rows, right=("images",))
     parts = [plain(f"stats: {values['library']}", {k: v for k, v in facts.items() if v != ""})]

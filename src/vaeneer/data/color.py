@@ -23,6 +23,8 @@ Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Linear light, 0 to 1, of stored values, 0 to 1."""
 
 _SAME_LEVELS = 1  # a larger difference on any probe colour is another colour space
+_GREYS = 256  # of a probe, its first
+_LEAST_RANGE, _MOST_FALL, _MOST_TINT = 128, 8, 96  # levels that a sound profile leaves of greys
 _BLOCK_PX = 2**20
 D65_XY = (0.3127, 0.3290)
 SRGB_XY = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
@@ -176,6 +178,8 @@ def icc_color(data: bytes, space: str) -> Color | None:
         shown = np.asarray(convert_to_srgb(probe, profile)).astype(int)
     except (ImageCms.PyCMSError, OSError, TypeError) as error:
         raise ValueError("the ICC profile is damaged") from error
+    if space != "CMYK" and not _shows_greys(shown[0, :_GREYS]):
+        raise ValueError("the ICC profile is damaged")
     matrix_space = None if space == "CMYK" else _matrix_profile(data, grey=space == "GRAY")
     if matrix_space is not None and space == "GRAY":
         same = matrix_space.is_srgb
@@ -185,10 +189,17 @@ def icc_color(data: bytes, space: str) -> Color | None:
     return None if same else Color(hashlib.sha256(data).digest(), matrix_space, data)
 
 
+def _shows_greys(shown: NDArray[np.int64]) -> bool:
+    """Whether the greys of a probe, from black to white, are shown as anything like greys."""
+    light = shown.mean(1)
+    rises = light[-1] - light[0] >= _LEAST_RANGE and np.diff(light).min() >= -_MOST_FALL
+    return bool(rises and np.ptp(shown, axis=1).max() <= _MOST_TINT)
+
+
 @lru_cache(maxsize=3)
 def _probe(mode: str) -> Image.Image:
     """All greys, ramps of each channel and a grid of colours."""
-    ramp = np.arange(256, dtype=np.uint8)
+    ramp = np.arange(_GREYS, dtype=np.uint8)
     if mode == "L":
         return Image.fromarray(ramp[None])
     zero = np.zeros_like(ramp)

@@ -32,7 +32,6 @@ _NEVER_READ = frozenset((
     ".iiq", ".3fr", ".svg", ".svgz", ".eps", ".xcf", ".kra", ".afphoto",
 ))
 # fmt: on
-_EXTRA = f"format not supported; {FORMATS_HINT}"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG (ITU-T H.273)
 _START_BYTES = 64
@@ -55,7 +54,9 @@ def supported_suffixes() -> frozenset[str]:
 def missing_extra(suffix: str) -> str | None:
     """The reason why files of a suffix are not read here though an extra would; else None."""
     library = _LIBRARIES.get(suffix.lower())
-    return _EXTRA if library and importlib.util.find_spec(library) is None else None
+    if not library or importlib.util.find_spec(library) is not None:
+        return None
+    return f"format not supported ({suffix.lower()}): {FORMATS_HINT}"
 
 
 def unread_reason(suffix: str) -> str | None:

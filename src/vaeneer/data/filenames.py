@@ -82,6 +82,7 @@ def group_names(paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, FileName]
     _read_letters(names)
     _read_tiles(names)
     _join_folders(names)
+    _join_map_folders(names)
     _name_previews(names)
     spelled = _spellings(names)
     followers = _colour_variants(names)
@@ -103,37 +104,48 @@ class _Name:
         self.key = _key(self.folder, reading.stem)
 
 
+class _Kinds:
+    """Kinds by asset key, of files that can be left out: a file is no evidence for itself."""
+
+    def __init__(self) -> None:
+        self._owners: dict[_Key, dict[str, _Name | None]] = defaultdict(dict)
+
+    def add(self, key: _Key, kind: str, name: _Name) -> None:
+        owners = self._owners[key]
+        if owners.setdefault(kind, name) is not name:
+            owners[kind] = None  # several
+
+    def beside(self, key: _Key, name: _Name) -> set[str]:
+        """What files other than `name` have."""
+        return {kind for kind, owner in self._owners.get(key, {}).items() if owner is not name}
+
+
 class _Evidence:
     """Which kinds stand beside each other, by asset key."""
 
-    def __init__(self, readings: Iterable[tuple[_Key, Reading]]) -> None:
-        self.kinds: dict[_Key, set[str]] = defaultdict(set)
-        self.sure: dict[_Key, set[str]] = defaultdict(set)
-        self.moved: dict[_Key, set[str]] = defaultdict(set)
-        self.beside: dict[_Key, set[str]] = defaultdict(set)
-        for key, reading in readings:
+    def __init__(self, readings: Iterable[tuple[_Name, Reading]]) -> None:
+        self.kinds, self.sure, self.moved, self.beside = _Kinds(), _Kinds(), _Kinds(), _Kinds()
+        for name, reading in readings:
+            key = _key(name.folder, reading.stem)
             if not reading.word:
-                self.beside[key].add(_PLAIN)
+                self.beside.add(key, _PLAIN, name)
             elif reading.moved:
-                self.moved[key].add(reading.kind)
-            elif reading.strength is Strength.DOUBTFUL:
-                self.kinds[key].add(reading.kind)
+                self.moved.add(key, reading.kind, name)
             else:
-                self.kinds[key].add(reading.kind)
-                self.beside[key].add(reading.kind)
+                self.kinds.add(key, reading.kind, name)
+                if reading.strength is not Strength.DOUBTFUL:
+                    self.beside.add(key, reading.kind, name)
                 if reading.strength is Strength.SURE:
-                    self.sure[key].add(reading.kind)
+                    self.sure.add(key, reading.kind, name)
 
-    def proves(self, key: _Key, reading: Reading) -> bool:
+    def proves(self, name: _Name, reading: Reading) -> bool:
         """Whether the word of a reading is a map word beside what else the asset has."""
-        beside = self.beside[key]
+        key = _key(name.folder, reading.stem)
+        beside, sure = self.beside.beside(key, name), self.sure.beside(key, name)
         others = beside - {reading.kind, _PLAIN}
         if reading.moved:
-            return (
-                "color" in self.moved[key] | beside
-                and bool(self.moved[key] | others)
-                and (len((self.moved[key] | beside) - {_PLAIN}) > 1)
-            )
+            kinds = self.moved.beside(key, name) | (beside - {_PLAIN}) | {reading.kind}
+            return "color" in kinds and len(kinds) > 1
         if reading.unclear:
             return bool(others)
         if reading.kind == "color":
@@ -144,25 +156,27 @@ class _Evidence:
         if reading.strength is Strength.SURE or (reading.sized and not reading.joined):
             return True
         if reading.strength is Strength.BESIDE:
-            return bool(others) or _PLAIN in beside or reading.kind in self.sure[key]
-        return bool(self.sure[key]) or (len(others) > 0 and len(beside) > 1)
+            return bool(others) or _PLAIN in beside or reading.kind in sure
+        return bool(sure) or (len(others) > 0 and len(beside) > 1)
 
-    def supports(self, key: _Key, reading: Reading) -> bool:
-        """Whether anything but the reading itself speaks for its asset."""
-        plain = _PLAIN in self.beside[key] and not reading.unclear
-        return plain or len(self.kinds[key] | self.moved[key] | {reading.kind}) > 1
+    def supports(self, name: _Name, reading: Reading) -> bool:
+        """Whether any other file speaks for the asset of a reading."""
+        key = _key(name.folder, reading.stem)
+        plain = _PLAIN in self.beside.beside(key, name) and not reading.unclear
+        kinds = self.kinds.beside(key, name) | self.moved.beside(key, name)
+        return plain or len(kinds | {reading.kind}) > 1
 
 
 def _choose(names: Sequence[_Name]) -> None:
     """Choose a meaning for each name: first beside all meanings, then beside the chosen ones."""
     evidence = _Evidence(
-        (_key(name.folder, reading.stem), reading)
+        (name, reading)
         for name in names
         for reading in (*name.readings.possible, name.readings.plain)
     )
     for name in names:
         name.choose(_best(name, evidence))
-    evidence = _Evidence((name.key, name.chosen) for name in names)
+    evidence = _Evidence((name, name.chosen) for name in names)
     for name in names:
         if name.readings.possible:
             name.choose(_best(name, evidence))
@@ -171,18 +185,13 @@ def _choose(names: Sequence[_Name]) -> None:
 def _best(name: _Name, evidence: _Evidence) -> Reading:
     """The proven meaning with other maps beside it, longest asset name first; else the usual."""
     readings = name.readings
-    proven = [
-        (reading, key)
-        for reading in readings.possible
-        if evidence.proves(key := _key(name.folder, reading.stem), reading)
-    ]
-    for reading, key in proven:
-        if evidence.supports(key, reading):
+    proven = [reading for reading in readings.possible if evidence.proves(name, reading)]
+    for reading in proven:
+        if evidence.supports(name, reading):
             return reading
-    allowed = [reading for reading, _ in proven]
-    if readings.usual in allowed:
+    if readings.usual in proven:
         return readings.usual
-    return allowed[0] if allowed else readings.plain
+    return proven[0] if proven else readings.plain
 
 
 def _read_letters(names: Sequence[_Name]) -> None:
@@ -285,6 +294,41 @@ def _join_folders(names: Sequence[_Name]) -> None:
         elif not others and any(name.chosen.kind == "color" for name in words):
             for name in previews:
                 name.choose(replace(name.chosen, stem="", kind="preview", word="preview"))
+
+
+def _join_map_folders(names: Sequence[_Name]) -> None:
+    """Join the maps of assets whose folders are named by map words: albedo/oak.jpg, normal/oak.jpg.
+
+    Only where one lies in a folder of colour maps and one in a folder of surely other ones.
+    """
+    of_folder = {folder: _map_folder(folder) for folder in {name.folder for name in names}}
+    joined: dict[_Key, list[tuple[_Name, Reading]]] = defaultdict(list)
+    for name in names:
+        found = of_folder[name.folder]
+        if found is not None and (not name.chosen.word or name.chosen.kind == found[1].kind):
+            joined[_key(found[0], name.chosen.stem)].append((name, found[1]))
+    for (folder, _), members in joined.items():
+        sure = {r.kind for _, r in members if r.strength is not Strength.DOUBTFUL}
+        if "color" in sure and not sure <= _PICTURES:
+            for name, reading in members:
+                name.folder = folder
+                word = name.chosen.word or reading.word
+                name.choose(replace(name.chosen, kind=reading.kind, word=word))
+
+
+def _map_folder(folder: str) -> tuple[str, Reading] | None:
+    """A folder without the part that is a map word, and that word: x/albedo/y is x/y, albedo."""
+    parts = folder.split("/")
+    worded = [
+        (reading.strength is not Strength.DOUBTFUL, place, reading)
+        for place, part in enumerate(parts)
+        for reading in read_name(part).possible
+        if not reading.stem
+    ]
+    if not worded:
+        return None
+    _, place, reading = max(worded, key=lambda one: one[:2])
+    return "/".join([*parts[:place], *parts[place + 1 :]]), reading
 
 
 def _says_preview(name: _Name) -> bool:

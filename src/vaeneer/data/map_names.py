@@ -332,11 +332,7 @@ class _Reader:
         opens = piece is None or piece.opens
         first = piece.token if piece is not None else end
         skipped = 0
-        while (
-            opens
-            and first - skipped > 0
-            and suffix_sort(self.tokens[first - skipped - 1].text) in ("resolution", "format")
-        ):
+        while opens and first - skipped > 0 and _may_precede(self.tokens[first - skipped - 1].text):
             skipped += 1
         if not opens:
             assert piece is not None
@@ -348,6 +344,9 @@ class _Reader:
         numbers = [
             t.text for t, sort in zip(tail, after, strict=True) if sort in ("number", "copy")
         ]
+        tiles = [t.text for t, sort in zip(tail, after, strict=True) if sort == "tile"]
+        if all(tile.startswith("v") for tile in tiles):  # a version: without u1 it is no tile
+            numbers, tiles = [*numbers, *tiles], []
         colour_number = word.kind == "color" and bool(number or "number" in after)
         haven = word.text in ("col", "coll")
         strength = word.strength if opens else max(Strength.BESIDE, word.strength)
@@ -356,7 +355,7 @@ class _Reader:
             kind=word.kind,
             word=word.text,
             strength=strength,
-            tile="_".join(t.text for t, sort in zip(tail, after, strict=True) if sort == "tile"),
+            tile="_".join(tiles),
             copy="" if colour_number and haven else " ".join(numbers),
             variant="variant" in after or (colour_number and (haven or bool(number))),
             sized=skipped > 0
@@ -399,6 +398,12 @@ class _Reader:
                 weaker = Strength.BESIDE if sure else Strength.DOUBTFUL
                 yield replace(reading, strength=weaker, variant=True)
             return
+
+
+def _may_precede(token: str) -> bool:
+    """Whether a token before a map word is of the file and not of its asset: 4k, jpg, 16bit."""
+    sort = suffix_sort(token)
+    return sort in ("resolution", "format") or (sort == "bits" and token[0].isdigit())
 
 
 def _mixed_kind(kinds: list[str]) -> str | None:
