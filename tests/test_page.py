@@ -846,7 +846,7 @@ def test_every_view_fits(visit: Open, size: tuple[int, int], picture: Any) -> No
     for view in VIEWS:
         page.locator("#views a", has_text=view.capitalize()).click()
         page.locator(f"#view[data-view={view}] h1").wait_for(state="attached", timeout=60_000)
-        page.locator("#view progress").wait_for(state="detached")
+        _wait(page, "!document.querySelector('#view progress')")
         _drawn(page)
         wide = "Math.max(...['html', '#view'].map(s => { const e = document.querySelector(s);"
         assert page.evaluate(f"{wide} return e.scrollWidth - e.clientWidth }}))") <= 0
@@ -886,6 +886,7 @@ def test_a_token_is_asked_for_once(visit: Open, small_library: Path, tmp_path: P
         page.reload()
         page.locator(f"{CELL} img").first.wait_for()
         assert "q=a" in page.url
+        page.close()  # before its server, whose pictures it may still be waiting for
 
 
 def test_a_server_that_is_gone_or_busy(visit: Open, site: Site) -> None:
