@@ -129,7 +129,7 @@ def trained(pack: Any, settings: Any, steps: int) -> tuple[list[float], int]:
     seconds = []
     tick = time.perf_counter()
     for batch in run.crops.batches(run.groups()[: steps + 3], run.crop_numbers()):
-        inputs = batch.pixels, run.noise(len(batch.indices)), run.weights()
+        inputs = batch.pixels, run.noise(len(batch.indices)), run.step_scalars()
         take_step(run, *inputs, run.assets(batch.indices))
         run.state.step += 1
         now = time.perf_counter()

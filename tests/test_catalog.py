@@ -83,7 +83,7 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         half_done()
-    assert catalog.state("root") is None
+    assert catalog.get_meta("root") is None
     catalog.close()
 
 

@@ -91,7 +91,7 @@ def test_looking_at_the_bytes_of_a_catalog_keeps_its_locks(catalog: Catalog, loo
     folder = catalog.file.parent
     for number in range(3):
         write_elsewhere(catalog.file, f"/before/{number}")
-        assert catalog.state("root") == f"/before/{number}"
+        assert catalog.get_meta("root") == f"/before/{number}"
         log = catalog.file.with_name(f"{NAME}-wal").stat().st_ino
         if look == "seal":  # as the duplicates of a library do at their end
             catalog.set_meta("other", str(number))
@@ -103,7 +103,7 @@ def test_looking_at_the_bytes_of_a_catalog_keeps_its_locks(catalog: Catalog, loo
         else:
             Catalog.open(folder).close()
         write_elsewhere(catalog.file, f"/after/{number}")
-        assert catalog.state("root") == f"/after/{number}"
+        assert catalog.get_meta("root") == f"/after/{number}"
         assert catalog.file.with_name(f"{NAME}-wal").stat().st_ino == log  # nobody deleted it
 
 
@@ -114,7 +114,7 @@ def test_threads_leave_no_connection_behind(catalog: Catalog) -> None:
     def read() -> None:
         with catalog.connection():  # as many as there may be at the same time
             together.wait(10)
-            assert catalog.state("root") == "/images"
+            assert catalog.get_meta("root") == "/images"
 
     run_in_threads(MAX_CONNECTIONS, read)
     before = len(list(DESCRIPTORS.iterdir()))
@@ -140,7 +140,7 @@ def test_a_block_has_one_connection_and_gives_it_back(catalog: Catalog) -> None:
         with catalog.connection() as inner, catalog.writing() as writing:
             assert inner is outer is writing
             catalog.set_meta("root", "/other")
-        assert catalog.state("root") == "/other"
+        assert catalog.get_meta("root") == "/other"
     with catalog.connection() as again:
         assert again is outer
 
@@ -162,11 +162,11 @@ def test_a_library_that_is_gone_is_said_and_found_again(catalog: Catalog, how: s
         catalog.file.write_bytes(b"")
     for _ in range(2):
         with pytest.raises(LibraryUnavailableError, match="moved, deleted or emptied"):
-            catalog.state("root")
+            catalog.get_meta("root")
     assert not (folder / NAME).exists() or how == "truncated"  # nothing was made in its place
     shutil.rmtree(folder, ignore_errors=True)
     away.rename(folder)
-    assert catalog.state("root") == "/images"
+    assert catalog.get_meta("root") == "/images"
     assert catalog.attached > attached
 
 
@@ -174,7 +174,7 @@ def test_a_library_that_was_replaced_is_read_anew(catalog: Catalog) -> None:
     folder = catalog.file.parent
     folder.rename(folder.with_name("old"))
     made(folder, root="/other")
-    assert catalog.state("root") == "/other"
+    assert catalog.get_meta("root") == "/other"
 
 
 def test_a_damaged_catalog_in_its_place_is_not_read(catalog: Catalog) -> None:
@@ -187,11 +187,11 @@ def test_a_damaged_catalog_in_its_place_is_not_read(catalog: Catalog) -> None:
         (folder / "copy").write_bytes(content)
         (folder / "copy").rename(catalog.file)
         if content == whole:
-            assert catalog.state("root") == "/images"
+            assert catalog.get_meta("root") == "/images"
             continue
         for _ in range(2):
             with pytest.raises(LibraryUnavailableError, match="damaged; mend it with"):
-                catalog.state("root")
+                catalog.get_meta("root")
         assert catalog.attached == attached
 
 
@@ -208,21 +208,21 @@ def test_changes_in_a_log_that_cannot_be_seen_are_not_passed_over(public: Path) 
         Catalog.open(public / "copy")
     Catalog.open(public / "copy").close()  # the remedy
     with unwritable(public / "copy"):
-        assert Catalog.open(public / "copy").state("root") == "/new"
+        assert Catalog.open(public / "copy").get_meta("root") == "/new"
 
 
 def test_a_catalog_in_a_place_that_cannot_be_written_is_read(public: Path) -> None:
     made(public / "library")
     with unwritable(public / "library"):
         opened = Catalog.open(public / "library")
-        assert opened.state("root") == "/images"
+        assert opened.get_meta("root") == "/images"
         with pytest.raises(LibraryUnavailableError, match="readonly"):
             opened.set_meta("root", "/other")
     changed = Catalog.open(public / "library")
     changed.set_meta("root", "/new")
     changed.close()
     with unwritable(public / "library"):
-        assert opened.state("root") == "/new"  # not what was read before
+        assert opened.get_meta("root") == "/new"  # not what was read before
         opened.close()
 
 
@@ -250,5 +250,5 @@ def test_a_full_disk_is_no_damage(catalog: Catalog) -> None:
     with pytest.raises(LibraryUnavailableError, match="disk is full") as refused:
         fill()
     assert "delete" not in str(refused.value)
-    assert catalog.state("key 0") is None
-    assert catalog.state("root") == "/images"
+    assert catalog.get_meta("key 0") is None
+    assert catalog.get_meta("root") == "/images"

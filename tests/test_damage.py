@@ -265,7 +265,7 @@ def test_ids_of_an_index_never_take_memory(world: Path, tmp_path: Path, warm: Em
     right = answers(world / "library", warm)
     data = (world / "library" / "items.faiss").read_bytes()
     with vaeneer.Library.open(world / "library") as library:
-        ids = library.wholes.ids.astype("<i8").tobytes()
+        ids = library.image_index.ids.astype("<i8").tobytes()
     start = data.index(ids[:8] + ids[8:16])
     places = [start + 8 * number + byte for number in range(4) for byte in (1, 4, 5)]
     for what, spoilt in flipped(data, places, 3):

@@ -284,9 +284,11 @@ def test_a_library_without_copies_has_no_groups(small_library: Path, tmp_path: P
 def test_candidates_are_few_and_hold_the_copies(library: Path) -> None:
     with Library.open(library) as opened:
         wholes = opened.catalog.wholes()
-        pairs = frame_pairs(opened.wholes, wholes, opened.catalog.fingerprints())
+        pairs = frame_pairs(opened.image_index, wholes, opened.catalog.fingerprints())
         rows = opened.catalog.parts()
-        containers = container_pairs(opened.wholes, opened.parts, wholes, (rows.crops, rows.items))
+        containers = container_pairs(
+            opened.image_index, opened.crop_index, wholes, (rows.crops, rows.items)
+        )
         ids = {item.path: item.id for item in opened.items()}
     assert all(one < other for one, others in pairs.items() for other in others)
     one, other = sorted((ids["original/rock-1.png"], ids["mirror/rock-1.jpg"]))
@@ -298,21 +300,21 @@ def test_candidates_are_few_and_hold_the_copies(library: Path) -> None:
 def test_a_torn_sketch_is_made_again(tmp_path: Path) -> None:
     pictures = [Image.fromarray(surface("rock", seed=seed, side_px=96)) for seed in range(3)]
     asked = {f"{number:064x}": (lambda own=one: own) for number, one in enumerate(pictures, 1)}
-    FeatureStore(tmp_path).complete(asked, workers=2, progress=Silent())
+    FeatureStore(tmp_path).ensure(asked, workers=2, progress=Silent())
     whole = (tmp_path / SKETCHES).read_bytes()
     (tmp_path / SKETCHES).write_bytes(whole[: len(whole) * 5 // 6])
     sketches = FeatureStore(tmp_path)
     assert [sha256 in sketches for sha256 in asked] == [True, True, False]
     torn = (tmp_path / SKETCHES).stat().st_size
     assert torn == len(whole) * 5 // 6  # whoever reads leaves it: another may be writing there
-    assert sketches.complete(asked, workers=1, progress=Silent()) == []
+    assert sketches.ensure(asked, workers=1, progress=Silent()) == []
     assert (tmp_path / SKETCHES).read_bytes() == whole
     for picture, sha256 in zip(pictures, asked, strict=True):
         ours, theirs = sketches[sha256], sketch(picture)
         np.testing.assert_allclose(ours.thumb, theirs.thumb, atol=0.1)
         np.testing.assert_array_equal(ours.features.descriptors, theirs.features.descriptors)
     few = {sha256: asked[sha256] for sha256 in list(asked)[:1]}
-    sketches.complete(few, workers=1, progress=Silent())
+    sketches.ensure(few, workers=1, progress=Silent())
     assert len((tmp_path / SKETCHES).read_bytes()) == len(whole) // 3  # the others are out of use
 
 

@@ -87,7 +87,7 @@ def contents(library: Path) -> Contents:
             " x, y, width, height, vector FROM items JOIN crops ON crops.item = items.id"
             " LEFT JOIN assets ON assets.asset = items.asset ORDER BY path, crops.id"
         ).fetchall()
-        for whole, kept in ((True, opened.wholes), (False, opened.parts)):
+        for whole, kept in ((True, opened.image_index), (False, opened.crop_index)):
             assert kept.ids.tolist() == opened.catalog.crop_ids(whole=whole).tolist()
         thumbs = {opened.thumbnail(item) for item in opened.items()}
     there = set((library / "thumbs").rglob("*.webp"))
@@ -125,7 +125,7 @@ def test_a_library_holds_every_colour_image(painted: Path) -> None:
     with Library.open(painted / "library") as library:
         assert len(library) == 20
         assert {item.category for item in library.items()} == {"wall", "floor"}
-        assert len(library.wholes) == 20
+        assert len(library.image_index) == 20
         for item in library.items():
             assert library.path(item).is_file()
             assert library.thumbnail_image(item).size == (72, 72)
@@ -523,7 +523,7 @@ def test_an_item_whose_changed_file_cannot_be_read_now_stays(
         report = again(copied)
     assert (report["images"], set(report["skipped"])) == (20, {"wall/00.png"})
     with Library.open(copied / "library") as library:
-        assert len(library) == len(library.wholes) == 20
+        assert len(library) == len(library.image_index) == 20
     report = again(copied)
     assert (report["changed"], report["skipped"]) == (1, {})
 
@@ -548,7 +548,7 @@ def test_ctrl_c_keeps_what_is_done(
             again(copied)
     with Library.open(copied / "library") as library:
         assert len(library) == 24
-        assert len(library.wholes) == 24  # put right when it is opened, before the next run
+        assert len(library.image_index) == 24  # put right when it is opened, before the next run
     assert again(copied)["added"] == 2
 
 

@@ -45,7 +45,7 @@ def near(found: PixelBox | None, wanted: PixelBox, most_px: int = 3) -> bool:
 @pytest.mark.parametrize("category", ["brick", "gravel", "rock", "terrazzo", "bark"])
 def test_a_part_is_found_to_the_pixel(library: Library, category: str) -> None:
     item = item_of(library, category)
-    assert near(Localizer(library, cut(library, item)).place(item), BOX)
+    assert near(Localizer(library, cut(library, item)).localize(item), BOX)
 
 
 @pytest.mark.parametrize(
@@ -61,21 +61,21 @@ def test_a_part_is_found_to_the_pixel(library: Library, category: str) -> None:
 def test_a_part_is_found_after_a_change(library: Library, change: object) -> None:
     assert callable(change)
     item = item_of(library, "gravel")
-    assert near(Localizer(library, change(cut(library, item))).place(item), BOX, 5)
+    assert near(Localizer(library, change(cut(library, item))).localize(item), BOX, 5)
 
 
 def test_what_is_not_there_has_no_place(library: Library) -> None:
     part = cut(library, item_of(library, "gravel"))
     placer = Localizer(library, part)
     others = [item for item in library.items() if item.category != "gravel"]
-    assert [placer.place(item) for item in others] == [None] * len(others)
+    assert [placer.localize(item) for item in others] == [None] * len(others)
 
 
 def test_an_item_inside_what_was_asked_for_is_a_place_as_a_whole(library: Library) -> None:
     item = item_of(library, "rock")
     wide = Image.new("RGB", (400, 300), (90, 90, 90))
     wide.paste(library.picture(item), (120, 70))
-    assert Localizer(library, wide).place(item) == (0, 0, 160, 160)
+    assert Localizer(library, wide).localize(item) == (0, 0, 160, 160)
 
 
 def test_a_file_that_is_gone_has_no_place(small_library: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_file_that_is_gone_has_no_place(small_library: Path, tmp_path: Path) -
         part = cut(library, item)
     with Library.open(tmp_path / "copy" / "library") as moved:
         moved.root = tmp_path / "nowhere"
-        assert Localizer(moved, part).place(item) is None
+        assert Localizer(moved, part).localize(item) is None
 
 
 def test_search_puts_proven_hits_first_and_says_how_they_were_placed(library: Library) -> None:
@@ -218,7 +218,7 @@ def test_a_picture_of_no_item_is_no_exact_match(library: Library, tmp_path: Path
 def test_the_file_itself_is_exact_without_a_look_at_its_features(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Localizer, "place", lambda *_: pytest.fail("was looked at"))
+    monkeypatch.setattr(Localizer, "localize", lambda *_: pytest.fail("was looked at"))
     item = item_of(library, "rock")
     best = library.search(library.path(item), where=f"id = {item.id}")[0]
     assert (best.match, best.box) == ("exact", (0, 0, 160, 160))

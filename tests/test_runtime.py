@@ -157,7 +157,7 @@ def test_a_graph_takes_the_same_steps(
         sums = []
         for _ in range(3):
             for batch in run.crops.batches(run.groups(), run.crop_numbers()):
-                inputs = batch.pixels, run.noise(len(batch.indices)), run.weights()
+                inputs = batch.pixels, run.noise(len(batch.indices)), run.step_scalars()
                 terms = step(*inputs, run.assets(batch.indices))
                 sums.append(terms.elbo.reconstruction_nats.sum().item())
                 run.state.step += 1

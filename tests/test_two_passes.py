@@ -73,7 +73,7 @@ def test_after_the_first_pass_everything_can_be_searched(made: Path, tmp_path: P
     assert same(crops(library), {place: v for place, v in whole.items() if place[1] <= 2})
     assert vaeneer.stats(library).parts_pending == IMAGES
     with Library.open(library) as opened:
-        assert len(opened.wholes) == IMAGES
+        assert len(opened.image_index) == IMAGES
         assert vaeneer.search(opened, made / "raw" / "1.png").hits[0].path.endswith("1.png")
         report = vaeneer.search(opened, made / "raw" / "2.png", box=(0, 0, 130, 130))
         assert report.hits[0].path.endswith("2.png")

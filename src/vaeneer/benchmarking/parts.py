@@ -66,7 +66,7 @@ def step(run: Run, take: Step, seconds: float) -> float:
     """Forward, loss, backward, optimizer: always on the same batch."""
     size = run.recipe.batch_size
     batch = next(run.crops.batches(_endless(run), run.crop_numbers()))
-    inputs = (batch.pixels, run.noise(size), run.weights(), run.assets(batch.indices))
+    inputs = (batch.pixels, run.noise(size), run.step_scalars(), run.assets(batch.indices))
     run.vae.train()
     before = _STEPS_BEFORE[run.device.type]
     taken = median_seconds(lambda: take(*inputs), run.device, seconds, warm_up=before)

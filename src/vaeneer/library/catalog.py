@@ -147,7 +147,7 @@ class Catalog:
         with catalog.connection() as connection:
             if version(connection) != VERSION:
                 catalog._bring_up_to_date(connection)
-            if catalog.state("root") is None:
+            if catalog.get_meta("root") is None:
                 raise LibraryError(f"{folder} was never indexed whole; run vaeneer index again.")
         return catalog
 
@@ -239,12 +239,12 @@ class Catalog:
     @property
     def root(self) -> Path:
         """The folder of the images."""
-        return Path(self.needed("root"))
+        return Path(self.require_meta("root"))
 
     @property
     def dimensions(self) -> int:
         """How many numbers a vector has."""
-        return int(self.needed("dimensions"))
+        return int(self.require_meta("dimensions"))
 
     @property
     def parts_pending(self) -> int:
@@ -255,7 +255,7 @@ class Catalog:
     @property
     def generation(self) -> int:
         """Counts up whenever vectors come or go."""
-        return int(self.state("generation") or 0)
+        return int(self.get_meta("generation") or 0)
 
     @property
     def generations(self) -> tuple[int, int]:
@@ -265,23 +265,23 @@ class Catalog:
         generation = int(rows.get("generation", 0))
         return generation, generation - int(rows.get("generation_of_small_parts", 0))
 
-    def state(self, key: str) -> str | None:
+    def get_meta(self, key: str) -> str | None:
         """What is remembered under a name."""
         row = self.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         return os.fsdecode(row[0]) if isinstance(row[0], bytes) else str(row[0])
 
-    def needed(self, key: str) -> str:
+    def require_meta(self, key: str) -> str:
         """As `state`. Raises LibraryError where nothing is remembered."""
-        found = self.state(key)
+        found = self.get_meta(key)
         if found is None:
             raise LibraryError(f"{self.file} does not say its {key}; run vaeneer index again.")
         return found
 
     def set_meta(self, key: str, value: str) -> None:
         """Remember a text under a name; a path that is not UTF-8 as its bytes."""
-        if self.state(key) == value:
+        if self.get_meta(key) == value:
             return
         stored = value if is_utf8(value) else os.fsencode(value)
         sql, values = "INSERT OR REPLACE INTO state VALUES (?, ?)", (key, stored)
@@ -295,7 +295,7 @@ class Catalog:
     @property
     def library(self) -> str:
         """The id of the library, in all files that follow from its catalog; "" for none yet."""
-        return self.state("library") or ""
+        return self.get_meta("library") or ""
 
     def settle_library(self) -> None:
         """Give the library an id where it has none; what is derived from the catalog has it too."""
@@ -323,7 +323,7 @@ class Catalog:
 
     def left_out(self) -> dict[str, int]:
         """Reason -> number of files of the folder that were not looked at in the last run."""
-        counts: dict[str, int] = json.loads(self.state("left_out") or "{}")
+        counts: dict[str, int] = json.loads(self.get_meta("left_out") or "{}")
         return counts
 
     def items(self, ids: Iterable[int] | None = None) -> list[Item]:

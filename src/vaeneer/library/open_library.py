@@ -94,12 +94,12 @@ class OpenLibrary:
         return Embedder(self.folder / MODEL, device=self._device, precision=self._precision)
 
     @cached_property
-    def wholes(self) -> VectorIndex:
+    def image_index(self) -> VectorIndex:
         """The vectors of whole images, ready for search; ids are those of crops of scale 0."""
         return synced_one(self.catalog, self.folder, whole=True)
 
     @cached_property
-    def parts(self) -> VectorIndex:
+    def crop_index(self) -> VectorIndex:
         """The vectors of parts of images, ready for search; ids are those of crops."""
         return synced_one(self.catalog, self.folder, whole=False)
 

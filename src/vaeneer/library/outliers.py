@@ -162,7 +162,7 @@ def outliers(
         if not isinstance(opened, OpenLibrary):
             opened = stack.enter_context(OpenLibrary.open(opened))
         items, wholes = items_with_vectors(opened)
-        nearest = nearest_others(opened.wholes, wholes, settings.neighbours, progress=progress)
+        nearest = nearest_others(opened.image_index, wholes, settings.neighbours, progress=progress)
         kinds, scores, means = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 3))
         if items:
             known = opened.catalog.fingerprints()

@@ -62,7 +62,7 @@ def settle_identity(catalog: Catalog, library: Path) -> None:
     if not catalog.library:
         catalog.settle_library()
     facts = read_facts(library)
-    if catalog.state("model_fingerprint") is not None or facts is None:
+    if catalog.get_meta("model_fingerprint") is not None or facts is None:
         return
     if model_fingerprint(library / MODEL) != facts["model_fingerprint"]:
         return
@@ -216,7 +216,7 @@ def _derived_faults(catalog: Catalog, library: Path) -> Iterator[Fault]:
 
 def _model_faults(catalog: Catalog, library: Path, mend: str) -> Iterator[Fault]:
     folder = library / MODEL
-    if not is_whole(folder, catalog.needed("model_fingerprint")):
+    if not is_whole(folder, catalog.require_meta("model_fingerprint")):
         yield folder, "it is not the model that made the vectors", mend
     elif damaged_file(folder, MODEL_FILES) is not None:
         yield folder, "its SHA256SUMS is damaged", mend

@@ -68,7 +68,7 @@ def stats(library: Path | str | None = None) -> StatsReport:
         return StatsReport(
             library=str(folder),
             folder=str(catalog.root),
-            model=catalog.needed("model"),
+            model=catalog.require_meta("model"),
             images=images,
             offline=_number(catalog, "count(*) FROM items WHERE embedded AND offline"),
             assets=_number(catalog, "count(DISTINCT asset) FROM items WHERE embedded"),
@@ -87,7 +87,7 @@ def stats(library: Path | str | None = None) -> StatsReport:
             library_bytes=sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
             vectors=_number(catalog, "count(*) FROM crops"),
             dimensions=catalog.dimensions,
-            smallest_parts=catalog.needed("parts"),
+            smallest_parts=catalog.require_meta("parts"),
             parts_pending=catalog.parts_pending,
             generation=catalog.generation,
         )

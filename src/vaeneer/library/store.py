@@ -156,7 +156,7 @@ def ensure_model(catalog: Catalog, library: Path, model: Path | str | None) -> N
     from where it came from. Raises LibraryError for another model than the library's,
     ModelFileError when there is none.
     """
-    known = catalog.state("model_fingerprint")
+    known = catalog.get_meta("model_fingerprint")
     folder = library / FOLDER
     if known is not None and is_whole(folder, known) and model is None:
         if not (folder / SUMS).is_file() or damaged_file(folder, MODEL_FILES):
@@ -181,8 +181,8 @@ def ensure_model(catalog: Catalog, library: Path, model: Path | str | None) -> N
             catalog.set_meta("model_fingerprint", found)
     elif known != found:
         raise LibraryError(
-            f"{library} has the vectors of {catalog.needed('model')}, and those of {model} cannot"
-            " be compared with them; leave --model out, or name another --library."
+            f"{library} has the vectors of {catalog.require_meta('model')}, and those of {model}"
+            " cannot be compared with them; leave --model out, or name another --library."
         )
     elif not is_whole(folder, known):
         _copy(source, folder)
@@ -195,7 +195,7 @@ def is_whole(folder: Path, fingerprint: str) -> bool:
 
 def check_own_model(catalog: Catalog, library: Path) -> None:
     """Raise ModelFileError where the library's copy of its model is damaged."""
-    known = catalog.state("model_fingerprint")
+    known = catalog.get_meta("model_fingerprint")
     if known is not None and not is_whole(library / FOLDER, known):
         raise ModelFileError(f"{library / FOLDER} is damaged: {catalog.remedy}.")
 
@@ -204,7 +204,7 @@ def _put_back(catalog: Catalog, folder: Path, known: str) -> None:
     """Copy a library's model again. Raises ModelFileError where it is not there any more."""
     from vaeneer.model.checkpoint import find_model
 
-    name = catalog.needed("model")
+    name = catalog.require_meta("model")
     with suppress(ModelFileError):
         source = find_model(name)
         if model_fingerprint(source) == known:

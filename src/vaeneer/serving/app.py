@@ -91,7 +91,7 @@ async def login(request: Request, house: State, asked: schemas_module.LoginReque
     answer = Json({"state": "in"})
     if house.token is None:
         return answer
-    if not house.token.is_right(asked.token):
+    if not house.token.matches(asked.token):
         house.metrics.rejected("login")
         await house.wrong_tokens.wait(request.client.host if request.client else "")
         raise Problem(401, "That is not the token.", {"WWW-Authenticate": "Bearer"})

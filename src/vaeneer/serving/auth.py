@@ -42,20 +42,20 @@ class Token:
         key = secret.encode()
         self.cookie = hmac.new(key, b"the cookie of the page", hashlib.sha256).hexdigest()
 
-    def is_right(self, secret: str) -> bool:
+    def matches(self, secret: str) -> bool:
         """Whether a client has the token; takes as long for any answer."""
         return hmac.compare_digest(self._digest, _digest(secret))
 
     def is_guessed(self, headers: Headers) -> bool:
         """Whether a request has a bearer token, and a wrong one."""
         scheme, _, secret = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and not self.is_right(secret.strip())
+        return scheme.lower() == "bearer" and not self.matches(secret.strip())
 
     def authorizes(self, headers: Headers) -> bool:
         """Whether a request has the token or the cookie."""
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self.is_right(secret.strip())
+            return self.matches(secret.strip())
         shown = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         return hmac.compare_digest(self.cookie.encode(), shown.encode())
 

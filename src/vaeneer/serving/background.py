@@ -34,11 +34,11 @@ class RequestPool:
         self._inside = 0
 
     @property
-    def inside(self) -> int:
+    def pending(self) -> int:
         """Requests that wait or are worked on."""
         return self._inside
 
-    async def do(self, work: Callable[[], T]) -> T:
+    async def submit(self, work: Callable[[], T]) -> T:
         """What `work` answers, from a thread.
 
         Raises Problem 503 when the room is full, or when it takes longer than the timeout.

@@ -55,7 +55,7 @@ class EmbedderCache:
 
     def of(self, folder: Path, catalog: Catalog) -> BatchedEmbedder:
         """The network of a library; loaded where no other has it."""
-        key = catalog.needed("model_fingerprint")
+        key = catalog.require_meta("model_fingerprint")
         with self._lock:
             if key not in self._known:
                 settings = self._settings
@@ -98,8 +98,8 @@ class OpenLibrary:
                 self.calibrated = read_calibration(self.folder, needed=False) is not None
                 library = Library(self.folder, catalog=self.catalog)
                 library.embedder = self._networks.of(self.folder, self.catalog)
-                assert len(library.wholes) >= 0  # loads them
-                assert len(library.parts) >= 0
+                assert len(library.image_index) >= 0  # loads them
+                assert len(library.crop_index) >= 0
             except Exception as error:  # told to whoever asks; the old vectors stay in use
                 known = isinstance(error, VaeneerError | OSError)
                 _LOG.log(logging.WARNING, "%s: %s", self.name, error, exc_info=not known)

@@ -97,7 +97,7 @@ class AppState:
         gauges = self.metrics.gauges
         gauges["vaeneer_queue_depth"] = (
             "Requests that wait for the network or are worked on.",
-            lambda: self.workroom.inside,
+            lambda: self.workroom.pending,
         )
         gauges["vaeneer_network_queue_depth"] = (
             "Crops and other work in front of the network.",

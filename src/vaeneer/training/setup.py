@@ -130,7 +130,7 @@ class Run:
         return self.train.skipped + self.valid.skipped
 
     @property
-    def kept(self) -> VAE:
+    def eval_model(self) -> VAE:
         """The network that is measured and saved."""
         return self.vae if self.averaged is None else self.averaged
 
@@ -171,13 +171,13 @@ class Run:
 
     def assets(self, images: Sequence[int]) -> Tensor:
         """The asset of each image as a number, (n,) int64: equal for one surface."""
-        return self.sent(self.views.assets_of(images))
+        return self.to_device(self.views.assets_of(images))
 
-    def sent(self, numbers: Ints) -> Tensor:
+    def to_device(self, numbers: Ints) -> Tensor:
         """Numbers on the device."""
         return self._sent(torch.from_numpy(numbers))
 
-    def weights(self) -> Tensor:
+    def step_scalars(self) -> Tensor:
         """Step size, weight of the KL term and share of the average kept, of the current step."""
         step, recipe = self.state.step, self.recipe
         rate = learning_rate(recipe, step, self.steps)

@@ -59,14 +59,14 @@ def _mean_term(
     total, count = 0.0, 0
     title = "validating crops of one surface"
     with (
-        eval_mode(run.kept),
+        eval_mode(run.eval_model),
         progress.bar(title, total=views.images * views.count, unit="crops") as bar,
     ):
         for batch in crops.batches(groups, numbers):
             with run.precision.autocast():
-                posterior = run.kept.encode(batch.images)
-            assets = run.sent(views.assets_of(batch.indices))
-            terms = consistency_of(posterior, assets, run.recipe, run.kept.texture_size)
+                posterior = run.eval_model.encode(batch.images)
+            assets = run.to_device(views.assets_of(batch.indices))
+            terms = consistency_of(posterior, assets, run.recipe, run.eval_model.texture_size)
             assert terms is not None
             total += float(terms.double().sum())
             count += len(batch.indices)
@@ -128,7 +128,7 @@ def finish_epoch(run: Run, progress: Progress) -> None:
     """Validate, keep the model where it is best, write figures and plots, save the state."""
     check_weights(run.vae, run.folder.state)
     found = measure(
-        run.kept,
+        run.eval_model,
         run.valid,
         precision=run.precision,
         batch_size=run.recipe.batch_size,
@@ -142,7 +142,7 @@ def finish_epoch(run: Run, progress: Progress) -> None:
         run.settings.reconstruction_loss,
         found,
         run.card.training_mean_rgb,
-        texture_size=run.kept.texture_size,
+        texture_size=run.eval_model.texture_size,
         valid_consistency=apart,
         consistency_weight=run.recipe.consistency_weight,
     )
@@ -155,12 +155,12 @@ def finish_epoch(run: Run, progress: Progress) -> None:
     card = replace(run.card, figures=line["valid"], training=history(run, epoch))
     if run.state.best_loss is None or loss < run.state.best_loss:
         run.state.best_loss, run.state.best_epoch = loss, epoch
-        save(run.kept, run.folder.best, card=card)
-    save(run.kept, run.folder.last, card=card)
+        save(run.eval_model, run.folder.best, card=card)
+    save(run.eval_model, run.folder.last, card=card)
     if epoch % run.settings.checkpoint_every == 0:
-        save(run.kept, run.folder.checkpoint(epoch), card=card)
+        save(run.eval_model, run.folder.checkpoint(epoch), card=card)
     run.folder.append_metrics(line)
-    draw_epoch(run.folder, run.kept, run.valid, found, run.settings.seed)
+    draw_epoch(run.folder, run.eval_model, run.valid, found, run.settings.seed)
     if run.settings.tensorboard:
         write_events(run.folder.tensorboard, line)
     run.state.close_epoch()
@@ -323,7 +323,7 @@ def train_epoch(run: Run, step: Step, stop: StopRequest, progress: Progress) -> 
     with progress.bar(title, total=run.crops_per_epoch, unit="images") as bar:
         bar.advance(int(state.sums.get("images", 0)))
         for batch in run.crops.batches(run.groups_to_do(), run.crop_numbers()):
-            inputs = batch.pixels, run.noise(len(batch.indices)), run.weights()
+            inputs = batch.pixels, run.noise(len(batch.indices)), run.step_scalars()
             terms = step(*inputs, run.assets(batch.indices))
             tally.add(terms, batch, state.step)
             state.step += 1

@@ -58,7 +58,7 @@ def find_copies(
     distinct = _join_equal_files(copies)
     sketches = FeatureStore(library.folder)
     with FileLock(library.folder / ".sketches.lock"):
-        copies.skipped += sketches.complete(
+        copies.skipped += sketches.ensure(
             {
                 copies.items[one].sha256: partial(picture_of, library, copies, one, WORKING_PX)
                 for one in distinct
@@ -68,7 +68,7 @@ def find_copies(
         )
     seen = [one for one in distinct if copies.items[one].sha256 in sketches]
     wholes = _of_items(library.catalog.wholes(), seen)
-    pairs = frame_pairs(library.wholes, wholes, library.catalog.fingerprints())
+    pairs = frame_pairs(library.image_index, wholes, library.catalog.fingerprints())
     _join_frames(copies, sketches, pairs, least, progress)
     _complete_depths(copies, library)
     _join_same_pixels(copies, sketches, library, progress)
@@ -228,7 +228,7 @@ def _find_parts(
     best = sorted(copies.best(own) for own in families.values())
     wholes = _of_items(wholes, best)
     parts = _crops_of(library, best)
-    pairs = container_pairs(library.wholes, library.parts, wholes, parts)
+    pairs = container_pairs(library.image_index, library.crop_index, wholes, parts)
     asked = _each_once(pairs)
 
     def proved(number: int) -> CropMatch | ImageFileError | None:

@@ -140,7 +140,7 @@ class FeatureStore:
             raise KeyError(sha256)
         return self._table[self._rows[bytes.fromhex(sha256)]]
 
-    def complete(
+    def ensure(
         self,
         pictures: Mapping[str, Callable[[], Image.Image]],
         *,

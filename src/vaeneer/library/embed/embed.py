@@ -87,8 +87,8 @@ def _table(library: OpenLibrary, progress: Progress) -> VectorTable:
         raise LibraryError(f"{library.folder} has no vectors; run vaeneer index again.")
     facts = {
         "library": library.catalog.library,
-        "model": library.catalog.needed("model"),
-        "model_fingerprint": library.catalog.needed("model_fingerprint"),
+        "model": library.catalog.require_meta("model"),
+        "model_fingerprint": library.catalog.require_meta("model_fingerprint"),
         "generation": library.catalog.generation,
         "representation": "embedding",
     }

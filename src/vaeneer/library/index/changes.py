@@ -81,7 +81,7 @@ def rules_of(
 
     Raises SettingsError for a pattern that cannot be read.
     """
-    before = json.loads(catalog.state("rules") or "{}")
+    before = json.loads(catalog.get_meta("rules") or "{}")
     return ScanRules(
         tuple(before.get("exclude", ())), before.get("include_previews", False)
     ).changed(exclude, include_previews)

@@ -52,7 +52,7 @@ def embed_items(
     assets: the asset of each path. A file that cannot be read is recorded with its reason. Quarters
     are left to `embed_quarters`.
     """
-    parts = cast(Parts, catalog.needed("parts"))
+    parts = cast(Parts, catalog.require_meta("parts"))
     with (
         closing(Salvage(library)) as salvage,
         progress.bar("images", total=len(files), unit="images") as bar,

@@ -49,10 +49,10 @@ def finish(catalog: Catalog, library: Path, progress: Progress) -> dict[str, Any
         "vaeneer_version": version("vaeneer"),
         "library": catalog.library,
         "root": str(catalog.root),
-        "model": catalog.needed("model"),
-        "model_fingerprint": catalog.needed("model_fingerprint"),
+        "model": catalog.require_meta("model"),
+        "model_fingerprint": catalog.require_meta("model_fingerprint"),
         "dimensions": catalog.dimensions,
-        "smallest_parts": catalog.needed("parts"),
+        "smallest_parts": catalog.require_meta("parts"),
         "items": _count(catalog, "items WHERE embedded"),
         "assets": _count(catalog, "(SELECT DISTINCT asset FROM items WHERE embedded)"),
         "offline": _count(catalog, "items WHERE embedded AND offline"),
@@ -63,7 +63,7 @@ def finish(catalog: Catalog, library: Path, progress: Progress) -> dict[str, Any
         "generation": catalog.generation,
         "wholes": wholes,
         "parts": parts,
-        "rules": catalog.state("rules") or "{}",
+        "rules": catalog.get_meta("rules") or "{}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_stamped_json(library / FACTS, facts)

@@ -187,7 +187,7 @@ def _indexed(
     return IndexReport(
         library=str(library),
         folder=str(root),
-        model=catalog.needed("model"),
+        model=catalog.require_meta("model"),
         images=facts["items"],
         assets=facts["assets"],
         added=len([path for path in done if path not in changes.changed]),
@@ -224,13 +224,13 @@ def _embed(
     Returns the network, where it was loaded.
     """
     lost = _without_thumbnail(catalog, library, listing, changes)
-    if not changes.fresh and not lost and catalog.state("dimensions"):
+    if not changes.fresh and not lost and catalog.get_meta("dimensions"):
         return None
     from vaeneer.library.index.embed_files import embed_items, restore_thumbnails
 
     embedder = _load(library, settings)
     catalog.set_meta("dimensions", str(embedder.dimensions))
-    if catalog.state("parts") is None:
+    if catalog.get_meta("parts") is None:
         catalog.set_meta("parts", _parts(settings, len(listing.files)))
     assets = {row.path: row.asset for row in listing.rows}
     try:
@@ -299,14 +299,14 @@ def _without_thumbnail(
 ) -> list[FoundFile]:
     """Files that are indexed, and whose thumbnail somebody deleted."""
     rows = catalog.execute("SELECT path, lower(hex(sha256)) FROM items WHERE embedded").fetchall()
-    since_ns = int(catalog.state("finished_ns") or 0)
+    since_ns = int(catalog.get_meta("finished_ns") or 0)
     lost = missing_thumbnails(library, {sha256 for _, sha256 in rows}, since_ns=since_ns)
     known = listing.files
     return [known[p] for p, sha in rows if sha in lost and p in known and p not in changes.fresh]
 
 
 def _check_root(catalog: Catalog, library: Path, root: Path, *, moved: bool) -> None:
-    known = catalog.state("root")
+    known = catalog.get_meta("root")
     rows = sum(catalog.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in _OF_A_ROOT)
     if known is None or moved or not rows:  # a first run on a wrong folder binds nothing
         catalog.set_meta("root", str(root))

@@ -106,7 +106,7 @@ def record_changes(catalog: Catalog, listing: Listing, changes: Changes) -> None
 
 def record_limits(catalog: Catalog, limits: str) -> None:
     """Have files that earlier limits refused read again, where the limits are others now."""
-    if catalog.state("limits") != limits:
+    if catalog.get_meta("limits") != limits:
         with catalog.writing() as connection:
             retry = (ALWAYS, LIMITS)
             connection.execute("UPDATE failures SET passing = ? WHERE passing = ?", retry)

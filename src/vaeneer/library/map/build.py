@@ -62,7 +62,7 @@ def map_of(
         layout=layout,
         labels=labels,
         clusters=named_clusters(labels, items, wholes.vectors),
-        neighbours=nearest_others(library.wholes, wholes, SHOWN_NEIGHBOURS, progress=progress),
+        neighbours=nearest_others(library.image_index, wholes, SHOWN_NEIGHBOURS, progress=progress),
     )
 
 
@@ -90,7 +90,7 @@ def _layout(
         seed = kept.seed if kept else SEED
     before = None if settings.recompute else kept
     layout = updated(
-        before, library.wholes, wholes, perplexity=perplexity, seed=seed, progress=progress
+        before, library.image_index, wholes, perplexity=perplexity, seed=seed, progress=progress
     )
     if not _same(kept, layout):
         try:

@@ -59,7 +59,7 @@ class Localizer:
         self._size_px = size_px or picture.size
         self._sketches = library.sketches
 
-    def place(self, item: Item) -> PixelBox | None:
+    def localize(self, item: Item) -> PixelBox | None:
         """The box in an item's pixels; None where its pixels are not there, or its file is gone."""
         try:
             proof = self._proof(self._sketch(item), self._reader(item))
@@ -76,7 +76,7 @@ class Localizer:
         found: dict[int, PixelBox] = {}
         misses = 0
         for item in candidates:
-            box = self.place(item)
+            box = self.localize(item)
             if box is not None:
                 found[item.id] = box
                 continue
@@ -179,7 +179,7 @@ class Copies:
         self._library = library
         self._shown = [self._of_query(query) for query in queries]
 
-    def known(self, item: Item) -> bool:
+    def seen_before_or_add(self, item: Item) -> bool:
         """Whether something shown was the same picture; if not, the item counts as shown now."""
         if any(one.sha256 == item.sha256 for one in self._shown):
             return True

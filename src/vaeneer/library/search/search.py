@@ -230,7 +230,7 @@ def _hits(
 ) -> list[Hit]:
     calibration = read_calibration(library.folder, needed=settings.min_probability > 0)
     parts = _by_parts(queries, settings)
-    if parts and not len(library.parts) and len(library.wholes):
+    if parts and not len(library.crop_index) and len(library.image_index):
         raise LibraryError(
             f"{library.folder} has no vectors of parts; make another library with --parts halves."
         )
@@ -249,7 +249,9 @@ def _hits(
     for one in chain(exact, (one for one in rest if one.item.id not in places)):
         if len(found) == settings.k:
             break
-        if one.item.id not in excluded and (copies is None or not copies.known(one.item)):
+        if one.item.id not in excluded and (
+            copies is None or not copies.seen_before_or_add(one.item)
+        ):
             found.append(one)
     total = len(library)
     likely = [None if calibration is None else chance(calibration, f.cosine, total) for f in found]
@@ -315,7 +317,7 @@ def _best_first(
     library: OpenLibrary, vector: Floats, k: int, allowed: Ids | None, parts: bool
 ) -> Iterator[_Found]:
     """Each item with its best crop, the most alike first; more are fetched as they are needed."""
-    index = library.parts if parts else library.wholes
+    index = library.crop_index if parts else library.image_index
     wanted, seen = (k + _SPARE) * (_MORE if parts else 1), set[int]()
     while True:
         cosines, crops = (one[0] for one in index.search(vector[None], wanted, allowed))

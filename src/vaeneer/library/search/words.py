@@ -141,7 +141,7 @@ def search_words(
             if len(hits) == settings.k:
                 break
             for item in library.catalog.items([match.item]):
-                if copies is None or not copies.known(item):
+                if copies is None or not copies.seen_before_or_add(item):
                     hits.append(_hit(library, item, match))
         return SearchReport(
             library=str(library.folder),

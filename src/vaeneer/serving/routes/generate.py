@@ -57,7 +57,7 @@ async def sample(house: State, asked: schemas.SampleRequest) -> Response:
             pixels += house.network.do(partial(_decoded, vae, z))
         return [data_address(one) for one in pixels]
 
-    return Json({"images": await house.workroom.do(work)})
+    return Json({"images": await house.workroom.submit(work)})
 
 
 @router.get(
@@ -86,7 +86,7 @@ async def reconstruct(
             "psnr_db": psnr_db(pixels, answer),
         }
 
-    return Json(await house.workroom.do(work))
+    return Json(await house.workroom.submit(work))
 
 
 @router.get("/interpolate", summary="Between two items", response_model=schemas.InterpolateAnswer)
@@ -109,7 +109,7 @@ async def interpolate(
         values = [round(float(one), 4) for one in t]
         return {"images": [data_address(one) for one in pixels], "t": values}
 
-    return Json(await house.workroom.do(work))
+    return Json(await house.workroom.submit(work))
 
 
 def data_address(pixels: Pixels) -> str:

@@ -221,7 +221,7 @@ async def image(
     kind = shown_as(found)
     if kind is not None and max_px is None:
         return DatedFile(path, headers=headers, media_type=kind, stat_result=facts)
-    made = await house.workroom.do(lambda: _made(house, found.path, path, max_px))
+    made = await house.workroom.submit(lambda: _made(house, found.path, path, max_px))
     return Response(made, headers=headers, media_type="image/jpeg")
 
 
@@ -249,7 +249,7 @@ async def map_picture(
     headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
     if _is_known(request, tag):
         return Response(status_code=304, headers=headers)
-    made = await house.workroom.do(lambda: _made(house, found, path, max_px))
+    made = await house.workroom.submit(lambda: _made(house, found, path, max_px))
     return Response(made, headers=headers, media_type="image/jpeg")
 
 
@@ -329,9 +329,9 @@ def _figures(catalog: Catalog) -> dict[str, Any]:
     return {
         "items": items,
         "assets": assets,
-        "model": FilePath(catalog.needed("model")).name,
+        "model": FilePath(catalog.require_meta("model")).name,
         "dimensions": catalog.dimensions,
-        "parts": catalog.needed("parts"),
+        "parts": catalog.require_meta("parts"),
         "generation": catalog.generation,
         "left_out": sum(left_out_counts(catalog).values()),
         "parts_pending": catalog.parts_pending,

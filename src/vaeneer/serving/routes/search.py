@@ -149,12 +149,12 @@ async def embed(request: Request, house: State, library: TheLibrary) -> Response
 
             async def one(upload: Upload) -> list[float]:
                 async with turns:
-                    return await house.workroom.do(_embedding(house, opened, upload))
+                    return await house.workroom.submit(_embedding(house, opened, upload))
 
             vectors = await asyncio.gather(*(one(upload) for upload in uploads))
     finally:
         await form.close()
-    model = library.catalog.needed("model")
+    model = library.catalog.require_meta("model")
     return Json({"model": model, "dimensions": opened.embedder.dimensions, "vectors": vectors})
 
 
@@ -165,7 +165,7 @@ async def _searched(house: AppState, asked: SearchFields, uploads: list[Upload])
         raise Problem(422, "words: search by words or by pictures and items, not by both.")
     if not uploads and not asked.item and not asked.words:
         raise Problem(422, "image: send a picture, name an item, or give words.")
-    answer = await house.workroom.do(lambda: _search(house, library, opened, asked, uploads))
+    answer = await house.workroom.submit(lambda: _search(house, library, opened, asked, uploads))
     return Json(answer)
 
 
