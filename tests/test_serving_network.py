@@ -115,7 +115,7 @@ def test_too_much_in_front_of_the_network_is_refused(plain: vaeneer.Embedder) ->
         assert refused.value.headers == {"Retry-After": "1"}
         free.set()
         assert [one.result(5) for one in waiting] == [1] * 4
-    assert 'vaeneer_rejected_total{reason="network_queue_full"} 1' in metrics.text()
+    assert 'vaeneer_rejected_total{reason="network_queue_full"} 1.0' in metrics.text()
     for holder in holders:
         holder.join(5)
     network.stop()

@@ -408,7 +408,7 @@ def test_a_full_queue_says_so_and_nothing_breaks(folder: Path) -> None:
         assert set(statuses) == {200, 503}
         assert set(retries) == {"1"}
         text = httpx.get(f"{url}/metrics").text
-        assert f'vaeneer_rejected_total{{reason="queue_full"}} {statuses.count(503)}' in text
+        assert f'vaeneer_rejected_total{{reason="queue_full"}} {float(statuses.count(503))}' in text
         assert "vaeneer_queue_depth 0" in text
         assert httpx.post(f"{url}{API}/search", files={"image": data}).status_code == 200
 

@@ -146,12 +146,12 @@ def test_a_run_that_started_from_a_model_goes_on_without_it(
     import shutil
 
     start = shutil.copytree(model, tmp_path / "start")
-    settings = replace(SURFACE, recipe=None, init=str(start), epochs=1, views=1)
+    settings = replace(SURFACE, recipe=None, init_from=str(start), epochs=1, views=1)
     train(data_set, out=tmp_path / "run", settings=settings)
     shutil.rmtree(start)
     more = replace(settings, epochs=2)
     assert train(data_set, out=tmp_path / "run", settings=more, resume=True).epochs == 2
-    other = replace(settings, init=str(tmp_path / "other"))
+    other = replace(settings, init_from=str(tmp_path / "other"))
     with pytest.raises(SettingsError, match="init_from"):
         train(data_set, out=tmp_path / "run", settings=other, resume=True)
 
@@ -163,14 +163,14 @@ def test_another_architecture_cannot_start_a_run(
     with pytest.raises(SettingsError, match=r"reference network.*--architecture"):
         train(data_set, out=tmp_path / "run", settings=settings)
     with pytest.raises(SettingsError, match=r"reference network.*--recipe"):
-        train(data_set, out=tmp_path / "run", settings=replace(SURFACE, init=str(model)))
+        train(data_set, out=tmp_path / "run", settings=replace(SURFACE, init_from=str(model)))
     with pytest.raises(ModelFileError, match="nothing-here"):
         train(data_set, out=tmp_path / "run", settings=TrainSettings(init_from="nothing-here"))
     assert not (tmp_path / "run").exists()
 
 
 def test_overwrite_never_deletes_the_model_to_start_from(whole: Path, data_set: Path) -> None:
-    settings = replace(SURFACE, init=str(whole / "best"))
+    settings = replace(SURFACE, init_from=str(whole / "best"))
     with pytest.raises(OutputExistsError, match="cannot be replaced"):
         train(data_set, out=whole, settings=settings, overwrite=True)
     assert load(whole)

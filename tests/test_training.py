@@ -288,7 +288,9 @@ def test_weights_that_are_not_finite_are_never_kept(data_set: Path, tmp_path: Pa
 
 
 def test_mse_trains_on_squared_errors(data_set: Path, tmp_path: Path) -> None:
-    train(data_set, out=tmp_path / "run", settings=replace(TINY, epochs=1, loss="mse"))
+    train(
+        data_set, out=tmp_path / "run", settings=replace(TINY, epochs=1, reconstruction_loss="mse")
+    )
     line = read_metrics(tmp_path / "run")[0]
     assert line["train"]["excess_nats"] is None
     assert line["train"]["reconstruction_nats"] < 60_000
@@ -406,7 +408,7 @@ def test_measuring_leaves_the_network_in_training_mode(data_set: Path) -> None:
     assert vae.training
 
 
-IMPROVED = replace(TINY, recipe="improved", start="pytorch")  # what a start does: initialisation
+IMPROVED = replace(TINY, recipe="improved", init="pytorch")  # what a start does: initialisation
 
 
 def test_the_improved_recipe_is_resumed_to_the_bit_with_its_averages(

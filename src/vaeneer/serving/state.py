@@ -14,7 +14,7 @@ from vaeneer.library.index.index import IndexReport
 from vaeneer.serving.auth import Token, WrongTokens
 from vaeneer.serving.background import Jobs, PixelBudget, RequestPool
 from vaeneer.serving.batching import Batcher
-from vaeneer.serving.metrics import Metrics, resident_bytes
+from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.models import EmbedderCache, ModelCache, OpenLibrary, Served
 from vaeneer.serving.problems import Problem
 from vaeneer.settings import ServeSettings
@@ -94,20 +94,21 @@ class AppState:
         return found
 
     def _add_gauges(self) -> None:
-        gauges = self.metrics.gauges
-        gauges["vaeneer_queue_depth"] = (
+        self.metrics.gauge(
+            "vaeneer_queue_depth",
             "Requests that wait for the network or are worked on.",
             lambda: self.workroom.pending,
         )
-        gauges["vaeneer_network_queue_depth"] = (
+        self.metrics.gauge(
+            "vaeneer_network_queue_depth",
             "Crops and other work in front of the network.",
             lambda: self.network.depth,
         )
-        gauges["vaeneer_libraries_ready"] = (
+        self.metrics.gauge(
+            "vaeneer_libraries_ready",
             "Libraries that can be searched.",
             lambda: sum(one.state == "ready" for one in self.libraries.values()),
         )
-        gauges["process_resident_memory_bytes"] = ("Memory of the process.", resident_bytes)
 
 
 async def house_of(request: Request) -> AppState:
