@@ -12,6 +12,8 @@ from PIL import Image
 
 from vaeneer.model.checkpoint import save
 from vaeneer.model.vae import VAE, ModelCard
+from vaeneer.training import texture_init
+from vaeneer.training import train as train_module
 
 Painter = Callable[[Path, int], Path]
 
@@ -24,6 +26,21 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_DATA_HOME", str(folder / "data"))
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield folder
+
+
+@pytest.fixture(scope="module")
+def few_crops() -> Iterator[None]:
+    """A start and a read-out of four crops of each image in a module: quicker, and all else alike."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texture_init, "DRAWS", 1)
+        patch.setattr(train_module, "DRAWS", {"best": 1, "last": 1})
+        yield
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this test draw no charts; those of a module's fixtures, made before, do."""
+    monkeypatch.setattr(train_module, "draw_epoch", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -17,21 +17,17 @@ from vaeneer.cli.app import run
 from vaeneer.demo_report import verdict
 from vaeneer.errors import OutputExistsError, SettingsError
 from vaeneer.evaluation.report import Headline, Picture, Section, Table, write_report
-from vaeneer.training import texture_init, train
 
 
 @pytest.fixture(scope="module")
-def few_crops() -> Iterator[None]:
-    """A start and a read-out of four crops of each image: quicker, and all else alike."""
+def few_surfaces(few_crops: None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texture_init, "DRAWS", 1)
-        patch.setattr(train, "DRAWS", {"best": 1, "last": 1})
         patch.setattr(demonstration, "DEMO_SURFACES", 21)
         yield
 
 
 @pytest.fixture(scope="module")
-def made(few_crops: None, tmp_path_factory: pytest.TempPathFactory) -> demonstration.DemoReport:
+def made(few_surfaces: None, tmp_path_factory: pytest.TempPathFactory) -> demonstration.DemoReport:
     return vaeneer.demo(out=tmp_path_factory.mktemp("demo") / "demo", epochs=1)
 
 

@@ -594,6 +594,7 @@ def test_what_is_to_be_kept_is_remembered(visit: Open, site: Site, tmp_path: Pat
         page.reload()
         page.locator(".duplicates > .lead", has_text="1 redundant file").wait_for(timeout=60_000)
         assert set(_cards(page).values()) == {"redundant", "the file to keep"}
+        page.close()
 
 
 def test_runs_grow_while_one_looks(visit: Open, site: Site, picture: Any) -> None:
@@ -962,7 +963,9 @@ def test_a_folder_is_indexed_from_the_page_and_searched_before_its_small_parts(
         monkeypatch.setattr(embed_files, name, waiting(name))
     try:
         with live_server.live([tmp_path / "my <b>photos"]) as url:
-            _index_from_the_page(visit(url=url, address="/"), picture, whole, small)
+            page = visit(url=url, address="/")
+            _index_from_the_page(page, picture, whole, small)
+            page.close()
     finally:
         whole.release(99)
         small.release(99)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,23 +16,13 @@ from vaeneer.errors import ModelFileError, OutputExistsError, SettingsError, Tra
 from vaeneer.inspection import info
 from vaeneer.model.checkpoint import load, read_card
 from vaeneer.settings import Recipe, TrainSettings, read_settings
-from vaeneer.training import texture_init
-from vaeneer.training import train as train_module
 from vaeneer.training.run_folder import read_metrics
 from vaeneer.training.train import train
 
+pytestmark = pytest.mark.usefixtures("few_crops", "no_plots")
 SURFACE = TrainSettings(
     recipe="surface", views=2, batch_size=8, epochs=2, device="cpu", precision="float32"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_crops() -> Iterator[None]:
-    """A start and a read-out of four crops of each image: quicker, and all else alike."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texture_init, "DRAWS", 1)
-        patch.setattr(train_module, "DRAWS", {"best": 1, "last": 1})
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,9 @@ def cosine_pairs(
     random = rng_for("different pairs", seed)
     ones, others = random.integers(0, len(flat), (2, 2 * most_different))
     apart = np.flatnonzero(owners[ones] != owners[others])[:most_different]
-    different = np.einsum("pd,pd->p", flat[ones[apart]], flat[others[apart]])
+    pairs, drawn = np.unique(ones[apart] * len(flat) + others[apart], return_inverse=True)
+    each = np.einsum("pd,pd->p", flat[pairs // len(flat)], flat[pairs % len(flat)])
+    different = each[drawn]  # few images are drawn often, and compared once
     return CosinePairs(same.ravel().astype(np.float64), different.astype(np.float64))
 
 
