@@ -30,7 +30,7 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def few_crops() -> Iterator[None]:
-    """A start and a read-out of four crops of each image in a module: quicker, and all else alike."""
+    """A start and a read-out of four crops of each image, throughout a module: quicker runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(texture_init, "DRAWS", 1)
         patch.setattr(train_module, "DRAWS", {"best": 1, "last": 1})
