@@ -14,9 +14,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 demo: $(VENV)/.installed
 	$(BIN)/vaeneer demo --out vaeneer-demo --overwrite
 
-# A process for each core, each with whole files of tests; threads that wait leave their core to others.
+# A process of one thread for each core, each with whole files of tests, the longest ones first.
 test: $(VENV)/.installed-test
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

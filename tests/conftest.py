@@ -15,6 +15,18 @@ from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.training import texture_init
 from vaeneer.training import train as train_module
 
+LONG = (
+    "test_page.py", "test_surface_training.py", "test_training.py", "test_readme.py",
+    "test_demonstration.py", "test_similarity.py", "test_seed_commands.py", "test_indexing.py",
+    "test_serving_openapi.py", "test_cli.py", "test_duplicates.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that at the end no core waits for one of them."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 Painter = Callable[[Path, int], Path]
 
 

@@ -15,11 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
+from conftest import Painter
 from vaeneer.cli.app import run
 from vaeneer.cli.options import own_folder
 from vaeneer.data.synthetic.synthesize import synthesize
 from vaeneer.model import bundled_models
 from vaeneer.model.vae import VAE
+
+pytestmark = pytest.mark.usefixtures("few_crops", "no_plots")
+BRIEF = ["--pairs-per-image", "1", "--bootstrap", "10"]
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +159,7 @@ def test_import_weights_makes_a_model(
     answer(capsys, "import-weights", tmp_path / "seed.pth", "--out", tmp_path / "model")
     report = answer(capsys, "evaluate", tmp_path / "model", data / "valid")
     assert report["trivial_excess_nats"]["training_mean"] is None
-    similar = answer(
-        capsys, "similarity", tmp_path / "model", data / "valid", "--pairs-per-image", 1
-    )
+    similar = answer(capsys, "similarity", tmp_path / "model", data / "valid", *BRIEF)
     assert "centred" not in similar["representations"]
     assert any("import-weights" in note for note in similar["notes"])
 
@@ -167,10 +169,7 @@ def test_tables_are_for_people(
 ) -> None:
     for arguments, words in (
         (["evaluate", trained, data / "valid"], ("this model", "constant grey", "PSNR", "picture")),
-        (
-            ["similarity", trained, data / "valid", "--pairs-per-image", 1],
-            ("RGB histogram", "recall@1"),
-        ),
+        (["similarity", trained, data / "valid", *BRIEF], ("RGB histogram", "recall@1")),
         (["info", trained], ("train images", "best epoch")),
         (["info", data], ("valid assets", "categories")),
     ):
@@ -266,9 +265,11 @@ def test_ctrl_c_is_one_word_whatever_the_command_was_doing(
     assert capsys.readouterr().err == "Stopped.\n"
 
 
-def test_ctrl_c_leaves_a_state_that_resume_takes_up(data: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_state_that_resume_takes_up(paint: Painter, tmp_path: Path) -> None:
     """A real process, a real signal: exit code 130, one sentence, and the run goes on after it."""
-    out = tmp_path / "run"
+    data, out = tmp_path / "data", tmp_path / "run"
+    for number in range(6):
+        paint(data / ("train" if number < 4 else "valid") / f"{number}.png", number)
     command = [sys.executable, "-m", "vaeneer", "train", str(data), "--out", str(out)]
     process = subprocess.Popen(
         [*command, "--recipe", "reference", "--epochs", "50"],

@@ -15,6 +15,7 @@ from vaeneer.progress import Silent
 
 Painter = Callable[[Path, int], Path]
 SURFACES = 4
+pytestmark = pytest.mark.usefixtures("few_crops", "no_plots")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_prepared_data_set_is_taken_as_it_is(folder: Path, tmp_path: Path) -> 
         ("evaluate", [], lambda report: report["images"]),
         (
             "similarity",
-            ["--pairs-per-image", "1", "--bootstrap", "1"],
+            ["--pairs-per-image", "1", "--bootstrap", "1", "--baselines", "off"],
             lambda report: report["images"],
         ),
         ("reconstruct", ["--count", "20"], lambda report: report["images"]),

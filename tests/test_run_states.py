@@ -19,6 +19,7 @@ from vaeneer.progress import Silent
 from vaeneer.settings import TrainSettings
 from vaeneer.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("few_crops", "no_plots")
 SETTINGS = TrainSettings(
     recipe="reference", epochs=2, batch_size=4, workers=1, device="cpu", precision="float32"
 )

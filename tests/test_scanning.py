@@ -317,7 +317,9 @@ def test_a_file_that_vanishes_while_it_is_listed_is_listed_as_gone(
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, paint: Painter, model: Path) -> Path:
+def written(
+    tmp_path_factory: pytest.TempPathFactory, paint: Painter, model: Path, few_crops: None
+) -> Path:
     """A folder of three surfaces in which commands that write folders and pictures were run."""
     root = tmp_path_factory.mktemp("written")
     sources = [paint(root / f"s{number}.png", number) for number in range(3)]

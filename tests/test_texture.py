@@ -133,17 +133,27 @@ def test_histograms_are_roots_of_shares(surfaces: Tensor) -> None:
         assert torch.allclose(block.square().sum(1), torch.tensor(float(histograms)), atol=1e-4)
 
 
-def fitted(surfaces: Tensor) -> Texture:
+def described(surfaces: Tensor) -> Tensor:
+    """Statistics of four crops of each surface in another light, (n, 4, STATISTICS)."""
+    crops = quadrants(surfaces, torch.Generator().manual_seed(1))
+    return TextureStatistics()(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+
+
+@pytest.fixture(scope="module")
+def statistics(surfaces: Tensor) -> Tensor:
+    return described(surfaces)
+
+
+def fitted(statistics: Tensor) -> Texture:
     torch.manual_seed(0)
     texture = Texture().eval()
-    crops = quadrants(surfaces, torch.Generator().manual_seed(1))
-    texture.fit(texture.statistics(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]))
+    texture.fit(statistics)
     return texture
 
 
 def test_the_closed_form_finds_unseen_surfaces_in_another_light(surfaces: Tensor) -> None:
-    seen = [procedural_surface(f, seed=s, side_px=508) for s in (10, 11) for f in FAMILIES]
-    texture = fitted(to_tensor(seen))
+    seen = [procedural_surface(f, seed=s, side_px=508) for s in (10,) for f in FAMILIES]
+    texture = fitted(described(to_tensor(seen)))
     crops = quadrants(surfaces, torch.Generator().manual_seed(2))
     mu, log_var = texture(crops.flatten(0, 1))
     unit = unit_length((mu * (-0.5 * log_var).exp()).detach().numpy())
@@ -153,23 +163,24 @@ def test_the_closed_form_finds_unseen_surfaces_in_another_light(surfaces: Tensor
     assert (owner[cosines.argmax(1)] == owner).mean() > 0.9
 
 
-def test_the_posterior_of_the_closed_form_has_the_prior_as_its_mean(surfaces: Tensor) -> None:
+def test_the_posterior_of_the_closed_form_has_the_prior_as_its_mean(statistics: Tensor) -> None:
     """Averaged over what it was fitted to, mu^2 + variance is 1: as the KL term wants it."""
-    texture = fitted(surfaces)
-    crops = quadrants(surfaces, torch.Generator().manual_seed(1))
-    mu, log_var = texture(crops.flatten(0, 1))
+    mu, log_var = fitted(statistics).read(statistics.flatten(0, 1))
     second = mu.square().mean(0) + log_var.exp().mean(0)  # (128,)
     known = log_var[0] < -1.0
     assert known.any()
     assert torch.allclose(second[known], torch.ones(int(known.sum())), atol=0.25)
 
 
-def test_latents_without_a_direction_say_nothing(surfaces: Tensor) -> None:
-    texture = fitted(surfaces[:5])  # five surfaces differ in four directions
+def test_latents_without_a_direction_say_nothing(surfaces: Tensor, statistics: Tensor) -> None:
+    texture = fitted(statistics[:5])  # five surfaces differ in four directions
     mu, log_var = texture(surfaces[:3, :, :254, :254])
     assert not mu[:, 4:].any()
     assert not log_var[:, 4:].any()
     assert mu[:, :4].any()
+    read = texture.read(texture.statistics(surfaces[:3, :, :254, :254]))
+    assert torch.equal(mu, read[0])
+    assert torch.equal(log_var, read[1])
 
 
 def test_the_encoder_ends_on_the_texture_part(surfaces: Tensor) -> None:
@@ -206,14 +217,12 @@ def test_bfloat16_changes_no_texture(surfaces: Tensor) -> None:
     assert texture.projection.shape == (STATISTICS, DIRECTIONS)
 
 
-def test_steps_on_statistics_lower_the_term_and_are_seeded(surfaces: Tensor) -> None:
-    crops = quadrants(surfaces, torch.Generator().manual_seed(1))
-    assets = torch.arange(len(crops))
+def test_steps_on_statistics_lower_the_term_and_are_seeded(statistics: Tensor) -> None:
+    assets = torch.arange(len(statistics))
     recipe = Recipe.of(TrainSettings(recipe="surface"))
     weights, terms = [], []
     for _ in range(2):
-        texture = fitted(surfaces)
-        statistics = texture.statistics(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+        texture = fitted(statistics)
         for steps in (0, texture_init.STEPS):
             if steps:
                 learn_from_statistics(texture, statistics, assets, recipe, seed=7)
