@@ -44,6 +44,7 @@ def user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def few_crops() -> Iterator[None]:
     """A start and a read-out of four crops of each image, throughout a module: quicker runs."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texture_init, "STEPS", 20)
         patch.setattr(texture_init, "DRAWS", 1)
         patch.setattr(train_module, "DRAWS", {"best": 1, "last": 1})
         yield

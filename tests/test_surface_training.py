@@ -84,13 +84,14 @@ def test_each_term_trains(data_set: Path, tmp_path: Path, kind: str) -> None:
 
 
 def test_the_term_pulls_crops_of_one_surface_together(data_set: Path, tmp_path: Path) -> None:
-    """The same steps with and without the weight: the validation term is lower with it."""
+    """The same steps with and without the weight: the term is lower with it, on both sides."""
     found = {}
     for weight in (0.0, 3000.0):
-        settings = replace(SURFACE, epochs=6, consistency_weight=weight)
+        settings = replace(SURFACE, epochs=4, consistency_weight=weight, learning_rate=3e-3, seed=1)
         line = train(data_set, out=tmp_path / f"{weight:g}", settings=settings).figures
-        found[weight] = line["train"]["consistency"]
-    assert found[3000.0] < 0.9 * found[0.0]
+        found[weight] = [line[side]["consistency"] for side in ("train", "valid")]
+    assert found[3000.0][0] < 0.8 * found[0.0][0]
+    assert found[3000.0][1] < 0.9 * found[0.0][1]
 
 
 def test_a_term_that_compares_needs_views(data_set: Path, tmp_path: Path) -> None:
