@@ -1,5 +1,5 @@
 # These commands do everything on a machine with Python (3.11 to 3.13) and make:
-#   make demo   set up .venv and show all of it on procedural surfaces (three minutes)
+#   make demo   set up .venv and show all of it on procedural surfaces (two minutes)
 #   make test   set up .venv with the test tools and run the whole suite
 #   make audit  known vulnerabilities and licences of all that is installed (needs a network)
 
