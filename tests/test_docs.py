@@ -76,7 +76,9 @@ from vaeneer.training.train import TrainReport
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 DATA = ROOT / "src" / "vaeneer" / "data"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "benchmarks" / "lab-notebook.md"]
+)
 COMMANDS = [name for name in app if not name.startswith("-")]
 
 
