@@ -10,21 +10,22 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import bench as program
+import cyclopts
 import pytest
 import torch
 from PIL import Image
+from speed import ceilings
+from speed.benchmark import bench
+from speed.figures import epoch_shares, largest
+from speed.layers import Layer, counted_flops, layers_of
+from speed.settings import BenchSettings
+from speed.timing import Arrivals, median_seconds
 from torch import nn
 
-from vaeneer.benchmarking import ceilings
-from vaeneer.benchmarking.benchmark import bench
-from vaeneer.benchmarking.figures import epoch_shares, largest
-from vaeneer.benchmarking.layers import Layer, counted_flops, layers_of
-from vaeneer.benchmarking.timing import Arrivals, median_seconds
-from vaeneer.cli.app import run
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
 from vaeneer.model.checkpoint import ARCHITECTURES, build
 from vaeneer.model.vae import VAE, eval_mode
-from vaeneer.settings import BenchSettings
 
 CPU = torch.device("cpu")
 QUICK = [
@@ -44,7 +45,8 @@ def printed(out: Path) -> str:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as stdout:
         patch.setattr(ceilings, "SQUARE_SIDES", {"cpu": 256})
         patch.setattr(ceilings, "COPIED_BYTES", {"cpu": 2**24})
-        assert run(["bench", *QUICK, "--out", str(out), "--json"]) == 0
+        app = cyclopts.App(default_command=program.main, result_action="return_value")
+        app([*QUICK, "--out", str(out), "--json"])
     return stdout.getvalue()
 
 
@@ -190,7 +192,7 @@ def test_a_median_is_of_five_or_more() -> None:
 
 def test_rates_leave_the_start_out(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("vaeneer.benchmarking.timing.time.perf_counter", lambda: now)
+    monkeypatch.setattr("speed.timing.time.perf_counter", lambda: now)
     arrivals = Arrivals(CPU)
     for number in range(60):
         now += 100.0 if number < 10 else 0.5

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+from speed.benchmark import BenchReport
+from speed.ceilings import Ceilings
+from speed.figures import NetworkFigures, PartFigures
+from speed.layers import LayerFigures
 
 import vaeneer
 from vaeneer import errors
-from vaeneer.benchmarking.benchmark import BenchReport
-from vaeneer.benchmarking.ceilings import Ceilings
-from vaeneer.benchmarking.figures import NetworkFigures, PartFigures
-from vaeneer.benchmarking.layers import LayerFigures
 from vaeneer.cli.app import app
 from vaeneer.cli.reference import check, main, text
 from vaeneer.data.cache_index import IndexRow
@@ -53,7 +53,6 @@ from vaeneer.model.vae import ModelCard
 from vaeneer.model.weights import ImportReport
 from vaeneer.settings import (
     RECIPES,
-    BenchSettings,
     CalibrateSettings,
     ClusterSettings,
     DuplicatesSettings,
@@ -76,9 +75,7 @@ from vaeneer.training.train import TrainReport
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 DATA = ROOT / "src" / "vaeneer" / "data"
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "benchmarks" / "lab-notebook.md"]
-)
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "benchmarks" / "lab-notebook.md"])
 COMMANDS = [name for name in app if not name.startswith("-")]
 
 
@@ -166,7 +163,6 @@ def test_each_command_is_in_the_quick_start_or_the_readme(command: str) -> None:
         ("train", TrainSettings),
         ("evaluate", EvaluateSettings),
         ("similarity", SimilaritySettings),
-        ("bench", BenchSettings),
         ("calibrate", CalibrateSettings),
         ("embed", EmbedSettings),
         ("index", IndexSettings),
@@ -362,7 +358,6 @@ def test_each_signature_is_as_in_the_code(name: str) -> None:
         ("train", TrainReport),
         ("sample", PictureReport),
         ("info", InfoReport),
-        ("bench", BenchReport),
         ("CalibrationReport", CalibrationReport),
         ("import_weights", ImportReport),
         ("demo", DemoReport),

@@ -18,7 +18,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("serving",),
-    ("benchmarking", "checkup", "demo_library", "demo_report", "demonstration", "inspection"),
+    ("checkup", "demo_library", "demo_report", "demonstration", "inspection"),
     ("generate", "library"),
     ("training",),
     ("evaluation",),
@@ -192,7 +192,6 @@ MAKE_FOLDERS = {
     "library/index/index.py": "marks the library",
     "library/catalog.py": "the library",
     "library/embed/tables.py": "beside a file of vectors, and no picture in it",
-    "benchmarking/benchmark.py": "in a temporary folder",
 }
 """The modules that make folders, and why no scan takes pictures in them for surfaces."""
 SAVE_PICTURES = {
@@ -200,7 +199,6 @@ SAVE_PICTURES = {
     "evaluation/plots.py": "names vaeneer in it",
     "data/decode_worker.py": "a surface, converted for a data set",
     "data/synthetic/synthesize.py": "a surface that is made",
-    "benchmarking/benchmark.py": "in a temporary folder",
 }
 """The modules that write pictures to files."""
 

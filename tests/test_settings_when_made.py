@@ -44,7 +44,6 @@ OUT_OF_RANGE: list[tuple[type, str, Any, str]] = [
     (vaeneer.DuplicatesSettings, "page", 0, "use 1 or more"),
     (vaeneer.ClusterSettings, "min_size", -1, "use 0 or more"),
     (vaeneer.OutliersSettings, "neighbours", 0, "use 1 or more"),
-    (vaeneer.BenchSettings, "image_side_px", 63, "use 64 or more"),
     (vaeneer.ServeSettings, "port", 65536, "use 0 to 65535"),
     (vaeneer.ServeSettings, "queue_length", 0, "use 1 or more"),
 ]
@@ -73,7 +72,6 @@ OF_ANOTHER_TYPE: list[tuple[type, str, Any, str]] = [
     (vaeneer.MapSettings, "colour", "red", "use cluster or category"),
     (vaeneer.MapSettings, "perplexity", 0, "use 1 or more"),
     (vaeneer.ServeSettings, "port", "8765", "use a whole number"),
-    (vaeneer.BenchSettings, "precision", "half", "use auto, float32 or bfloat16"),
 ]
 
 

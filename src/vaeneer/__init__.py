@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vaeneer.benchmarking.benchmark import bench as bench
     from vaeneer.checkup import doctor as doctor
     from vaeneer.data.prepare import prepare as prepare
     from vaeneer.data.synthetic.synthesize import synthesize as synthesize
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from vaeneer.model.vae import VAE as VAE
     from vaeneer.model.weights import import_weights as import_weights
     from vaeneer.serving.server import serve as serve
-    from vaeneer.settings import BenchSettings as BenchSettings
     from vaeneer.settings import CalibrateSettings as CalibrateSettings
     from vaeneer.settings import ClusterSettings as ClusterSettings
     from vaeneer.settings import DuplicatesSettings as DuplicatesSettings
@@ -59,7 +57,6 @@ if TYPE_CHECKING:
     from vaeneer.training.train import train as train
 
 _HOMES = {
-    "BenchSettings": "settings",
     "CalibrateSettings": "settings",
     "CalibrationReport": "evaluation.calibrate",
     "ClusterSettings": "settings",
@@ -80,7 +77,6 @@ _HOMES = {
     "TrainSettings": "settings",
     "VAE": "model.vae",
     "VaeneerError": "errors",
-    "bench": "benchmarking.benchmark",
     "calibrate": "evaluation.calibrate",
     "cluster": "library.map.map",
     "demo": "demonstration",

@@ -51,7 +51,6 @@ COMMANDS = (
     training_module.reconstruct,
     training_module.info,
     training_module.doctor,
-    training_module.bench,
     training_module.import_weights,
 )
 """In the order of docs/cli.md."""

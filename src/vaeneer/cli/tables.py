@@ -230,38 +230,6 @@ def demonstration(values: Values) -> RenderableType:
     )
 
 
-def speed(values: Values) -> RenderableType:
-    """What the machine can do, each part of vaeneer below its ceiling, and the bottleneck."""
-    ceilings, network = values["ceilings"], values["network"]
-    rows = [
-        (
-            name,
-            f"{part['images_per_s']:,.1f}",
-            f"{part['ceiling_images_per_s']:,.0f}",
-            f"{part['share']:.0%}",
-            part["ceiling"],
-        )
-        for name, part in values["parts"].items()
-    ]
-    heads = ("part", "images/s", "ceiling", "share", "of")
-    products = ", ".join(
-        f"{kind} {speed:,.0f}" for kind, speed in ceilings["matmul_gflop_per_s"].items()
-    )
-    upload = ceilings["upload_gb_per_s"]
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in values["epoch_shares"].items())
-    return page(
-        grid(f"bench: {values['device']}", heads, rows, right=heads[1:4], unbroken=heads),
-        f"matrix product, GFLOP/s: {products}; copying {ceilings['copy_gb_per_s']:,.1f} GB/s"
-        + (f", to the device {upload:,.1f} GB/s" if upload is not None else ""),
-        f"{network['architecture']} network: {network['step_gflop']:.2f} GFLOP to train on an"
-        f" image; layers alone {network['layers_images_per_s']:,.1f} images/s, bound by work and"
-        f" bytes {network['roofline_images_per_s']:,.1f}",
-        f"of an epoch: {shares}; {values['seconds']:,.0f} s in all",
-        *_paths(values),
-        values["summary"],
-    )
-
-
 def inspection(values: Values) -> RenderableType:
     """What a folder is, and its facts; of a folder of runs, a line each."""
     if values["kind"] == "runs":

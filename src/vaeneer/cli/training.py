@@ -1,4 +1,4 @@
-"""Commands of data sets, training and models: from synthesize to demo, info, doctor and bench."""
+"""Commands of data sets, training and models: from synthesize to demo, info and doctor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from vaeneer.settings import (
     SEED,
     SURFACE_SIDE_PX,
     SURFACES,
-    BenchSettings,
     EvaluateSettings,
     PrepareSettings,
     SimilaritySettings,
@@ -376,25 +375,3 @@ def doctor(
     show(report.to_dict(), tables.health, json)
     if not report.healthy:
         raise SystemExit(1)
-
-
-def bench(
-    *,
-    out: Path | None = None,
-    settings: Annotated[BenchSettings, Flat] = BenchSettings(),
-    overwrite: Overwrite = False,
-    json: Json = False,
-) -> None:
-    """Measure what this machine can do, what training does of it, and name the bottleneck.
-
-    Takes about a minute and needs no data. Close other programs first.
-
-    Parameters
-    ----------
-    out
-        Folder for bench.json and a chart; by default nothing is written.
-    """
-    report = vaeneer.bench(
-        settings=settings, out=out, overwrite=overwrite, progress=ConsoleProgress()
-    )
-    show(report.to_dict(), tables.speed, json)

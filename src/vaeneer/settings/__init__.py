@@ -8,7 +8,6 @@ from vaeneer.settings.base import require_positive as require_positive
 from vaeneer.settings.base import require_shares as require_shares
 from vaeneer.settings.base import require_types as require_types
 from vaeneer.settings.base import with_changes as with_changes
-from vaeneer.settings.commands import BenchSettings as BenchSettings
 from vaeneer.settings.commands import EvaluateSettings as EvaluateSettings
 from vaeneer.settings.commands import ServeSettings as ServeSettings
 from vaeneer.settings.commands import SimilaritySettings as SimilaritySettings

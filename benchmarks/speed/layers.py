@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vaeneer.benchmarking.timing import median_seconds
+from speed.timing import median_seconds
 from vaeneer.device import Precision
 from vaeneer.model.reference import PhasedConvTranspose2d
 from vaeneer.model.vae import VAE

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vaeneer.benchmarking import parts
-from vaeneer.benchmarking.ceilings import Ceilings, find_ceilings
-from vaeneer.benchmarking.figures import (
+from speed import parts
+from speed.ceilings import Ceilings, find_ceilings
+from speed.figures import (
     Found,
     NetworkFigures,
     PartFigures,
@@ -28,7 +28,8 @@ from vaeneer.benchmarking.figures import (
     part_figures,
     summary,
 )
-from vaeneer.benchmarking.layers import LayerFigures, counted_flops, layers_of, time_layer
+from speed.layers import LayerFigures, counted_flops, layers_of, time_layer
+from speed.settings import BenchSettings
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.synthetic.synthesize import FAMILIES, surface
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
@@ -37,7 +38,7 @@ from vaeneer.files import new_output_dir, write_json
 from vaeneer.model.losses import elbo_terms
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Bar, Progress, Silent
-from vaeneer.settings import BenchSettings, TrainSettings
+from vaeneer.settings import TrainSettings
 from vaeneer.training.run_folder import RunFolder
 from vaeneer.training.setup import Run, start_run
 from vaeneer.workers import core_count

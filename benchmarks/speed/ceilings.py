@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from vaeneer.benchmarking.timing import median_seconds
+from speed.timing import median_seconds
 from vaeneer.device import Precision
 from vaeneer.workers import core_count
 

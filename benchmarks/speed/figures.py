@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vaeneer.benchmarking.ceilings import Ceilings
-from vaeneer.benchmarking.layers import LayerFigures
+from speed.ceilings import Ceilings
+from speed.layers import LayerFigures
 
 DECODED_TO_EVALUATE = 2
 """`evaluate` decodes a sampled latent and the mean."""

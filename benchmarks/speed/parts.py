@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vaeneer.benchmarking.timing import Arrivals, Listener, median_seconds
+from speed.timing import Arrivals, Listener, median_seconds
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.evaluation.evaluate import evaluate
