@@ -17,8 +17,7 @@ from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import choose_device, choose_precision
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
-from vaeneer.evaluation.calibrate import calibrate, fit_similarity, split_sides
-from vaeneer.evaluation.strict_latents import cosine_pairs
+from vaeneer.evaluation.calibrate import calibrate, cosine_pairs, fit_similarity, split_sides
 from vaeneer.model import bundled_models
 from vaeneer.model.checkpoint import load, save
 from vaeneer.progress import Silent

@@ -39,7 +39,7 @@ from vaeneer.evaluation.pairs import SimilarityFigures, SimilarityVariant
 from vaeneer.evaluation.per_image import Measurements
 from vaeneer.evaluation.similarity import SimilarityReport
 from vaeneer.generate import PictureReport
-from vaeneer.inspection import InfoReport
+from vaeneer.inspection import InfoReport, StatsReport
 from vaeneer.library.duplicates.report import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.embed.embed import EmbedReport
 from vaeneer.library.embed.tables import MergeReport
@@ -47,7 +47,6 @@ from vaeneer.library.index.index import IndexReport
 from vaeneer.library.map.map import ClusterReport, MapReport
 from vaeneer.library.outliers import OutliersReport
 from vaeneer.library.search.search import Hit, SearchReport
-from vaeneer.library.stats import StatsReport
 from vaeneer.model.projection import Calibration
 from vaeneer.model.vae import ModelCard
 from vaeneer.model.weights import ImportReport

@@ -14,8 +14,8 @@ from PIL import Image, ImageEnhance
 
 from test_duplicate_files import group_of, indexed, picture, save, told
 from vaeneer.data.synthetic.synthesize import surface
-from vaeneer.library.duplicates.decisions import Mark, csv_text, decided, redundant_in, valid_marks
 from vaeneer.library.duplicates.duplicates import duplicates
+from vaeneer.library.duplicates.report import Mark, csv_text, decided, redundant_in, valid_marks
 
 
 def write_sidecar(image: Path) -> None:

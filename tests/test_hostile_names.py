@@ -37,6 +37,7 @@ from vaeneer.data.prepare import prepare
 from vaeneer.data.scan import FoundFile, scan_folder
 from vaeneer.evaluation.plots import save_grid
 from vaeneer.files import write_json
+from vaeneer.inspection import stats
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.index.changes import changes_since, list_folder
@@ -44,8 +45,7 @@ from vaeneer.library.index.finalize import write_errors
 from vaeneer.library.index.index import index
 from vaeneer.library.index.writer import record_changes, record_images
 from vaeneer.library.library import Library
-from vaeneer.library.stats import stats
-from vaeneer.serving.image_files import DatedFile
+from vaeneer.serving.uploads import DatedFile
 from vaeneer.settings import IndexSettings, PrepareSettings
 from vaeneer.text import encodable, is_utf8, printable
 

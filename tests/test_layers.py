@@ -34,7 +34,7 @@ LAYERS = (
     ("rng",),
     ("settings",),
     ("errors",),
-    ("text", "stamps", "look", "fonts"),
+    ("text", "stamps", "fonts"),
 )
 """From the top to the ground. A package or module imports from its own layer and below."""
 DEPTHS = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

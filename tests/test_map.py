@@ -19,12 +19,13 @@ from vaeneer.errors import ImageFileError, LibraryError, OutputExistsError, Sett
 from vaeneer.library.catalog import Item, Vectors
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.map import build, html
+from vaeneer.library.map import build, render
 from vaeneer.library.map.build import Groups, by_category
-from vaeneer.library.map.grid import gridded, name_places
 from vaeneer.library.map.layout import (
     Layout,
+    gridded,
     laid_out,
+    name_places,
     principal_plane,
     read_layout,
     updated,
@@ -234,10 +235,10 @@ def evil_page(path: Path, name: str) -> dict[str, object]:
     tiles = np.full((3, 32, 32, 3), 90, np.uint8)
     groups = Groups("cluster", np.zeros(3, int), [name], [name])
     labels = name_places(grid, groups.labels, np.array([2.0]), 0.5)
-    modes: list[html.Mode] = [(groups, labels), (by_category(items), None)]
+    modes: list[render.Mode] = [(groups, labels), (by_category(items), None)]
     neighbours = nearest_others(indexed(wholes), wholes, 2)
-    data = html.page_data(items, grid, tiles, modes, neighbours)
-    html.write_page(path, data, title=name, line=name)
+    data = render.page_data(items, grid, tiles, modes, neighbours)
+    render.write_page(path, data, title=name, line=name)
     return data
 
 

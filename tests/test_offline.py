@@ -14,12 +14,12 @@ from rich.console import Console
 
 from vaeneer.cli.library_tables import hits, indexing
 from vaeneer.errors import DataError, ImageFileError, LibraryError
+from vaeneer.inspection import stats
 from vaeneer.library.index import embed_files
 from vaeneer.library.index.index import IndexReport, index
 from vaeneer.library.library import Library
 from vaeneer.library.search.contact_sheet import contact_sheet
 from vaeneer.library.search.search import search
-from vaeneer.library.stats import stats
 from vaeneer.settings import IndexSettings, SearchSettings
 
 Painter = Callable[[Path, int], Path]

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 import vaeneer
 from vaeneer.cli.app import run
-from vaeneer.library.duplicates.decisions import csv_text
+from vaeneer.library.duplicates.report import csv_text
 from vaeneer.library.index import embed_files, writer
 from vaeneer.library.index.index import index
 from vaeneer.settings import IndexSettings

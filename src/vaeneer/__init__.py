@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vaeneer.generate import reconstruct as reconstruct
     from vaeneer.generate import sample as sample
     from vaeneer.inspection import info as info
+    from vaeneer.inspection import stats as stats
     from vaeneer.library.duplicates.duplicates import duplicates as duplicates
     from vaeneer.library.embed.embed import embed as embed
     from vaeneer.library.embed.tables import merge_vectors as merge_vectors
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from vaeneer.library.search.search import Hit as Hit
     from vaeneer.library.search.search import search as search
     from vaeneer.library.search.words import search_words as search_words
-    from vaeneer.library.stats import stats as stats
     from vaeneer.model.checkpoint import load as load
     from vaeneer.model.checkpoint import save as save
     from vaeneer.model.embedder import Embedder as Embedder
@@ -99,7 +99,7 @@ _HOMES = {
     "search_words": "library.search.words",
     "serve": "serving.server",
     "similarity": "evaluation.similarity",
-    "stats": "library.stats",
+    "stats": "inspection",
     "synthesize": "data.synthetic.synthesize",
     "train": "training.train",
 }

@@ -268,7 +268,7 @@ def duplicates(
     progress = ConsoleProgress()
     report = vaeneer.duplicates(find(library), settings=settings, out_html=html, progress=progress)
     if csv and not json:
-        from vaeneer.library.duplicates.decisions import csv_text
+        from vaeneer.library.duplicates.report import csv_text
 
         write_bytes(csv_text(report.groups).encode())
         for line in library_tables.links_in_words(report.to_dict()):

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from vaeneer.cli.tables import Values, by_reason, grid, page, plain
 from vaeneer.data.exclusion import PREVIEWS
-from vaeneer.library.word_index import query_words
+from vaeneer.library.catalog_schema import query_words
 from vaeneer.storage import in_words
 from vaeneer.text import gallery_in_words, matches_in_words, pending_in_words
 

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from vaeneer.checksums import write_sums
-from vaeneer.data.crops import CROPS
+from vaeneer.data.crops import CROPS, STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
 from vaeneer.data.dataset import ImageFolder, open_data_set, open_folder
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError
-from vaeneer.evaluation.metrics import roc
+from vaeneer.evaluation.metrics import Floats, roc
 from vaeneer.evaluation.plots import QUIET, TRAIN, VALID, new_chart, save_chart
-from vaeneer.evaluation.strict_latents import Side, cosine_pairs, sampled, strict_latents
 from vaeneer.files import atomic_dir, new_output_dir
 from vaeneer.model.bundled_models import is_bundled
 from vaeneer.model.checkpoint import MODEL_FILES, find_model, load, write_readout
-from vaeneer.model.embedder import plain_readout_of
+from vaeneer.model.embedder import plain_readout_of, texture_latents
 from vaeneer.model.projection import (
     BINS,
     Calibration,
@@ -35,8 +36,93 @@ from vaeneer.model.projection import (
 )
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.rng import rng_for
+from vaeneer.rng import UniformRows, rng_for
 from vaeneer.settings import CalibrateSettings, ReadoutSettings
+from vaeneer.workers import core_count, prefetch
+
+
+class Side(NamedTuple):
+    """Some images of a pack, and what each shows."""
+
+    pack: Pack
+    indices: list[int]
+
+    def assets(self) -> NDArray[np.intp]:
+        """A number for the asset of each image, (n,)."""
+        names = self.pack.table["asset"].to_pylist()
+        _, numbers = np.unique([names[index] for index in self.indices], return_inverse=True)
+        return numbers
+
+
+class CosinePairs(NamedTuple):
+    """Cosines of pairs of crops: of one image, (S,), and of two assets, (D,)."""
+
+    same: Floats
+    different: Floats
+
+
+def strict_latents(
+    vae: VAE,
+    side: Side,
+    settings: CalibrateSettings,
+    precision: Precision,
+    progress: Progress,
+    *,
+    title: str,
+) -> Vectors:
+    """Latents of the four strict crops of each image, `draws` times: (images, draws, 4, K).
+
+    vae: in eval mode, on the device of `precision`. Raises ModelFileError for broken weights.
+    """
+    recipe = StrictRecipe(side_px=vae.image_side_px, light=settings.color_jitter)
+    tables = [
+        UniformRows("strict crop", settings.seed, draw, columns=STRICT_COLUMNS)
+        for draw in range(settings.draws)
+    ]
+
+    def crops_of(index: int) -> NDArray[np.float32]:
+        square = centre_square(side.pack.image(index))
+        return np.concatenate([strict_crops(square, t.rows([index])[0], recipe) for t in tables])
+
+    found: list[Vectors] = []
+    with progress.bar(title, total=len(side.indices), unit="images") as bar:
+        for crops in prefetch(crops_of, side.indices, workers=core_count()):
+            parts = torch.from_numpy(crops).to(precision.device).split(settings.batch_size)
+            found += [texture_latents(vae, part, precision) for part in parts]
+            bar.advance()
+    return np.concatenate(found).reshape(len(side.indices), settings.draws, CROPS, -1)
+
+
+def cosine_pairs(
+    vectors: Vectors, assets: NDArray[np.intp], *, most_different: int, seed: int
+) -> CosinePairs:
+    """Cosines of all pairs of crops of one draw of one image, and of a sample of other pairs.
+
+    vectors: (images, draws, 4, D). assets: (images,); crops of two images of one asset are in
+    neither. Two draws of one image are not paired, since their crops may overlap.
+    """
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    first, second = np.triu_indices(vectors.shape[2], 1)
+    same = np.einsum("nrpd,nrpd->nrp", unit[:, :, first], unit[:, :, second])
+    flat = unit.reshape(-1, unit.shape[-1])
+    owners = np.repeat(assets, len(flat) // len(assets))
+    random = rng_for("different pairs", seed)
+    ones, others = random.integers(0, len(flat), (2, 2 * most_different))
+    apart = np.flatnonzero(owners[ones] != owners[others])[:most_different]
+    pairs, drawn = np.unique(ones[apart] * len(flat) + others[apart], return_inverse=True)
+    each = np.einsum("pd,pd->p", flat[pairs // len(flat)], flat[pairs % len(flat)])
+    different = each[drawn]  # few images are drawn often, and compared once
+    return CosinePairs(same.ravel().astype(np.float64), different.astype(np.float64))
+
+
+def sampled(count: int, most: int, seed: int) -> list[int]:
+    """The indices of `count` images, or a seeded sample of `most` of them, in order."""
+    if count <= most:
+        return list(range(count))
+    random = rng_for("calibrated images", seed)
+    chosen: Sequence[int] = random.choice(count, most, replace=False).tolist()
+    return sorted(chosen)
 
 
 def draw_reliability(calibration: Calibration, path: Path) -> Path:

@@ -24,8 +24,13 @@ from vaeneer.evaluation.plots import (
 )
 from vaeneer.evaluation.representations import COLOUR_BASELINES, OWN, CropVectors
 from vaeneer.files import write_text
-from vaeneer.look import stylesheet
 from vaeneer.progress import Progress
+
+
+def stylesheet() -> str:
+    """The style sheets that a report shares with the served page, as CSS to embed."""
+    css = files("vaeneer") / "serving" / "web" / "css"
+    return "".join((css / name).read_text("utf-8") for name in ("look.css", "controls.css"))
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,7 @@ from vaeneer.library.catalog_file import (
     seal,
     state_of,
 )
-from vaeneer.library.catalog_schema import VERSION, migrate, version
-from vaeneer.library.word_index import refresh_words
+from vaeneer.library.catalog_schema import VERSION, migrate, refresh_words, version
 from vaeneer.storage import storage_error
 from vaeneer.text import is_utf8
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from vaeneer.data.scan import NO_IMAGE
 from vaeneer.data.sidecars import NOT_A_SIDECAR
 from vaeneer.library.catalog import Catalog, Item
+from vaeneer.library.catalog_schema import query_words
 from vaeneer.library.search.filters import Condition, all_of, facts_condition
 from vaeneer.library.search.words import find_words
-from vaeneer.library.word_index import query_words
 from vaeneer.serving.problems import Problem
 
 Sort = Literal["relevance", "path", "name", "size", "newest"]

@@ -12,8 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vaeneer.serving.auth import is_loopback
-from vaeneer.serving.parameters import mistake_in
-from vaeneer.serving.problems import Problem, busy, problem_response
+from vaeneer.serving.problems import Problem, busy, mistake_in, problem_response
 from vaeneer.serving.schemas import API
 from vaeneer.serving.state import AppState
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vaeneer.library.catalog import Item
 from vaeneer.library.duplicates.verify import Kind
-from vaeneer.serving.parameters import Number, Text, Whole
+from vaeneer.serving.problems import Number, Text, Whole
 from vaeneer.training.run_folder import RunState
 
 _LONGEST_PATH = 4096

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaeneer.data.crops import STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
 from vaeneer.data.pixel_cache import Pack
-from vaeneer.evaluation.strict_latents import sampled
+from vaeneer.evaluation.calibrate import sampled
 from vaeneer.model.losses import infonce_nats, kl_per_latent_nats
 from vaeneer.model.texture import Texture
 from vaeneer.progress import Progress

@@ -18,11 +18,16 @@ from vaeneer.checksums import read_stamped_json, write_stamped_json
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.files import atomic_write
 from vaeneer.library.catalog import Item
-from vaeneer.library.duplicates.decisions import csv_text, proposed_keepers
 from vaeneer.library.duplicates.detect import find_copies
 from vaeneer.library.duplicates.groups import KINDS, Group, Member, groups_of
 from vaeneer.library.duplicates.registration import LEAST_LIKENESS
-from vaeneer.library.duplicates.report import DuplicateGroup, DuplicateItem, DuplicatesReport
+from vaeneer.library.duplicates.report import (
+    DuplicateGroup,
+    DuplicateItem,
+    DuplicatesReport,
+    csv_text,
+    proposed_keepers,
+)
 from vaeneer.library.file_states import ABSENT, disk_digest
 from vaeneer.library.index.finalize import DUPLICATES
 from vaeneer.library.open_library import LibraryLike, OpenLibrary

@@ -18,8 +18,8 @@ from vaeneer.data.decode_worker import LibraryImage
 from vaeneer.data.scan import FoundFile
 from vaeneer.errors import is_limit, is_transient
 from vaeneer.library.catalog import ALWAYS, LIMITS, WHOLE, Catalog, PixelBox
+from vaeneer.library.catalog_schema import refresh_words
 from vaeneer.library.index.changes import Changes, Listing
-from vaeneer.library.word_index import refresh_words
 
 CropRow = tuple[Any, ...]
 """scale, x, y, width, height, vector."""

@@ -13,10 +13,11 @@ import numpy as np
 from vaeneer.errors import OutputExistsError, SettingsError
 from vaeneer.files import save_picture, write_parquet
 from vaeneer.library.catalog import Item
-from vaeneer.library.map import html, render
+from vaeneer.library.map import render
+from vaeneer.library.map import render as render_module
 from vaeneer.library.map.build import LibraryMap, by_category, by_cluster, map_of
 from vaeneer.library.map.clusters import ALONE, title_of
-from vaeneer.library.map.grid import gridded
+from vaeneer.library.map.layout import gridded
 from vaeneer.library.map.render import Tiles, jpeg, load_tiles, tile_side_px
 from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.progress import Progress, Silent
@@ -222,18 +223,22 @@ def _target(out: Path, overwrite: bool) -> Path:
 def _page(
     out: Path, library: OpenLibrary, found: LibraryMap, settings: MapSettings, progress: Progress
 ) -> None:
-    side = tile_side_px(len(found), most_pixels=html.MOST_PIXELS, longest_px=html.LONGEST_TILE_PX)
+    side = tile_side_px(
+        len(found),
+        most_pixels=render_module.HTML_MOST_PIXELS,
+        longest_px=render_module.HTML_LONGEST_TILE_PX,
+    )
     tiles = _tiles(library, found, side, progress)
     grid = gridded(found.xy, found.labels)
     clusters, categories = by_cluster(found.labels, found.clusters), by_category(found.items)
-    letters = html.LETTERS
+    letters = render_module.LETTERS
     names = render.names_on(grid, clusters, 1.5 * letters, 0.68 * letters)
-    modes: list[html.Mode] = [(clusters, names), (categories, None)]
+    modes: list[render_module.Mode] = [(clusters, names), (categories, None)]
     if settings.colour == "category":
         modes.reverse()
     shown = [mode for mode in modes if mode[0] is clusters or mode[0].names]
-    data = html.page_data(found.items, grid, tiles, shown, found.neighbours)
-    html.write_page(out, data, title=_title(library), line=_line(found))
+    data = render_module.page_data(found.items, grid, tiles, shown, found.neighbours)
+    render_module.write_page(out, data, title=_title(library), line=_line(found))
 
 
 def _picture(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaeneer.errors import LibraryUnavailableError
-from vaeneer.library.word_index import MAX_CHARACTERS, query_words, refresh_words
+from vaeneer.library.catalog_schema import MAX_CHARACTERS, query_words, refresh_words
 from vaeneer.text import is_utf8
 
 if TYPE_CHECKING:

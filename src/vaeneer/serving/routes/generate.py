@@ -26,8 +26,7 @@ from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.provenance import picture_options
 from vaeneer.serving import schemas
 from vaeneer.serving.models import OpenLibrary
-from vaeneer.serving.parameters import Whole
-from vaeneer.serving.problems import Json, Problem
+from vaeneer.serving.problems import Json, Problem, Whole
 from vaeneer.serving.schemas import API
 from vaeneer.serving.state import AppState, State, TheLibrary
 

@@ -18,7 +18,6 @@ from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.store import thumbnail_path
 from vaeneer.model.bundled_models import bundled_names
 from vaeneer.serving import schemas
-from vaeneer.serving.image_files import DatedFile, as_jpeg, megapixels_of, shown_as
 from vaeneer.serving.item_queries import (
     Page,
     Sort,
@@ -28,10 +27,10 @@ from vaeneer.serving.item_queries import (
     left_out_files,
 )
 from vaeneer.serving.models import OpenLibrary
-from vaeneer.serving.parameters import Whole
-from vaeneer.serving.problems import Json, Problem
+from vaeneer.serving.problems import Json, Problem, Whole
 from vaeneer.serving.schemas import API, image_address, map_address, thumbnail_address
 from vaeneer.serving.state import State, TheLibrary
+from vaeneer.serving.uploads import DatedFile, as_jpeg, megapixels_of, shown_as
 
 router = APIRouter(prefix=API)
 _FOR_EVER = "private, max-age=31536000, immutable"

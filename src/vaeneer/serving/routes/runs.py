@@ -14,11 +14,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from vaeneer.errors import VaeneerError
 from vaeneer.model.checkpoint import read_card
 from vaeneer.serving import schemas
-from vaeneer.serving.image_files import DatedFile
-from vaeneer.serving.parameters import Whole
-from vaeneer.serving.problems import Json, Problem
+from vaeneer.serving.problems import Json, Problem, Whole
 from vaeneer.serving.schemas import API
 from vaeneer.serving.state import AppState, State
+from vaeneer.serving.uploads import DatedFile
 from vaeneer.settings import read_sections
 from vaeneer.training.run_folder import RunFolder, planned_epochs, read_metrics
 

@@ -16,8 +16,7 @@ from vaeneer.library.search.words import search_words
 from vaeneer.serving import schemas
 from vaeneer.serving.item_queries import query_timeout
 from vaeneer.serving.models import OpenLibrary
-from vaeneer.serving.parameters import Number, Whole
-from vaeneer.serving.problems import Json, Problem, problem_response
+from vaeneer.serving.problems import Json, Number, Problem, Whole, problem_response
 from vaeneer.serving.schemas import API, thumbnail_address
 from vaeneer.serving.state import AppState, State, TheLibrary
 from vaeneer.serving.uploads import MOST_IMAGES, Upload, form_of, read_as_form, save_uploads
