@@ -150,6 +150,15 @@ def test_pairs_are_of_one_draw_of_one_image_or_of_two_assets() -> None:
     assert (found.different == 0).all()  # images 1 and 2 are one asset
 
 
+def test_a_pair_counts_as_often_as_it_is_drawn() -> None:
+    surfaces = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    vectors = surfaces[:, None, None].repeat(2, 1).repeat(4, 2)
+    found = cosine_pairs(vectors, np.arange(3), most_different=500, seed=0)
+    counts = [np.isclose(found.different, cosine).sum() for cosine in (0, 0.6, 0.8)]
+    assert sum(counts) == len(found.different) == 500
+    assert min(counts) > 100
+
+
 def test_what_cannot_be_done_is_said(
     own: Path, data_set: Path, paint: Painter, tmp_path: Path
 ) -> None:
