@@ -742,7 +742,8 @@ def test_memory_does_not_grow_with_the_pack(tmp_path: Path) -> None:
     for count in (300, 100_000):
         root = sparse_pack(tmp_path / str(count), count)
         command = [sys.executable, "-c", MEMORY, str(root), str(count)]
-        here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        places = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        here = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=here)
         resident_kib.append(int(done.stdout))
     assert resident_kib[1] - resident_kib[0] < 24 * 1024
