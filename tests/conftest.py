@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings as hypothesis_settings
 from PIL import Image
 
 from vaeneer.model.checkpoint import save
@@ -28,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 Painter = Callable[[Path, int], Path]
+hypothesis_settings.register_profile("no clock", deadline=None)  # a busy machine is no fault
+hypothesis_settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session", autouse=True)
