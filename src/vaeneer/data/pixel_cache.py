@@ -53,8 +53,97 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """The readable images of a folder, in its order, as pixels in a memory-mapped file."""
+
+    folder_root: Path
+    layout: PackLayout
+    pixels: NDArray[np.uint8]
+    """The whole data file: a flat, read-only np.memmap."""
+    offsets: NDArray[np.int64]
+    """First byte of each image, (n,)."""
+    heights: NDArray[np.int32]
+    widths: NDArray[np.int32]
+    """Size of each image in the pack, pixels, (n,)."""
+    mean_rgb: RGB
+    """Mean colour over the images, each image weighing the same, channels in [0, 1]."""
+    skipped: tuple[ImageFileError, ...]
+    """The files that cannot be read, in the order of the folder."""
+    decoded: int
+    """Files that this call decoded, or tried to; the others were known."""
+    seconds: float
+    """How long this call took."""
+    table: pyarrow.Table
+    """name, size_bytes (of the file), asset and category of each image."""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """The pixels of one image, (h, w, 3) uint8: a read-only view into the map, no copy."""
+        height, width = int(self.heights[index]), int(self.widths[index])
+        start = int(self.offsets[index])
+        flat = np.asarray(self.pixels)[start : start + 3 * height * width]
+        return flat.reshape(height, width, 3)
+
+    def name(self, index: int) -> str:
+        """Path of one image below the folder, with forward slashes."""
+        return str(self.table["name"][index].as_py())
+
+    def item(self, index: int) -> ImageItem:
+        """One image as the folder knows it."""
+        name, asset, category = (
+            self.table[column][index].as_py() for column in ("name", "asset", "category")
+        )
+        return ImageItem(self.folder_root / name, name, asset, category)
+
+    def items(self) -> list[ImageItem]:
+        """All images as the folder knows them."""
+        return [self.item(index) for index in range(len(self))]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names and sizes of the files, as `ImageFolder.fingerprint` makes it."""
+        digest = hashlib.sha256()
+        for batch in self.table.to_batches(max_chunksize=_NAMES_AT_ONCE):
+            names, sizes = batch["name"].to_pylist(), batch["size_bytes"].to_pylist()
+            for name, size in zip(names, sizes, strict=True):
+                digest.update(f"{name}\0{size}\n".encode())
+        return digest.hexdigest()
+
+
+def open_pack(
+    folder: ImageFolder,
+    layout: PackLayout,
+    *,
+    cache: Path | None = None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Pack:
+    """The pack of a folder's readable images, brought up to date first where it is not.
+
+    Only files that are new or changed since the last time are decoded, in processes. A process
+    that finds another one building waits for it.
+
+    cache: where packs are kept, instead of `default_cache`. workers: processes that decode, 0
+    takes one for each core.
+    Raises DataError when no image is readable, when the disk has no room, or when `cache` cannot
+    be written.
+    """
+    import pyarrow
+
+    started = time.perf_counter()
+    pack = _up_to_date(folder, layout, cache, workers, progress or Silent())
+    pyarrow.default_memory_pool().release_unused()  # it would keep what the index has taken
+    return replace(pack, seconds=time.perf_counter() - started)
+
+
 _HEADERS_SAMPLED = 32
+
+
 _STRINGS_AT_ONCE = 4096
+
+
 _WORTH_SAYING_BYTES = 1e9
 
 
@@ -269,92 +358,8 @@ def _keeping_what_is_done(writer: PackWriter, progress: Progress) -> Iterator[No
 
 __all__ = ["Pack", "PackLayout", "default_cache", "open_pack"]
 
+
 _NAMES_AT_ONCE = 4096
-
-
-@dataclass(frozen=True, eq=False)
-class Pack:
-    """The readable images of a folder, in its order, as pixels in a memory-mapped file."""
-
-    folder_root: Path
-    layout: PackLayout
-    pixels: NDArray[np.uint8]
-    """The whole data file: a flat, read-only np.memmap."""
-    offsets: NDArray[np.int64]
-    """First byte of each image, (n,)."""
-    heights: NDArray[np.int32]
-    widths: NDArray[np.int32]
-    """Size of each image in the pack, pixels, (n,)."""
-    mean_rgb: RGB
-    """Mean colour over the images, each image weighing the same, channels in [0, 1]."""
-    skipped: tuple[ImageFileError, ...]
-    """The files that cannot be read, in the order of the folder."""
-    decoded: int
-    """Files that this call decoded, or tried to; the others were known."""
-    seconds: float
-    """How long this call took."""
-    table: pyarrow.Table
-    """name, size_bytes (of the file), asset and category of each image."""
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """The pixels of one image, (h, w, 3) uint8: a read-only view into the map, no copy."""
-        height, width = int(self.heights[index]), int(self.widths[index])
-        start = int(self.offsets[index])
-        flat = np.asarray(self.pixels)[start : start + 3 * height * width]
-        return flat.reshape(height, width, 3)
-
-    def name(self, index: int) -> str:
-        """Path of one image below the folder, with forward slashes."""
-        return str(self.table["name"][index].as_py())
-
-    def item(self, index: int) -> ImageItem:
-        """One image as the folder knows it."""
-        name, asset, category = (
-            self.table[column][index].as_py() for column in ("name", "asset", "category")
-        )
-        return ImageItem(self.folder_root / name, name, asset, category)
-
-    def items(self) -> list[ImageItem]:
-        """All images as the folder knows them."""
-        return [self.item(index) for index in range(len(self))]
-
-    def fingerprint(self) -> str:
-        """SHA-256 over names and sizes of the files, as `ImageFolder.fingerprint` makes it."""
-        digest = hashlib.sha256()
-        for batch in self.table.to_batches(max_chunksize=_NAMES_AT_ONCE):
-            names, sizes = batch["name"].to_pylist(), batch["size_bytes"].to_pylist()
-            for name, size in zip(names, sizes, strict=True):
-                digest.update(f"{name}\0{size}\n".encode())
-        return digest.hexdigest()
-
-
-def open_pack(
-    folder: ImageFolder,
-    layout: PackLayout,
-    *,
-    cache: Path | None = None,
-    workers: int = 0,
-    progress: Progress | None = None,
-) -> Pack:
-    """The pack of a folder's readable images, brought up to date first where it is not.
-
-    Only files that are new or changed since the last time are decoded, in processes. A process
-    that finds another one building waits for it.
-
-    cache: where packs are kept, instead of `default_cache`. workers: processes that decode, 0
-    takes one for each core.
-    Raises DataError when no image is readable, when the disk has no room, or when `cache` cannot
-    be written.
-    """
-    import pyarrow
-
-    started = time.perf_counter()
-    pack = _up_to_date(folder, layout, cache, workers, progress or Silent())
-    pyarrow.default_memory_pool().release_unused()  # it would keep what the index has taken
-    return replace(pack, seconds=time.perf_counter() - started)
 
 
 def _up_to_date(

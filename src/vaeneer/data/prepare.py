@@ -45,6 +45,61 @@ from vaeneer.settings import PrepareSettings
 from vaeneer.text import printable
 
 
+def prepare(
+    raw: Path | str,
+    *,
+    out: Path | str,
+    settings: PrepareSettings | None = None,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PrepareReport:
+    """Scan, verify, group, deduplicate and split `raw` into `out`/train and `out`/valid.
+
+    `raw` is never changed. A second run decodes only files that changed and moves no asset to the
+    other side, unless a new look-alike joins assets of both (those go to train). `dry_run` writes
+    nothing; `overwrite` empties `out` first and forgets earlier sides.
+    Raises SettingsError for settings out of range, DataError when nothing is usable and
+    OutputExistsError when `out` holds something that no earlier run of `prepare` made.
+    """
+    settings, progress, started = (
+        settings or PrepareSettings(),
+        progress or Silent(),
+        time.monotonic(),
+    )
+    raw, out = _checked_folders(Path(raw), Path(out))
+    earlier = _earlier_run(raw, out, overwrite=overwrite)
+    rules, notices = _earlier_rules(earlier).changed(settings.exclude, settings.include_previews)
+    settings = replace(settings, exclude=rules.exclude, include_previews=rules.include_previews)
+    split = read_split(settings.split) if settings.split else None
+    scan = scan_folder(raw, ignore=out, rules=rules, originals=split or ())
+    given, missing = match_split(split, [found.path.as_posix() for found in scan.images])
+
+    rows, decoded = verified_rows(scan, given, earlier, settings, progress)
+    links = {found.path.as_posix() for found in scan.images if found.link is not None}
+    if given is None:
+        rows = keep_colour_maps(rows, settings.near_duplicate_bits, links)
+    rows = drop_exact_duplicates(rows, links)
+    _refuse_nothing_usable(raw, rows, scan, given)
+    rows = group_near_duplicates(rows, settings.near_duplicate_bits)
+    if given is None:
+        rows = _split(rows, settings, earlier)
+    sidecars = read_sidecars(raw, scan.sidecars, {row.path: row.asset for row in rows})
+    rows = name_outputs(describe(rows, sidecars.of_asset))
+
+    warnings = [*scan.warnings, *sidecars.warnings]
+    report = make_report(raw, out, rows, scan, missing, warnings, dry_run=dry_run, decoded=decoded)
+    report = replace(report, unread_sidecars=sidecars.unread)
+    for line in notices:
+        progress.say(line)
+    if not dry_run:
+        _write(raw, out, rows, earlier, settings, overwrite=overwrite, progress=progress)
+    report = replace(report, seconds=round(time.monotonic() - started, 3))
+    if not dry_run:
+        write_json(out / REPORT_NAME, report.to_dict() | _how(raw, settings))
+    return report
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareReport:
     """What `prepare` found and did. scanned = kept + maps + exact_duplicates + skipped images."""
@@ -176,6 +231,8 @@ def _warnings(
 
 
 NOT_NAMED = "not named in the split file"
+
+
 _COLOUR_KINDS = frozenset({"color", "preview"})
 
 
@@ -286,63 +343,11 @@ def _remembered(row: ManifestRow, *, with_prints: bool) -> Inspected | None:
 
 __all__ = ["PrepareReport", "prepare"]
 
+
 REPORT_NAME = "report.json"
+
+
 _KIND = "data set"
-
-
-def prepare(
-    raw: Path | str,
-    *,
-    out: Path | str,
-    settings: PrepareSettings | None = None,
-    dry_run: bool = False,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> PrepareReport:
-    """Scan, verify, group, deduplicate and split `raw` into `out`/train and `out`/valid.
-
-    `raw` is never changed. A second run decodes only files that changed and moves no asset to the
-    other side, unless a new look-alike joins assets of both (those go to train). `dry_run` writes
-    nothing; `overwrite` empties `out` first and forgets earlier sides.
-    Raises SettingsError for settings out of range, DataError when nothing is usable and
-    OutputExistsError when `out` holds something that no earlier run of `prepare` made.
-    """
-    settings, progress, started = (
-        settings or PrepareSettings(),
-        progress or Silent(),
-        time.monotonic(),
-    )
-    raw, out = _checked_folders(Path(raw), Path(out))
-    earlier = _earlier_run(raw, out, overwrite=overwrite)
-    rules, notices = _earlier_rules(earlier).changed(settings.exclude, settings.include_previews)
-    settings = replace(settings, exclude=rules.exclude, include_previews=rules.include_previews)
-    split = read_split(settings.split) if settings.split else None
-    scan = scan_folder(raw, ignore=out, rules=rules, originals=split or ())
-    given, missing = match_split(split, [found.path.as_posix() for found in scan.images])
-
-    rows, decoded = verified_rows(scan, given, earlier, settings, progress)
-    links = {found.path.as_posix() for found in scan.images if found.link is not None}
-    if given is None:
-        rows = keep_colour_maps(rows, settings.near_duplicate_bits, links)
-    rows = drop_exact_duplicates(rows, links)
-    _refuse_nothing_usable(raw, rows, scan, given)
-    rows = group_near_duplicates(rows, settings.near_duplicate_bits)
-    if given is None:
-        rows = _split(rows, settings, earlier)
-    sidecars = read_sidecars(raw, scan.sidecars, {row.path: row.asset for row in rows})
-    rows = name_outputs(describe(rows, sidecars.of_asset))
-
-    warnings = [*scan.warnings, *sidecars.warnings]
-    report = make_report(raw, out, rows, scan, missing, warnings, dry_run=dry_run, decoded=decoded)
-    report = replace(report, unread_sidecars=sidecars.unread)
-    for line in notices:
-        progress.say(line)
-    if not dry_run:
-        _write(raw, out, rows, earlier, settings, overwrite=overwrite, progress=progress)
-    report = replace(report, seconds=round(time.monotonic() - started, 3))
-    if not dry_run:
-        write_json(out / REPORT_NAME, report.to_dict() | _how(raw, settings))
-    return report
 
 
 def _earlier_rules(earlier: Manifest | None) -> ScanRules:

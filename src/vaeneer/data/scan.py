@@ -25,23 +25,110 @@ from vaeneer.data.images import IMAGE_SUFFIXES, header_size
 from vaeneer.provenance import MADE_HERE, MARKER, kind_of_folder, kind_on_disk
 from vaeneer.text import is_utf8, match_key, printable
 
+
+@dataclass(frozen=True)
+class FoundFile:
+    """One image file, not opened yet."""
+
+    file: Path
+
+    path: PurePosixPath
+    """Relative to the raw folder."""
+
+    size_bytes: int
+
+    mtime_ns: int
+    """Clamped to 64 bits: years 1677 to 2262."""
+
+    link: str | None = None
+    """Target of a symbolic link: below the raw folder, or absolute; None for other files."""
+
+    file_id: str | None = None
+    """Equal for the names of one file (hard links); None for a file of one name."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All that a raw folder holds, in the order of the paths."""
+
+    images: tuple[FoundFile, ...]
+
+    sidecars: tuple[PurePosixPath, ...]
+    """JSON files, relative to the raw folder."""
+
+    others: dict[str, int]
+    """Reason -> number of files, and of whole folders, that are left out without a look inside."""
+
+    warnings: tuple[str, ...]
+
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Path and reason of those that a user may miss; a folder that is left out whole stands here
+    once."""
+
+    no_images: tuple[tuple[str, str], ...] = ()
+    """Path and reason of the others: no images by their names."""
+
+
+def scan_folder(
+    raw: Path,
+    *,
+    ignore: Path | None = None,
+    rules: ScanRules | None = None,
+    originals: Collection[str] = (),
+) -> Scan:
+    """List `raw` recursively, the folder `ignore` left out.
+
+    What vaeneer wrote, folders that hold no originals and hidden names are left out, and so is what
+    `rules` say. originals: paths below `raw` that are listed whatever their names are. Folders
+    behind symbolic links are followed, each real folder once, so loops end.
+    Raises SettingsError for a pattern that cannot be read.
+    """
+    listing = _Listing(raw, rules or ScanRules(), originals)
+    for folder in walk(raw, ignore=ignore, on_error=listing.cannot_read):
+        listing.add_folder(folder)
+    listing.images.sort(key=lambda found: found.path.as_posix())
+    warnings = [*listing.warnings, *listing.exclusion.warnings()]
+    return Scan(
+        images=tuple(listing.images),
+        sidecars=tuple(sorted(listing.sidecars)),
+        others=dict(sorted(listing.others.items())),
+        warnings=tuple(printable(line) for line in warnings),
+        left_out=tuple(sorted(listing.left_out)),
+        no_images=tuple(sorted(listing.no_images)),
+    )
+
+
 _PREVIEWS = r"thumbs?|thumbnails?|previews?|(?:thumb|thumbnail|preview)[_\-. ]?\d{1,2}"
+
+
 _SIZES = (
     r"\d{1,2}k|\d{2,5}x\d{2,5}(?:px)?|\d{2,5}px|"
     "64|100|128|150|200|256|300|320|400|480|500|512|600|640|800|1000|1024|2048|4096|8192|16384|"
     "small|smaller|sm|mini|tiny|icon|tn|low|lowres|lo|lores|lq|hq|hires|web|mobile|proxy|"
     "scaled|resized|original|orig|full|large|big|high|highres"
 )
+
+
 _END = re.compile(rf"(?:(?:^|[_\-. ]+)(?:{_PREVIEWS}|{_SIZES})|@\d(?:\.\d)?x)+$", re.IGNORECASE)
+
+
 _START = re.compile(rf"^(?:{_PREVIEWS}|tn)[_\-. ]+", re.IGNORECASE)
+
+
 _AMID = re.compile(
     r"(?<=[_\-. ])(?:\d{1,2}k|\d{3,5}x\d{3,5}|\d{3,5}px)(?:-(?:jpe?g|png|tiff?|exr|webp))?[_\-. ]",
     re.IGNORECASE,
 )
 """A size before the map word: wall_4K_Albedo, Bricks001_1K-JPG_Color."""
+
+
 _PREVIEW = re.compile(rf"(?:^|[_\-. ])(?:{_PREVIEWS})(?:$|[_\-. ])", re.IGNORECASE)
+
+
 _SHARE = 4
 """How many times shorter the sides of a much smaller copy are, at least."""
+
+
 _COLOUR = "color"
 
 
@@ -213,79 +300,9 @@ def _is_folder(entry: Entry) -> bool:
 
 
 NO_IMAGE = "not an image file"
+
+
 _ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz"})
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """One image file, not opened yet."""
-
-    file: Path
-
-    path: PurePosixPath
-    """Relative to the raw folder."""
-
-    size_bytes: int
-
-    mtime_ns: int
-    """Clamped to 64 bits: years 1677 to 2262."""
-
-    link: str | None = None
-    """Target of a symbolic link: below the raw folder, or absolute; None for other files."""
-
-    file_id: str | None = None
-    """Equal for the names of one file (hard links); None for a file of one name."""
-
-
-@dataclass(frozen=True)
-class Scan:
-    """All that a raw folder holds, in the order of the paths."""
-
-    images: tuple[FoundFile, ...]
-
-    sidecars: tuple[PurePosixPath, ...]
-    """JSON files, relative to the raw folder."""
-
-    others: dict[str, int]
-    """Reason -> number of files, and of whole folders, that are left out without a look inside."""
-
-    warnings: tuple[str, ...]
-
-    left_out: tuple[tuple[str, str], ...] = ()
-    """Path and reason of those that a user may miss; a folder that is left out whole stands here
-    once."""
-
-    no_images: tuple[tuple[str, str], ...] = ()
-    """Path and reason of the others: no images by their names."""
-
-
-def scan_folder(
-    raw: Path,
-    *,
-    ignore: Path | None = None,
-    rules: ScanRules | None = None,
-    originals: Collection[str] = (),
-) -> Scan:
-    """List `raw` recursively, the folder `ignore` left out.
-
-    What vaeneer wrote, folders that hold no originals and hidden names are left out, and so is what
-    `rules` say. originals: paths below `raw` that are listed whatever their names are. Folders
-    behind symbolic links are followed, each real folder once, so loops end.
-    Raises SettingsError for a pattern that cannot be read.
-    """
-    listing = _Listing(raw, rules or ScanRules(), originals)
-    for folder in walk(raw, ignore=ignore, on_error=listing.cannot_read):
-        listing.add_folder(folder)
-    listing.images.sort(key=lambda found: found.path.as_posix())
-    warnings = [*listing.warnings, *listing.exclusion.warnings()]
-    return Scan(
-        images=tuple(listing.images),
-        sidecars=tuple(sorted(listing.sidecars)),
-        others=dict(sorted(listing.others.items())),
-        warnings=tuple(printable(line) for line in warnings),
-        left_out=tuple(sorted(listing.left_out)),
-        no_images=tuple(sorted(listing.no_images)),
-    )
 
 
 class _Listing:

@@ -41,6 +41,114 @@ from vaeneer.settings import CalibrateSettings, ReadoutSettings
 from vaeneer.workers import core_count, prefetch
 
 
+@dataclass(frozen=True)
+class CalibrationReport:
+    """A read-out and a probability that were fitted, and what they bought on held-out crops."""
+
+    model: str
+    data: str
+    out: str
+    """The model folder that has them now."""
+    train_images: int
+    """Images behind the read-out."""
+    held_out_images: int
+    """Other images, behind the probability and the figures."""
+    crops: int
+    """Crops of each image."""
+    latents: int
+    """Numbers in a latent that the read-out takes."""
+    dimensions: int
+    """Numbers in a vector."""
+    slope: float
+    intercept: float
+    cosine_at_half: float | None
+    """The cosine at which same and different are as likely; None where no cosine tells."""
+    calibration_error: float
+    """Mean distance between a probability and how often it is right, in [0, 1]."""
+    figures: dict[str, dict[str, float]]
+    """auc and eer of single crops: of the latents, before (the read-out that was there), after."""
+    device: str
+    skipped: dict[str, str]
+    pictures: list[str]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+def calibrate(
+    model: Path | str,
+    data: Path | str,
+    *,
+    out: Path | str | None = None,
+    settings: CalibrateSettings | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> CalibrationReport:
+    """Fit the read-out of a model, and its probability of the same surface, to a library.
+
+    model: a model folder, a run (its best model) or a bundled model's name. data: a data set (the
+    read-out is fitted to train, the probability to valid) or a folder of images, a fifth of whose
+    assets are then held out. The model is changed in place, or copied to `out` and changed there.
+    Raises ModelFileError, DataError, OutputExistsError or SettingsError.
+    """
+    settings = settings or CalibrateSettings()
+    progress = progress or Silent()
+    started = time.monotonic()
+    source = find_model(model)
+    target = _claimed(model, data, out, overwrite)
+    precision = choose_precision(settings.precision, choose_device(settings.device))
+    vae = load(source, device=precision.device)
+    train, valid = _packs(Path(data), settings, progress)
+    sides = split_sides(train, valid, settings)
+    for side, what in ((sides.train, "fit a read-out to"), (sides.held_out, "hold out")):
+        if len(set(side.assets().tolist())) < _LEAST_ASSETS:
+            raise DataError(
+                f"{data} has {len(side.indices)} readable images of fewer than two assets to"
+                f" {what}; give a larger folder, or a data set of vaeneer prepare."
+            )
+    readout, calibration = _fit(vae, sides, settings, precision, progress)
+    assert calibration is not None  # two assets give pairs of both kinds
+    picture = _write(source, target, readout, calibration, overwrite)
+    return CalibrationReport(
+        model=str(model),
+        data=str(data),
+        out=str(target or source),
+        train_images=len(sides.train.indices),
+        held_out_images=len(sides.held_out.indices),
+        crops=CROPS * settings.draws,
+        latents=len(readout.mean),
+        dimensions=readout.dimensions,
+        slope=calibration.slope,
+        intercept=calibration.intercept,
+        cosine_at_half=-calibration.intercept / calibration.slope if calibration.slope else None,
+        calibration_error=calibration.error,
+        figures=readout.figures,
+        device=describe_device(precision.device, precision.name),
+        skipped=_skipped([train] if valid is None else [train, valid]),
+        pictures=[str(picture)],
+        seconds=time.monotonic() - started,
+    )
+
+
+def fit_similarity(
+    vae: VAE,
+    train: Pack,
+    valid: Pack | None,
+    settings: CalibrateSettings,
+    precision: Precision,
+    progress: Progress,
+) -> tuple[Readout, Calibration | None]:
+    """The read-out fitted to `train`, and the probability to `valid`; the network is not changed.
+
+    vae: in eval mode, on the device of `precision`. Without `valid` a fifth of the assets of
+    `train` is held out. The probability is None where the held-out images show fewer than two
+    assets. Raises ModelFileError for broken weights.
+    """
+    return _fit(vae, split_sides(train, valid, settings), settings, precision, progress)
+
+
 class Side(NamedTuple):
     """Some images of a pack, and what each shows."""
 
@@ -152,43 +260,9 @@ def draw_reliability(calibration: Calibration, path: Path) -> Path:
 
 
 _HELD_OUT = 0.2  # of the assets of a folder without sides
+
+
 _LEAST_ASSETS = 2
-
-
-@dataclass(frozen=True)
-class CalibrationReport:
-    """A read-out and a probability that were fitted, and what they bought on held-out crops."""
-
-    model: str
-    data: str
-    out: str
-    """The model folder that has them now."""
-    train_images: int
-    """Images behind the read-out."""
-    held_out_images: int
-    """Other images, behind the probability and the figures."""
-    crops: int
-    """Crops of each image."""
-    latents: int
-    """Numbers in a latent that the read-out takes."""
-    dimensions: int
-    """Numbers in a vector."""
-    slope: float
-    intercept: float
-    cosine_at_half: float | None
-    """The cosine at which same and different are as likely; None where no cosine tells."""
-    calibration_error: float
-    """Mean distance between a probability and how often it is right, in [0, 1]."""
-    figures: dict[str, dict[str, float]]
-    """auc and eer of single crops: of the latents, before (the read-out that was there), after."""
-    device: str
-    skipped: dict[str, str]
-    pictures: list[str]
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return asdict(self)
 
 
 class Sides(NamedTuple):
@@ -196,78 +270,6 @@ class Sides(NamedTuple):
 
     train: Side
     held_out: Side
-
-
-def calibrate(
-    model: Path | str,
-    data: Path | str,
-    *,
-    out: Path | str | None = None,
-    settings: CalibrateSettings | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> CalibrationReport:
-    """Fit the read-out of a model, and its probability of the same surface, to a library.
-
-    model: a model folder, a run (its best model) or a bundled model's name. data: a data set (the
-    read-out is fitted to train, the probability to valid) or a folder of images, a fifth of whose
-    assets are then held out. The model is changed in place, or copied to `out` and changed there.
-    Raises ModelFileError, DataError, OutputExistsError or SettingsError.
-    """
-    settings = settings or CalibrateSettings()
-    progress = progress or Silent()
-    started = time.monotonic()
-    source = find_model(model)
-    target = _claimed(model, data, out, overwrite)
-    precision = choose_precision(settings.precision, choose_device(settings.device))
-    vae = load(source, device=precision.device)
-    train, valid = _packs(Path(data), settings, progress)
-    sides = split_sides(train, valid, settings)
-    for side, what in ((sides.train, "fit a read-out to"), (sides.held_out, "hold out")):
-        if len(set(side.assets().tolist())) < _LEAST_ASSETS:
-            raise DataError(
-                f"{data} has {len(side.indices)} readable images of fewer than two assets to"
-                f" {what}; give a larger folder, or a data set of vaeneer prepare."
-            )
-    readout, calibration = _fit(vae, sides, settings, precision, progress)
-    assert calibration is not None  # two assets give pairs of both kinds
-    picture = _write(source, target, readout, calibration, overwrite)
-    return CalibrationReport(
-        model=str(model),
-        data=str(data),
-        out=str(target or source),
-        train_images=len(sides.train.indices),
-        held_out_images=len(sides.held_out.indices),
-        crops=CROPS * settings.draws,
-        latents=len(readout.mean),
-        dimensions=readout.dimensions,
-        slope=calibration.slope,
-        intercept=calibration.intercept,
-        cosine_at_half=-calibration.intercept / calibration.slope if calibration.slope else None,
-        calibration_error=calibration.error,
-        figures=readout.figures,
-        device=describe_device(precision.device, precision.name),
-        skipped=_skipped([train] if valid is None else [train, valid]),
-        pictures=[str(picture)],
-        seconds=time.monotonic() - started,
-    )
-
-
-def fit_similarity(
-    vae: VAE,
-    train: Pack,
-    valid: Pack | None,
-    settings: CalibrateSettings,
-    precision: Precision,
-    progress: Progress,
-) -> tuple[Readout, Calibration | None]:
-    """The read-out fitted to `train`, and the probability to `valid`; the network is not changed.
-
-    vae: in eval mode, on the device of `precision`. Without `valid` a fifth of the assets of
-    `train` is held out. The probability is None where the held-out images show fewer than two
-    assets. Raises ModelFileError for broken weights.
-    """
-    return _fit(vae, split_sides(train, valid, settings), settings, precision, progress)
 
 
 def split_sides(train: Pack, valid: Pack | None, settings: CalibrateSettings) -> Sides:

@@ -33,39 +33,6 @@ from vaeneer.progress import Progress, Silent
 from vaeneer.settings import EvaluateSettings
 
 
-def draw_loss_per_image(found: Measurements, path: Path) -> Path:
-    """The loss of each image in the folder's order, above its entropy, the minimum."""
-    figure, axes = new_chart(
-        f"Loss of each image, n = {len(found.items)}, mean {found.total_nats.mean():,.0f} nats",
-        "image, in the order of the file names",
-        PER_IMAGE,
-        width=9,
-    )
-    places = np.arange(len(found.items))
-    axes.plot(places, found.total_nats, marker=".", color=TRAIN, label="loss (BCE + KL)")
-    axes.plot(places, found.entropy_nats, color=QUIET, label="entropy of its pixels")
-    axes.axhline(found.total_nats.mean(), color=TRAIN, linestyle=":", label="mean loss")
-    axes.legend(frameon=False)
-    return save_chart(figure, path)
-
-
-def draw_worst(vae: VAE, found: Measurements, path: Path, count: int) -> Path:
-    """The images that cost most above their entropy, each above its reconstruction."""
-    worst = np.argsort(-found.excess_nats, kind="stable")[:count]
-    images = [resize_rgb(read_rgb(found.items[i].path), vae.image_side_px) for i in worst]
-    captions = [f"+{found.excess_nats[i]:,.0f}  {found.items[i].path.name}" for i in worst]
-    below = [f"PSNR {found.psnr_db[i]:.1f} dB" if found.psnr_db is not None else "" for i in worst]
-    device = next(vae.parameters()).device
-    with eval_mode(vae):
-        answers = vae.reconstruct(to_tensor(images).to(device))
-    return save_grid(
-        [*images, *to_pixels(answers)],
-        path,
-        columns=len(worst),
-        captions=captions + below,
-    )
-
-
 @dataclass(frozen=True)
 class EvaluationReport:
     """Means over the images of a folder; nats are per image unless the name says otherwise."""
@@ -154,6 +121,39 @@ def evaluate(
         _write_per_image(target / "per-image.csv", found)
         write_json(target / "evaluation.json", report.to_dict())
     return report
+
+
+def draw_loss_per_image(found: Measurements, path: Path) -> Path:
+    """The loss of each image in the folder's order, above its entropy, the minimum."""
+    figure, axes = new_chart(
+        f"Loss of each image, n = {len(found.items)}, mean {found.total_nats.mean():,.0f} nats",
+        "image, in the order of the file names",
+        PER_IMAGE,
+        width=9,
+    )
+    places = np.arange(len(found.items))
+    axes.plot(places, found.total_nats, marker=".", color=TRAIN, label="loss (BCE + KL)")
+    axes.plot(places, found.entropy_nats, color=QUIET, label="entropy of its pixels")
+    axes.axhline(found.total_nats.mean(), color=TRAIN, linestyle=":", label="mean loss")
+    axes.legend(frameon=False)
+    return save_chart(figure, path)
+
+
+def draw_worst(vae: VAE, found: Measurements, path: Path, count: int) -> Path:
+    """The images that cost most above their entropy, each above its reconstruction."""
+    worst = np.argsort(-found.excess_nats, kind="stable")[:count]
+    images = [resize_rgb(read_rgb(found.items[i].path), vae.image_side_px) for i in worst]
+    captions = [f"+{found.excess_nats[i]:,.0f}  {found.items[i].path.name}" for i in worst]
+    below = [f"PSNR {found.psnr_db[i]:.1f} dB" if found.psnr_db is not None else "" for i in worst]
+    device = next(vae.parameters()).device
+    with eval_mode(vae):
+        answers = vae.reconstruct(to_tensor(images).to(device))
+    return save_grid(
+        [*images, *to_pixels(answers)],
+        path,
+        columns=len(worst),
+        captions=captions + below,
+    )
 
 
 def _report(

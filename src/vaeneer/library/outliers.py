@@ -19,13 +19,96 @@ from vaeneer.library.vector_index import Neighbours, nearest_others
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import OutliersSettings
 
+
+@dataclass(frozen=True)
+class OutliersReport:
+    """The items that do not belong, the strangest first."""
+
+    library: str
+    items: int
+    found: int
+    """How many are strange; `outliers` lists the first of them."""
+    outliers: list[dict[str, Any]]
+    """id, path, kind (blank, normal map, uneven or far), score (0 to 1; 0.75 is three robust
+    standard deviations), reason, and nearest: the items most like it (id, path, cosine)."""
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return asdict(self)
+
+
+def outliers(
+    library: LibraryLike,
+    *,
+    settings: OutliersSettings | None = None,
+    progress: Progress | None = None,
+) -> OutliersReport:
+    """List the files that do not belong: blank ones, normal maps, photographs of other things.
+
+    Candidates to look at, never a deletion. Raises LibraryError or SettingsError.
+    """
+    settings = settings or OutliersSettings()
+    progress = progress or Silent()
+    started = time.monotonic()
+    with ExitStack() as stack:
+        opened = library
+        if not isinstance(opened, OpenLibrary):
+            opened = stack.enter_context(OpenLibrary.open(opened))
+        items, wholes = items_with_vectors(opened)
+        nearest = nearest_others(opened.image_index, wholes, settings.neighbours, progress=progress)
+        kinds, scores, means = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 3))
+        if items:
+            known = opened.catalog.fingerprints()
+            prints = [known[item.id] for item in items]
+            away = nearest.distances.mean(1) if len(items) > 1 else np.zeros(1)
+            uneven = unevenness(opened.catalog, wholes, progress)
+            together = (np.nan_to_num(uneven) + deviations(shading(prints))) / np.sqrt(2)
+            together[np.isnan(uneven)] = 0
+            kinds, scores = _judged(
+                blank(prints), like_normal_map(prints), together, deviations(away)
+            )
+            means = thumbs(prints).mean(1)
+    order = np.lexsort((np.arange(len(items)), kinds, -scores))
+    strange = order[scores[order] >= _score(LEAST_DEVIATIONS)].tolist()
+    return OutliersReport(
+        library=str(opened.folder),
+        items=len(items),
+        found=len(strange),
+        outliers=[
+            {
+                "id": items[row].id,
+                "path": items[row].path,
+                "kind": _KINDS[kinds[row]],
+                "score": round(float(scores[row]), 4),
+                "reason": _reason(int(kinds[row]), row, means[row], items, nearest),
+                "nearest": _nearest(row, items, nearest),
+            }
+            for row in strange[: settings.limit]
+        ],
+        seconds=time.monotonic() - started,
+    )
+
+
 Doubles = NDArray[np.float64]
+
+
 LEAST_COMPARED = 8
 """Fewer items than this say nothing about what is usual."""
+
+
 _FLAT_BITS = 8  # a median splits any structure in halves: 32 bits of 64
+
+
 _FLAT_LEVELS = 6  # how far a thumbnail's levels may lie apart
+
+
 _AT_ONCE = 1000  # items
+
+
 _SCALES = (2, 4)  # the smaller parts say more
+
+
 _LEAST_PARTS = 4
 
 
@@ -122,78 +205,12 @@ def _bits(one: Fingerprint) -> int:
 
 LEAST_DEVIATIONS = 3.0
 """Robust standard deviations from which on an item is listed."""
+
+
 _KINDS = ("blank", "normal map", "uneven", "far")
+
+
 _SHOWN_NEIGHBOURS = 3
-
-
-@dataclass(frozen=True)
-class OutliersReport:
-    """The items that do not belong, the strangest first."""
-
-    library: str
-    items: int
-    found: int
-    """How many are strange; `outliers` lists the first of them."""
-    outliers: list[dict[str, Any]]
-    """id, path, kind (blank, normal map, uneven or far), score (0 to 1; 0.75 is three robust
-    standard deviations), reason, and nearest: the items most like it (id, path, cosine)."""
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return asdict(self)
-
-
-def outliers(
-    library: LibraryLike,
-    *,
-    settings: OutliersSettings | None = None,
-    progress: Progress | None = None,
-) -> OutliersReport:
-    """List the files that do not belong: blank ones, normal maps, photographs of other things.
-
-    Candidates to look at, never a deletion. Raises LibraryError or SettingsError.
-    """
-    settings = settings or OutliersSettings()
-    progress = progress or Silent()
-    started = time.monotonic()
-    with ExitStack() as stack:
-        opened = library
-        if not isinstance(opened, OpenLibrary):
-            opened = stack.enter_context(OpenLibrary.open(opened))
-        items, wholes = items_with_vectors(opened)
-        nearest = nearest_others(opened.image_index, wholes, settings.neighbours, progress=progress)
-        kinds, scores, means = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 3))
-        if items:
-            known = opened.catalog.fingerprints()
-            prints = [known[item.id] for item in items]
-            away = nearest.distances.mean(1) if len(items) > 1 else np.zeros(1)
-            uneven = unevenness(opened.catalog, wholes, progress)
-            together = (np.nan_to_num(uneven) + deviations(shading(prints))) / np.sqrt(2)
-            together[np.isnan(uneven)] = 0
-            kinds, scores = _judged(
-                blank(prints), like_normal_map(prints), together, deviations(away)
-            )
-            means = thumbs(prints).mean(1)
-    order = np.lexsort((np.arange(len(items)), kinds, -scores))
-    strange = order[scores[order] >= _score(LEAST_DEVIATIONS)].tolist()
-    return OutliersReport(
-        library=str(opened.folder),
-        items=len(items),
-        found=len(strange),
-        outliers=[
-            {
-                "id": items[row].id,
-                "path": items[row].path,
-                "kind": _KINDS[kinds[row]],
-                "score": round(float(scores[row]), 4),
-                "reason": _reason(int(kinds[row]), row, means[row], items, nearest),
-                "nearest": _nearest(row, items, nearest),
-            }
-            for row in strange[: settings.limit]
-        ],
-        seconds=time.monotonic() - started,
-    )
 
 
 def _score(deviations: float | Doubles) -> Any:

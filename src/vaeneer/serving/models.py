@@ -67,7 +67,7 @@ class EmbedderCache:
             return self._known[key]
 
 
-class OpenLibrary:
+class ServedLibrary:
     """One library: what can be asked of it now, and its state."""
 
     def __init__(self, name: str, folder: Path, networks: EmbedderCache) -> None:
@@ -215,7 +215,7 @@ _MOST_LOOKED = 20_000  # files and folders
 
 
 @dataclass(frozen=True)
-class ImageFolder:
+class ServedFolder:
     """A folder of images, and where its library is or will be."""
 
     folder: Path
@@ -229,7 +229,7 @@ class Served:
     libraries: dict[str, Path]
     run_folders: tuple[Path, ...] = ()
     """Runs, and folders of runs: new ones in these appear while the server runs."""
-    folders: dict[str, ImageFolder] = field(default_factory=dict)
+    folders: dict[str, ServedFolder] = field(default_factory=dict)
     """Folders of images that the page may index, by the name of their library."""
 
     def runs(self) -> dict[str, Path]:
@@ -246,20 +246,20 @@ def served(folders: Sequence[Path | str]) -> Served:
     Raises SettingsError for a folder that is none of them, or where there is none.
     """
     libraries: list[Path] = []
-    images: dict[Path, ImageFolder] = {}
+    images: dict[Path, ServedFolder] = {}
     runs = []
     for folder in (Path(one) for one in folders):
         if (library := existing_library(folder)) is not None:
             libraries.append(library)
             root = folder_of(library) or (None if library == folder else folder.resolve())
             if root is not None:
-                images[library] = ImageFolder(root, library)
+                images[library] = ServedFolder(root, library)
         elif is_run(folder) or _runs_in(folder):
             runs.append(folder)
         elif _may_have_images(folder):
             library = default_library(folder)
             libraries.append(library)
-            images[library] = ImageFolder(folder.resolve(), library)
+            images[library] = ServedFolder(folder.resolve(), library)
         else:
             raise SettingsError(
                 f"{folder} is no library (vaeneer index makes one), no run, no folder of runs and"

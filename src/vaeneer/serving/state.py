@@ -15,7 +15,7 @@ from vaeneer.serving.auth import Token, WrongTokens
 from vaeneer.serving.background import Jobs, PixelBudget, RequestPool
 from vaeneer.serving.batching import Batcher
 from vaeneer.serving.metrics import Metrics
-from vaeneer.serving.models import EmbedderCache, ModelCache, OpenLibrary, Served
+from vaeneer.serving.models import EmbedderCache, ModelCache, Served, ServedLibrary
 from vaeneer.serving.problems import Problem
 from vaeneer.settings import ServeSettings
 
@@ -38,7 +38,7 @@ class AppState:
         self.jobs: Jobs[Any] = Jobs()
         self.indexing: Jobs[IndexReport] = Jobs()
         self.libraries = {
-            name: OpenLibrary(name, folder, self.networks)
+            name: ServedLibrary(name, folder, self.networks)
             for name, folder in served.libraries.items()
         }
         self._adding = threading.Lock()
@@ -59,7 +59,7 @@ class AppState:
         for library in self.libraries.values():
             library.close()
 
-    def library(self, name: str | None) -> OpenLibrary:
+    def library(self, name: str | None) -> ServedLibrary:
         """The library of a name; the only one where no name is given. Raises Problem 404, 422."""
         if name is None:
             if len(self.libraries) == 1:
@@ -77,7 +77,7 @@ class AppState:
         """Serve a library that was indexed just now, too. Raises LibraryError."""
         with self._adding:
             if name not in self.libraries:
-                library = OpenLibrary(name, folder, self.networks)
+                library = ServedLibrary(name, folder, self.networks)
                 self.libraries = {**self.libraries, name: library}
                 library.load_in_background()
 
@@ -124,9 +124,9 @@ async def _library(
         str | None,
         Query(max_length=255, description="Name of a library; may be left out where there is one."),
     ] = None,
-) -> OpenLibrary:
+) -> ServedLibrary:
     return house.library(library)
 
 
 State = Annotated[AppState, Depends(house_of)]
-TheLibrary = Annotated[OpenLibrary, Depends(_library)]
+TheLibrary = Annotated[ServedLibrary, Depends(_library)]

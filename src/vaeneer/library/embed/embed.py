@@ -34,9 +34,52 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+def embed(
+    model: LibraryLike,
+    folder: Path | str | None = None,
+    *,
+    out: Path | str,
+    settings: EmbedSettings | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> EmbedReport:
+    """Write a vector of every image of a folder to a Parquet file, or to .npy with ids beside.
+
+    model: a model folder, a run (its best model) or a bundled model's name. Columns: file, asset,
+    category and vector: the `Embedder`'s unit vector (D float32), or with `vectors="latent"` the
+    posterior mean of the whole image, less the mean latent of the training crops where the model
+    knows it. What is finished is kept in OUT.partial/ until OUT is written, so that a run that was
+    stopped goes on. With `shard` "i/n" the i-th of n parts goes to OUT.shard-i-of-n.parquet, for
+    `merge_vectors`.
+
+    Without `folder`, `model` is a library or a folder that was indexed: all vectors that it holds
+    are exported, of whole images and of parts, and no image is read.
+    Raises ModelFileError, LibraryError, DataError, OutputExistsError or SettingsError.
+    """
+    settings = settings or EmbedSettings()
+    progress = progress or Silent()
+    shard = parse_shard(settings.shard) if settings.shard else None
+    target = _target(Path(out), settings, shard, overwrite)
+    if folder is None:
+        with _library(model, settings) as library:
+            return export_library(library, target, progress)
+    if isinstance(model, OpenLibrary):
+        raise SettingsError(
+            f"{model!r} is no model; name one to embed {folder}, such as surface-base."
+        )
+
+    from vaeneer.library.embed.folder import embed_folder  # it needs PyTorch
+
+    return embed_folder(model, folder, target, shard, settings, progress)
+
+
 PARTS = {0: "whole", 1: "square", 2: "half", 4: "quarter"}
 """Scale of a crop in the catalog -> what the column `part` calls it."""
+
+
 _ITEMS_AT_ONCE = 256
+
+
 _Row = tuple[Item, Crop]
 
 
@@ -128,46 +171,9 @@ def _names(rows: Sequence[_Row]) -> pyarrow.Table:
 
 _OF_A_FOLDER = ("vectors", "views", "shard", "all_maps")
 """Settings that say how images are embedded, which those of a library are already."""
+
+
 _OF_A_MODEL = ("config.json", "config.toml")  # of a model folder, of a run
-
-
-def embed(
-    model: LibraryLike,
-    folder: Path | str | None = None,
-    *,
-    out: Path | str,
-    settings: EmbedSettings | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> EmbedReport:
-    """Write a vector of every image of a folder to a Parquet file, or to .npy with ids beside.
-
-    model: a model folder, a run (its best model) or a bundled model's name. Columns: file, asset,
-    category and vector: the `Embedder`'s unit vector (D float32), or with `vectors="latent"` the
-    posterior mean of the whole image, less the mean latent of the training crops where the model
-    knows it. What is finished is kept in OUT.partial/ until OUT is written, so that a run that was
-    stopped goes on. With `shard` "i/n" the i-th of n parts goes to OUT.shard-i-of-n.parquet, for
-    `merge_vectors`.
-
-    Without `folder`, `model` is a library or a folder that was indexed: all vectors that it holds
-    are exported, of whole images and of parts, and no image is read.
-    Raises ModelFileError, LibraryError, DataError, OutputExistsError or SettingsError.
-    """
-    settings = settings or EmbedSettings()
-    progress = progress or Silent()
-    shard = parse_shard(settings.shard) if settings.shard else None
-    target = _target(Path(out), settings, shard, overwrite)
-    if folder is None:
-        with _library(model, settings) as library:
-            return export_library(library, target, progress)
-    if isinstance(model, OpenLibrary):
-        raise SettingsError(
-            f"{model!r} is no model; name one to embed {folder}, such as surface-base."
-        )
-
-    from vaeneer.library.embed.folder import embed_folder  # it needs PyTorch
-
-    return embed_folder(model, folder, target, shard, settings, progress)
 
 
 def _target(out: Path, settings: EmbedSettings, shard: Shard | None, overwrite: bool) -> Path:

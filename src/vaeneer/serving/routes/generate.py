@@ -25,7 +25,7 @@ from vaeneer.library.search.query import LEAST_PX, box_of
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.provenance import picture_options
 from vaeneer.serving import schemas
-from vaeneer.serving.models import OpenLibrary
+from vaeneer.serving.models import ServedLibrary
 from vaeneer.serving.problems import Json, Problem, Whole
 from vaeneer.serving.schemas import API
 from vaeneer.serving.state import AppState, State, TheLibrary
@@ -134,7 +134,7 @@ def _network(house: AppState, library: str | None, model: str | None, epoch: int
 
 
 def _square(
-    house: AppState, library: OpenLibrary, number: int, box: PixelBox | None, side_px: int
+    house: AppState, library: ServedLibrary, number: int, box: PixelBox | None, side_px: int
 ) -> Pixels:
     """What the network sees of an item, (side, side, 3) uint8. Raises Problem 404, 422."""
     item, settings = library.item(number), house.settings

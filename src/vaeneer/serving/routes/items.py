@@ -26,7 +26,7 @@ from vaeneer.serving.item_queries import (
     left_out_counts,
     left_out_files,
 )
-from vaeneer.serving.models import OpenLibrary
+from vaeneer.serving.models import ServedLibrary
 from vaeneer.serving.problems import Json, Problem, Whole
 from vaeneer.serving.schemas import API, image_address, map_address, thumbnail_address
 from vaeneer.serving.state import State, TheLibrary
@@ -252,7 +252,7 @@ async def map_picture(
     return Response(made, headers=headers, media_type="image/jpeg")
 
 
-def _maps(library: OpenLibrary, item: Item) -> list[tuple[str, str, str]]:
+def _maps(library: ServedLibrary, item: Item) -> list[tuple[str, str, str]]:
     """Path, kind and version of each other map of an item's asset, by path."""
     rows = library.catalog.execute(
         "SELECT path, kind, mtime_ns, size_bytes FROM maps WHERE asset = ? ORDER BY path",
@@ -262,7 +262,7 @@ def _maps(library: OpenLibrary, item: Item) -> list[tuple[str, str, str]]:
 
 
 def _found_map(
-    library: OpenLibrary, item: int, number: int
+    library: ServedLibrary, item: int, number: int
 ) -> tuple[str, FilePath, os.stat_result]:
     """A map of an item by its number, its file and its facts. Raises Problem 404."""
     found = library.item(item)
@@ -283,7 +283,7 @@ def _made(house: State, name: str, path: FilePath, max_px: int | None) -> bytes:
         raise Problem(422, f"{name}: {error.reason}") from None
 
 
-def _found(library: OpenLibrary, number: int) -> tuple[Item, FilePath, os.stat_result]:
+def _found(library: ServedLibrary, number: int) -> tuple[Item, FilePath, os.stat_result]:
     """An item, its file, and what the system says of that. Raises Problem 404."""
     item = library.item(number)
     path = library.path(item)
@@ -304,7 +304,7 @@ def _facts_of(path: FilePath, *, offline: bool) -> os.stat_result:
     return facts
 
 
-def _library(library: OpenLibrary) -> dict[str, Any]:
+def _library(library: ServedLibrary) -> dict[str, Any]:
     """One library; without figures, but with the reason, where its folder is gone."""
     try:
         with suppress(HTTPException):  # loading, or cannot be loaded: the state says so

@@ -28,7 +28,7 @@ from vaeneer.library.library_folders import is_finished
 from vaeneer.progress import Bar, Progress
 from vaeneer.serving import schemas
 from vaeneer.serving.background import Job, JobProgress
-from vaeneer.serving.models import ImageFolder, OpenLibrary
+from vaeneer.serving.models import ServedFolder, ServedLibrary
 from vaeneer.serving.problems import Json, Problem, Whole
 from vaeneer.serving.schemas import API, thumbnail_address
 from vaeneer.serving.state import AppState, State, TheLibrary
@@ -152,7 +152,7 @@ async def library_map(house: State, library: TheLibrary) -> Response:
 
 
 def _start(
-    house: AppState, library: OpenLibrary, what: str, work: Callable[[Library, Progress], Any]
+    house: AppState, library: ServedLibrary, what: str, work: Callable[[Library, Progress], Any]
 ) -> Response:
     opened = library.current()
     job = house.jobs.start(
@@ -163,7 +163,7 @@ def _start(
     return Json({"state": "ready"})
 
 
-def _job(house: AppState, library: OpenLibrary, what: str) -> Job[Any]:
+def _job(house: AppState, library: ServedLibrary, what: str) -> Job[Any]:
     """A job that was started. Raises Problem 404 where none was, 409 where it failed."""
     library.ready()
     job: Job[Any] | None = house.jobs.get((library.name, what), library.content())
@@ -188,7 +188,7 @@ def _all_duplicates(library: Library, progress: Progress) -> DuplicatesReport:
 
 
 def _page(
-    library: OpenLibrary,
+    library: ServedLibrary,
     report: DuplicatesReport,
     kind: Kind | None,
     page: int,
@@ -295,7 +295,7 @@ def _indexed(house: AppState, name: str, progress: JobProgress) -> IndexReport:
     return report
 
 
-def _told(house: AppState, name: str, found: ImageFolder) -> dict[str, Any]:
+def _told(house: AppState, name: str, found: ServedFolder) -> dict[str, Any]:
     job = house.indexing.get(name)
     state = "ready" if name in house.libraries else "new"
     if job is not None and job.state != "ready":

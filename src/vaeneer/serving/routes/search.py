@@ -15,7 +15,7 @@ from vaeneer.library.search.search import search
 from vaeneer.library.search.words import search_words
 from vaeneer.serving import schemas
 from vaeneer.serving.item_queries import query_timeout
-from vaeneer.serving.models import OpenLibrary
+from vaeneer.serving.models import ServedLibrary
 from vaeneer.serving.problems import Json, Number, Problem, Whole, problem_response
 from vaeneer.serving.schemas import API, thumbnail_address
 from vaeneer.serving.state import AppState, State, TheLibrary
@@ -170,7 +170,7 @@ async def _searched(house: AppState, asked: SearchFields, uploads: list[Upload])
 
 def _search(
     house: AppState,
-    library: OpenLibrary,
+    library: ServedLibrary,
     opened: Library,
     asked: SearchFields,
     uploads: list[Upload],
