@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -236,10 +236,12 @@ def test_where_nothing_is_left_the_reasons_and_the_remedy_are_said(
 # Trees that are hard to walk
 
 
-def test_folders_are_walked_at_any_depth_and_loops_end(tmp_path: Path) -> None:
-    deep = tmp_path / "deep"
-    deep.mkdir()
-    here = os.open(deep, os.O_RDONLY)
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A folder of 1,000 levels; removed afterwards in pieces, since rmtree and pytest give up."""
+    top = tmp_path / "deep"
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
     try:
         for _ in range(1000):
             os.mkdir("d", dir_fd=here)
@@ -248,6 +250,18 @@ def test_folders_are_walked_at_any_depth_and_loops_end(tmp_path: Path) -> None:
             here = below
     finally:
         os.close(here)
+    yield top
+    for number in range(20):
+        rest = tmp_path / f"rest-{number}"
+        if (below_top := top.joinpath(*["d"] * 100)).is_dir():
+            below_top.rename(rest)
+        shutil.rmtree(top)
+        if not rest.is_dir():
+            break
+        top = rest
+
+
+def test_folders_are_walked_at_any_depth_and_loops_end(tmp_path: Path, deep: Path) -> None:
     plain(tmp_path / "a.jpg")
     plain(deep / "/".join(["d"] * 1000) / "b.jpg")
     (deep / "up").symlink_to(tmp_path)
