@@ -136,9 +136,9 @@ def test_a_map_is_not_out_of_date_with_each_small_part(
         client.post(f"{API}/indexing", json={"library": "photos"})
         until(lambda: folder(client)["stage"] == "parts")
         until(lambda: client.post(f"{API}/map").status_code == 200)
-        generation = vaeneer.stats(place / "photos").generation
+        revision = vaeneer.stats(place / "photos").revision
         go_on.release()
-        until(lambda: vaeneer.stats(place / "photos").generation > generation)
+        until(lambda: vaeneer.stats(place / "photos").revision > revision)
         assert client.get(f"{API}/map").status_code == 200
         assert until(lambda: client.post(f"{API}/map").status_code) == 200
         go_on.release(2)
@@ -242,3 +242,58 @@ def test_a_folder_without_images_is_refused(place: Path) -> None:
         served([place / "letters"])
     with pytest.raises(SettingsError, match="no folder of images"):
         served([place / "nothing"])
+
+
+def test_indexing_is_stopped_and_continued(place: Path, second_pass: threading.Event) -> None:
+    photos, wood = {"library": "photos"}, {"library": "wood"}
+    with (
+        live_server.live([place / "photos", place / "wood"]) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        assert client.post(f"{API}/indexing/stop", json={"library": "other"}).status_code == 404
+        assert client.post(f"{API}/indexing/stop", json=photos).json()["state"] == "new"
+        client.post(f"{API}/indexing", json=photos)
+        until(lambda: folder(client)["stage"] == "parts")
+        client.post(f"{API}/indexing", json=wood)
+        waiting = client.post(f"{API}/indexing/stop", json=wood).json()
+        assert (waiting["state"], waiting["searchable"]) == ("stopped", False)  # before its turn
+        answer = client.post(f"{API}/indexing/stop", json=photos)
+        assert (answer.status_code, answer.json()["state"]) == (202, "stopping")
+        second_pass.set()
+        now = until(lambda: (one := folder(client))["state"] == "ready" and one)
+        assert (now["searchable"], now["reason"]) == (True, "")
+        assert 0 < vaeneer.stats(place / "photos").parts_pending < 3
+        assert not default_library(place / "wood").exists()
+        for asked in (photos, wood):
+            client.post(f"{API}/indexing", json=asked)
+        for name in ("photos", "wood"):
+            until(lambda name=name: folder(client, name)["state"] == "ready")
+        assert vaeneer.stats(place / "photos").parts_pending == 0
+        assert vaeneer.stats(place / "wood").images == 1
+
+
+def test_a_first_pass_that_was_stopped_is_offered_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, turn = writer.record_images, threading.Semaphore(0)
+
+    def waiting(*given: Any) -> None:
+        assert turn.acquire(timeout=60)
+        record(*given)
+
+    monkeypatch.setattr(embed_files, "record_images", waiting)
+    monkeypatch.setattr(embed_files, "_AT_ONCE", 1)
+    with (
+        live_server.live([place / "photos"]) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        client.post(f"{API}/indexing", json={"library": "photos"})
+        until(lambda: folder(client)["total"] == 3)
+        client.post(f"{API}/indexing/stop", json={"library": "photos"})
+        turn.release()
+        now = until(lambda: (one := folder(client))["state"] == "stopped" and one)
+        assert (now["searchable"], now["stage"], now["reason"]) == (False, "", "")
+        turn.release(9)
+        client.post(f"{API}/indexing", json={"library": "photos"})
+        until(lambda: folder(client)["state"] == "ready")
+        assert client.get(f"{API}/items").json()["total"] == 3

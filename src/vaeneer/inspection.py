@@ -58,8 +58,8 @@ class StatsReport:
     smallest_parts: str
     parts_pending: int
     """Images whose smallest parts are still to be embedded; `vaeneer index` goes on with them."""
-    generation: int
-    """Counts up whenever vectors come or go."""
+    revision: int
+    """Counts up whenever vectors, names or tags change."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""
@@ -101,7 +101,7 @@ def stats(library: Path | str | None = None) -> StatsReport:
             dimensions=catalog.dimensions,
             smallest_parts=catalog.require_meta("parts"),
             parts_pending=catalog.parts_pending,
-            generation=catalog.generation,
+            revision=catalog.generation,
         )
     finally:
         catalog.close()

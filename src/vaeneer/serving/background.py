@@ -111,7 +111,7 @@ _END_SECONDS = 10.0
 
 
 class _Stopped(Exception):
-    """The server ends; raised inside a job, at its next step."""
+    """The work is wanted no more; raised inside a job, at its next step."""
 
 
 class JobProgress:
@@ -179,9 +179,14 @@ class Job(Generic[T]):
     version: Hashable = None
     """Of what the work is about."""
     progress: JobProgress = field(default_factory=JobProgress)
-    state: Literal["computing", "ready", "failed"] = "computing"
+    state: Literal["computing", "ready", "failed", "stopped"] = "computing"
     value: T | None = None
     reason: str = ""
+
+    @property
+    def ending(self) -> bool:
+        """Whether it was stopped, and is at its last step."""
+        return self.progress.stopped and self.state == "computing"
 
 
 class Jobs(Generic[T]):
@@ -205,10 +210,11 @@ class Jobs(Generic[T]):
     def start(
         self, key: Hashable, work: Callable[[JobProgress], T], version: Hashable = None
     ) -> Job[T]:
-        """The job of a key and version: the existing one, or a new one where none is, or failed."""
+        """The job of a key and version: the existing one, or a new one where that did not end."""
         with self._lock:
             known = self._jobs.pop(key, None)
-            if known is not None and known.version == version and known.state != "failed":
+            usable = known is not None and known.state not in ("failed", "stopped")
+            if known is not None and usable and known.version == version and not known.ending:
                 self._jobs[key] = known
                 return known
             if known is not None:
@@ -229,6 +235,16 @@ class Jobs(Generic[T]):
                 del self._jobs[key]
         return self.start(key, work)
 
+    def cancel(self, key: Hashable) -> Job[T] | None:
+        """End the job of a key at its next step, and at once where it waits for its turn."""
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is not None and job.state == "computing":
+                job.progress.stopped = True
+                if job.progress.stage == "waiting":
+                    job.reason, job.state = "It was stopped.", "stopped"
+            return job
+
     def stop(self) -> None:
         """End what is under way at its next step: a thread that is cut off in C++ aborts Python."""
         with self._lock:
@@ -244,7 +260,7 @@ class Jobs(Generic[T]):
                 job.value = work(job.progress)
                 job.state = "ready"
             except _Stopped:
-                job.reason, job.state = "The server has ended.", "failed"
+                job.reason, job.state = "It was stopped.", "stopped"
             except (VaeneerError, OSError) as error:  # a library that went away, a full disk
                 job.reason, job.state = str(error), "failed"
             except Exception as error:  # told to whoever asks

@@ -60,7 +60,7 @@ class LibraryAnswer(BaseModel):
     dimensions: int
     parts: str = Field(description="The smallest parts that are searched: none, halves, quarters.")
     calibrated: bool = Field(description="Whether hits have a probability.")
-    generation: int = Field(description="Counts up when vectors, names or tags change.")
+    revision: int = Field(description="Counts up when vectors, names or tags change.")
     left_out: int = Field(description="Files of the folder that are not in it; GET /left-out.")
     parts_pending: int = Field(description="Items whose smallest parts are still to be indexed.")
     root_name: str = Field(description="Name of the folder of the images.")
@@ -227,7 +227,7 @@ class FolderAnswer(BaseModel):
     name: str = Field(description="Of the folder, and of its library.")
     folder: str
     library: str = Field(description="Where the library is, or will be.")
-    state: Literal["new", "indexing", "ready", "failed"]
+    state: Literal["new", "indexing", "stopping", "stopped", "ready", "failed"]
     searchable: bool = Field(description="Whether its library is served.")
     stage: str = Field(
         description="waiting, listing, images (whole ones), parts (small ones), ...; empty where"

@@ -132,7 +132,7 @@ def _table(library: OpenLibrary, progress: Progress) -> VectorTable:
         "library": library.catalog.library,
         "model": library.catalog.require_meta("model"),
         "model_fingerprint": library.catalog.require_meta("model_fingerprint"),
-        "generation": library.catalog.generation,
+        "revision": library.catalog.generation,
         "representation": "embedding",
     }
     return VectorTable(pyarrow.concat_tables(names), np.concatenate(vectors), facts)

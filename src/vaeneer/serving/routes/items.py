@@ -38,9 +38,7 @@ _LARGEST = 2**63 - 1  # of SQLite's whole numbers
 ItemId = Annotated[Whole, Path(ge=0, le=_LARGEST, description="Id of an item.", examples=[1])]
 Text = Annotated[str | None, Query(max_length=255)]
 _NO_FIGURES: dict[str, Any] = {
-    **dict.fromkeys(
-        ("items", "assets", "dimensions", "generation", "left_out", "parts_pending"), 0
-    ),
+    **dict.fromkeys(("items", "assets", "dimensions", "revision", "left_out", "parts_pending"), 0),
     **dict.fromkeys(("model", "parts", "root_name"), ""),
     **{name: {} for name in ("categories", "tags", "formats")},
 }
@@ -331,7 +329,7 @@ def _figures(catalog: Catalog) -> dict[str, Any]:
         "model": FilePath(catalog.require_meta("model")).name,
         "dimensions": catalog.dimensions,
         "parts": catalog.require_meta("parts"),
-        "generation": catalog.generation,
+        "revision": catalog.generation,
         "left_out": sum(left_out_counts(catalog).values()),
         "parts_pending": catalog.parts_pending,
         "root_name": catalog.root.name,

@@ -171,7 +171,7 @@ def _job(house: AppState, library: ServedLibrary, what: str) -> Job[Any]:
         raise Problem(
             404, f"{library.name} has no computed {what} yet: POST {API}/{what} starts that."
         )
-    if job.state == "failed":
+    if job.state in ("failed", "stopped"):
         raise Problem(409, f"{job.reason} POST {API}/{what} starts it again.")
     return job
 
@@ -273,11 +273,29 @@ def folders(house: State) -> Response:
 )
 def start(house: State, asked: schemas.IndexRequest) -> Response:
     """Make or bring up to date the library of a folder; where that is under way, nothing new."""
-    found = house.served.folders.get(asked.library)
-    if found is None:
-        raise Problem(404, f"No folder is called {asked.library[:80]!r}; GET {API}/indexing.")
+    found = _folder(house, asked.library)
     house.indexing.start_again(asked.library, lambda job: _indexed(house, asked.library, job))
     return Json(_told(house, asked.library, found), 202)
+
+
+@router.post(
+    "/indexing/stop",
+    summary="Stop indexing a folder",
+    status_code=202,
+    response_model=schemas.FolderAnswer,
+)
+def stop(house: State, asked: schemas.IndexRequest) -> Response:
+    """End it after the images under way; what is indexed remains, and another POST continues."""
+    found = _folder(house, asked.library)
+    house.indexing.cancel(asked.library)
+    return Json(_told(house, asked.library, found), 202)
+
+
+def _folder(house: AppState, name: str) -> ServedFolder:
+    found = house.served.folders.get(name)
+    if found is None:
+        raise Problem(404, f"No folder is called {name[:80]!r}; GET {API}/indexing.")
+    return found
 
 
 def _indexed(house: AppState, name: str, progress: JobProgress) -> IndexReport:
@@ -298,9 +316,11 @@ def _indexed(house: AppState, name: str, progress: JobProgress) -> IndexReport:
 def _told(house: AppState, name: str, found: ServedFolder) -> dict[str, Any]:
     job = house.indexing.get(name)
     state = "ready" if name in house.libraries else "new"
-    if job is not None and job.state != "ready":
-        state = "failed" if job.state == "failed" else "indexing"
-    at = None if job is None or state != "indexing" else job.progress
+    if job is not None and job.state == "computing":
+        state = "stopping" if job.ending else "indexing"
+    elif job is not None and (job.state == "failed" or (job.state == "stopped" and state == "new")):
+        state = job.state
+    at = None if job is None or job.state != "computing" else job.progress
     left = None if at is None else at.seconds_left
     return {
         "name": name,
