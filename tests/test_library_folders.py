@@ -116,6 +116,23 @@ def test_of_several_libraries_that_of_the_current_folder_is_meant(
     assert f"Library {default_library(place / 'wood')}" in capsys.readouterr().err
 
 
+def test_of_several_libraries_the_only_one_below_the_current_folder_is_meant(
+    paint: Painter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    for number, folder in enumerate(("photos", "work/raw")):
+        paint(tmp_path / folder / f"oak_{number}.png", number)
+        vaeneer.index(tmp_path / folder, settings=WHOLE)
+    monkeypatch.chdir(tmp_path / "work")
+    assert answer(capsys, "stats")["folder"] == str(tmp_path / "work" / "raw")
+    assert answer(capsys, "search", "oak")["hits"][0]["asset"] == "oak_1"
+    monkeypatch.chdir(tmp_path)
+    assert "2 libraries" in refused(capsys, "stats")
+
+
 def test_elsewhere_several_libraries_are_listed(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,8 +51,9 @@ def find_library(named: Path | str | None = None) -> Path:
     """The folder of the library that `named` means: a library, or a folder that was indexed.
 
     None: the only library in the default place; of several, the one whose folder of images holds
-    the current directory. A name that is neither is returned as it is, and `Catalog.open` refuses
-    it. Raises LibraryError where None means no library or several.
+    the current directory, or the only one whose folder is below it. A name that is neither is
+    returned as it is, and `Catalog.open` refuses it. Raises LibraryError where None means no
+    library or several.
     """
     if named is not None:
         return existing_library(named) or Path(named)
@@ -67,6 +68,9 @@ def find_library(named: Path | str | None = None) -> Path:
     around = [one for one in found if current.is_relative_to(one.folder)]
     if around:
         return max(around, key=lambda one: len(one.folder.parts)).library
+    below = [one for one in found if one.folder.is_relative_to(current)]
+    if len(below) == 1:
+        return below[0].library
     folders = [shlex.quote(str(one.folder)) for one in found]
     more = f" and {len(folders) - _MOST_LISTED} more" if len(folders) > _MOST_LISTED else ""
     raise LibraryError(
