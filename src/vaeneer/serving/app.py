@@ -35,7 +35,6 @@ from vaeneer.serving.problems import (
     busy,
 )
 from vaeneer.serving.routes import generate, items, reports, runs, search
-from vaeneer.serving.routes import reports as reports_module
 from vaeneer.serving.schemas import API
 from vaeneer.serving.state import AppState, State
 from vaeneer.settings import ServeSettings
@@ -187,7 +186,7 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
         lifespan=_lifespan(house),
     )
     app.state.house = house
-    for module in (items, search, reports_module, reports, generate, runs):
+    for module in (items, search, reports, generate, runs):
         app.include_router(module.router)
     app.include_router(router)
     app.add_exception_handler(HTTPException, answer_problem)
