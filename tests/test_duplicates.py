@@ -254,6 +254,8 @@ def test_the_page_shows_groups_and_takes_names_for_text(tmp_path: Path) -> None:
     assert r"line\nend.png" in page
     assert "data:image/webp;base64," in page
     assert "http" not in page.replace("http-equiv", "")
+    assert "2 images, 1 group." in page
+    assert f"<code>vaeneer serve {tmp_path / 'library'}</code>" in page  # where to choose others
 
 
 def test_a_file_that_is_gone_is_skipped_and_told(tmp_path: Path) -> None:

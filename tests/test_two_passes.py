@@ -156,6 +156,19 @@ def test_images_without_small_parts_wait_for_nothing(tmp_path: Path, paint: Pain
     assert report.parts_pending == 0
 
 
+def test_other_parts_than_those_of_the_library_are_refused(tmp_path: Path, paint: Painter) -> None:
+    raw, library = tmp_path / "raw", tmp_path / "whole"
+    paint(raw / "one.png", 1, SIDE_PX)
+    index(raw, library=library, settings=IndexSettings(parts="none"))
+    halves = IndexSettings(parts="halves")
+    with pytest.raises(
+        LibraryError, match=r"made with --parts none.*another folder with --library"
+    ):
+        index(raw, library=library, settings=halves)
+    assert index(raw, library=library).unchanged == 1
+    assert index(raw, library=tmp_path / "another", settings=halves).vectors > 1  # the remedy
+
+
 def test_what_a_damaged_catalog_holds_of_a_first_pass_still_waits(
     made: Path, tmp_path: Path
 ) -> None:

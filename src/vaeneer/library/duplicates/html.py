@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -97,6 +98,7 @@ def write_page(
         amplified=_AMPLIFIED,
         version=version("vaeneer"),
         styles=styles(),
+        serve=f"vaeneer serve {shlex.quote(report.library)}",
     )
     write_text(path, page)
     return path

@@ -142,6 +142,7 @@ def index(
             if not sealed:  # a run was killed, or it is of an older version
                 drop_damaged_vectors(catalog, progress)
             _check_root(catalog, target, root, moved=folder_moved)
+            _refuse_other_parts(catalog, target, settings)
             ensure_model(catalog, target, model)
             if not (target / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
                 write_text(target / CACHE_TAG, _TAG)
@@ -285,6 +286,16 @@ def _waiting_for_parts(catalog: Catalog, listing: Listing) -> list[FoundFile]:
     )
     files = {sha256: listing.files[path] for path, sha256 in rows if path in listing.files}
     return sorted(files.values(), key=lambda found: found.path)
+
+
+def _refuse_other_parts(catalog: Catalog, library: Path, settings: IndexSettings) -> None:
+    """Raise LibraryError where a library has other parts than those that are wanted."""
+    existing = catalog.get_meta("parts")
+    if existing is not None and settings.parts not in ("auto", existing):
+        raise LibraryError(
+            f"{library} was made with --parts {existing}, and a library keeps its parts;"
+            f" for --parts {settings.parts} name another folder with --library."
+        )
 
 
 def _parts(settings: IndexSettings, images: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -232,7 +233,8 @@ def _hits(
     parts = _by_parts(queries, settings)
     if parts and not len(library.crop_index) and len(library.image_index):
         raise LibraryError(
-            f"{library.folder} has no vectors of parts; make another library with --parts halves."
+            f"{library.folder} has no vectors of parts; make another library of its images: vaeneer"
+            f" index {shlex.quote(str(library.catalog.root))} --parts halves --library ANOTHER"
         )
     excluded = {query.item.id for query in (*queries, *against) if query.item is not None}
     copies = Copies(library, queries) if settings.exclude_duplicates else None
