@@ -14,7 +14,7 @@ const CURVES = [
   ["Reconstruction", "nats per image", { training: "train.reconstruction_nats", validation: "valid.reconstruction_nats" }],
   ["KL", "nats per image", { training: "train.kl_nats", validation: "valid.kl_nats" }],
   ["Above the minimum", "nats per image", { training: "train.excess_nats", validation: "valid.excess_nats" }],
-  ["Active latents", "of the network's", { "active units": "valid.active_units" }],
+  ["Active latents", "how many", { "active units": "valid.active_units" }],
   ["Alike under another crop", "consistency terms", { training: "train.consistency", validation: "valid.consistency" }],
   ["Learning rate", "", { rate: "train.learning_rate" }],
   ["Speed", "images per second", { speed: "images_per_second" }],
