@@ -219,6 +219,8 @@ def test_refusals_are_one_sentence_with_the_value_and_exit_code_1(
     cases: list[tuple[list[object], str]] = [
         (["trian"], "train"),
         (["train", data], "--out"),
+        (["train"], "vaeneer train needs DATA; see: vaeneer train --help"),
+        (["search"], "vaeneer search needs what to search for"),
         (["train", data, "--out", tmp_path / "r", "--epochs", "many"], "many"),
         (["train", data, "--out", tmp_path / "r", "--epochz", "3"], "--epochs"),
         (["train", data, "--out", tmp_path / "r", "--epochs", "0"], "0"),

@@ -68,7 +68,7 @@ def test_index_says_what_it_did_and_lists_what_it_could_not_read(
     assert (report["images"], report["unchanged"], report["added"]) == (13, 13, 0)
     assert list(report["skipped"]) == ["planted/broken.jpg"]
     text = shown(capsys, "index", place / "raw", "--library", place / "lib")
-    assert "nothing to embed in" in text
+    assert "nothing new in" in text
     assert "13 images with 74 vectors of 128 numbers, skipped 1" in text
     assert "planted/broken.jpg: " in text
     errors = (place / "lib" / "errors.csv").read_text().splitlines()

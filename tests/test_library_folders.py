@@ -114,6 +114,9 @@ def test_of_several_libraries_that_of_the_current_folder_is_meant(
     assert answer(capsys, "stats")["folder"] == str(place / "wood")
     assert run(["stats"]) == 0
     assert f"Library {default_library(place / 'wood')}" in capsys.readouterr().err
+    assert run(["search", "oak"]) == 0
+    assert "category" in (shown := capsys.readouterr().out)
+    assert " name " not in shown  # no side-car has one
 
 
 def test_of_several_libraries_the_only_one_below_the_current_folder_is_meant(

@@ -95,7 +95,7 @@ def test_the_next_run_goes_on_with_the_small_parts(made: Path, tmp_path: Path) -
     assert (report.added, report.unchanged, report.parts_pending) == (0, IMAGES, 0)
     assert report.parts_added == IMAGES
     assert f"small parts of {IMAGES} images added in " in shown(report.to_dict())
-    assert "nothing to embed" not in shown(report.to_dict())
+    assert "nothing new" not in shown(report.to_dict())
     assert report.images_per_second is None
     assert same(crops(library), crops(made / "library"))
     assert vaeneer.stats(library).parts_pending == 0
@@ -198,7 +198,7 @@ def test_the_summary_tells_what_was_embedded_from_what_was_there(
     shutil.copytree(made, tmp_path / "m", copy_function=shutil.copy2)
     raw, library = tmp_path / "m" / "raw", tmp_path / "m" / "library"
     values = index(raw, library=library, folder_moved=True).to_dict()
-    assert f"nothing to embed in {values['seconds']:,.1f} s; {IMAGES} unchanged" in shown(values)
+    assert f"nothing new in {values['seconds']:,.1f} s; {IMAGES} unchanged" in shown(values)
     assert "images/s" not in shown(values)
     paint(raw / "new.png", 9, SIDE_PX)
     values = index(raw, library=library).to_dict()

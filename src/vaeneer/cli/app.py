@@ -7,6 +7,7 @@ settings/. PyTorch is imported by the functions that are called, so that `--help
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from cyclopts.config import Toml
 from rich.text import Text
 
@@ -149,6 +150,17 @@ def _toml(config: Path) -> Toml:
 def _sentence(error: Exception) -> str:
     about = getattr(error, "filename", None)
     error = storage_error(error, Path(os.fsdecode(about or ".")).absolute(), verb="used") or error
+    if isinstance(error, MissingArgumentError) and (missing := _missing(error)):
+        return missing
     if isinstance(error, VaeneerError | CycloptsError | OSError):
         return f"Error: {error}"
     return f"Error: {type(error).__name__}: {error} (--debug shows where)"
+
+
+def _missing(error: MissingArgumentError) -> str | None:
+    """What a command needs and did not get; None for a flag without its value."""
+    argument, command = error.argument, " ".join(error.command_chain or ())
+    if argument is None or argument.field_info.kind is inspect.Parameter.KEYWORD_ONLY:
+        return None
+    what = "what to search for" if command == "search" else argument.name.lstrip("-").upper()
+    return f"Error: vaeneer {command} needs {what}; see: vaeneer {command} --help"

@@ -62,7 +62,7 @@ def _work_done(values: Values) -> str:
     time = f"in {whole:,.1f} s"
     if fresh and whole - first > _WORTH_SAYING_SECONDS:
         time += f" (could be searched after {first:,.1f} s)"
-    return "; ".join([f"{' and '.join(done) or 'nothing to embed'} {time}", *rest])
+    return "; ".join([f"{' and '.join(done) or 'nothing new'} {time}", *rest])
 
 
 def _left_out(counts: Values, listed: str) -> list[str]:
@@ -134,14 +134,14 @@ def _hits_by_words(values: Values) -> RenderableType:
         none = f"no item has a word of {text!r} in its name, category, tags or folders"
         filters = any(values["query"][name] for name in ("where", "category", "tag"))
         return page(none + ", and passes the filters" * filters, *sheet)
-    heads = ("", "words", "id", "name", "category", "path")
+    named = any(hit["name"] for hit in values["hits"])  # by a side-car
+    heads = ("", "words", "id", *(["name"] if named else []), "category", "path")
     rows = []
     for rank, hit in enumerate(values["hits"], start=1):
         share = f"{int(hit['score'])} of {count}"
+        names = [hit["name"] or ""] if named else []
         path = f"{hit['path']}{_absent(hit)}"
-        rows.append(
-            (f"{rank}", share, f"{hit['id']}", hit["name"] or "", hit["category"] or "", path)
-        )
+        rows.append((f"{rank}", share, f"{hit['id']}", *names, hit["category"] or "", path))
     table = grid(f"words: {text}", heads, rows, right=("", "id"))
     what = "searched by words in names, categories, tags and folders, not by looks: no probability"
     return page(table, what, *sheet)
