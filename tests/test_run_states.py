@@ -122,4 +122,7 @@ def test_info_of_a_folder_of_runs_lists_them(
     assert "1 of 2" in table
     assert "stopped" in table
     assert command(["info", str(runs / "b-finished")]) == 0
-    assert "finished" in capsys.readouterr().out
+    facts = capsys.readouterr().out
+    assert "finished" in facts
+    assert "nats per image" in facts
+    assert "seed loss" not in facts
