@@ -239,7 +239,7 @@ def test_nothing_of_an_old_version_is_kept() -> None:
     running = jobs.start("a", endless(begun), 3)
     assert begun.wait(5)
     of_version(4)  # its turn comes once the other has ended
-    assert running.state == "failed"
+    assert running.state == "stopped"
 
 
 def test_jobs_end_with_the_server() -> None:
@@ -249,5 +249,5 @@ def test_jobs_end_with_the_server() -> None:
     waiting = jobs.start("next", endless(begun))
     assert begun.wait(5)
     jobs.stop()
-    assert running.state == waiting.state == "failed"
+    assert running.state == waiting.state == "stopped"
     assert not [thread for thread in threading.enumerate() if thread.name == "job"]
