@@ -1,6 +1,6 @@
 """How quick `vaeneer index` is beside its ceilings, and how quick a run that finds nothing new.
 
-    python benchmarks/indexing.py SURFACES WORK [--images 96] [--pairs-per-image 3] [--small 10000]
+    python benchmarks/indexing.py SURFACES WORK [--images 96] [--rounds 3] [--small 10000]
 
 Each round indexes the same seeded sample of SURFACES anew, with halves and with quarters, and
 between them measures the ceilings on the same machine: the same files decoded alone, by the same

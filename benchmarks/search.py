@@ -1,7 +1,7 @@
 """Vector search on one core: vaeneer's index beside faiss, NumPy and LanceDB, in one run.
 
     python benchmarks/search.py WORK [--library LIB] [--lancedb-python PYTHON]
-        [--items 100000] [--crops 1000000] [--queries 200] [--pairs-per-image 3]
+        [--items 100000] [--crops 1000000] [--queries 200] [--rounds 3]
 
 Vectors of 128 numbers, length 1, of two kinds. synthetic: crops around items around families.
 real: the vectors of parts in LIB (of real surfaces, by surface-base), made as many as are asked for

@@ -18,7 +18,7 @@ from vaeneer.training import train as train_module
 
 LONG = (
     "test_page.py", "test_surface_training.py", "test_training.py", "test_readme.py",
-    "test_demonstration.py", "test_similarity.py", "test_seed_commands.py", "test_indexing.py",
+    "test_demonstration.py", "test_similarity.py", "test_seed_commands.py", "test_index.py",
     "test_serving_openapi.py", "test_cli.py", "test_duplicates.py",
 )  # fmt: skip
 

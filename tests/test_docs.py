@@ -488,7 +488,7 @@ PHRASES = (
     "asked by these", "is at least so large", "groups\nare closed", "must be said of",
     "told to come again", "what holds it up", "is asked for its own", "the words for them",
     "laid into files", "the whole way once", "who asks whom", "could be spared", "its twin",
-    "start anew", "least probability", "of it, kl", "in the box",
+    "start anew", "least probability", "of it, kl", "model in the box", "models in the box",
 )  # fmt: skip
 """Ways to say things that a newcomer does not know; STYLE: the glossary's word instead."""
 

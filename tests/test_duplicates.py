@@ -22,7 +22,7 @@ from vaeneer.library.duplicates.candidates import MOST_CONTAINERS, container_pai
 from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.duplicates.features import NAME as SKETCHES
 from vaeneer.library.duplicates.features import FeatureStore, sketch
-from vaeneer.library.duplicates.matches import Copies, Families
+from vaeneer.library.duplicates.matches import Copies, DisjointSets
 from vaeneer.library.duplicates.report import DuplicateGroup, DuplicatesReport
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
@@ -325,7 +325,7 @@ def test_a_torn_sketch_is_made_again(tmp_path: Path) -> None:
 
 
 def test_families_join_over_several_steps() -> None:
-    families = Families()
+    families = DisjointSets()
     for one, other in ((5, 3), (9, 8), (3, 7), (8, 9)):
         families.join(one, other)
     assert families.members() == [[3, 5, 7], [8, 9]]

@@ -24,7 +24,7 @@ TOOLS = {"--write", "--check", "--x", "--y", "--vector", "--neighbors", "--image
 """Flags of python -m vaeneer.cli.reference and of embedding-atlas."""
 QUOTE = re.compile(r"(?:\.venv/bin/)?\bvaeneer (?P<verb>[a-z][a-z-]*[a-z])(?P<rest>[^\n`)]*)")
 WORD = re.compile(rf"^(?:-{{1,2}}[a-z0-9].*|.*[A-Z{PLACEHOLDER}'\"/.=0-9].*)$")
-PROSE = {"A", "I", "It", "The", "They", "Then", "negative", "with", "and", "or"}
+PROSE = {"A", "I", "It", "The", "They", "Then", "without", "with", "and", "or"}
 
 
 def texts(node: ast.AST) -> Iterator[str]:
@@ -145,3 +145,34 @@ def test_a_raw_folder_taken_for_a_data_set_is_told_how_to_become_one(
     assert run(words) == 0
     assert sorted(raw.rglob("*")) == before
     assert (tmp_path / "my photos-data" / "train").is_dir()
+
+
+BENCHMARK = re.compile(r"python benchmarks/(?P<name>\w+)\.py(?P<rest>(?:[^\n`]|\n    +\[|\n--)*)")
+
+
+def benchmark_calls() -> Iterator[tuple[str, str, str]]:
+    """File, name of the script and what follows it, of each quoted call of a benchmark."""
+    scripts = sorted((ROOT / "benchmarks").glob("*.py"))
+    pages = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+    for file in [*pages, *scripts]:
+        for call in BENCHMARK.finditer(file.read_text(encoding="utf-8")):
+            yield file.relative_to(ROOT).as_posix(), call["name"], call["rest"]
+
+
+def test_a_quoted_benchmark_has_the_flags_that_it_is_called_with() -> None:
+    """Flags are the parameters of main(), those of settings that it takes, or named in the file."""
+    calls = list(benchmark_calls())
+    assert len(calls) > 30
+    for file, name, rest in calls:
+        script = ROOT / "benchmarks" / f"{name}.py"
+        assert script.is_file(), f"{file}: {script.name}"
+        tree = ast.parse(script.read_text(encoding="utf-8"))
+        known = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        known |= {
+            text.lstrip("-").replace("-", "_") for text in texts(tree) if text.startswith("--")
+        }
+        for flag in re.findall(r"(?<![\w-])--([a-z][a-z-]*)", rest):
+            found = flag.replace("-", "_")
+            assert {found, found.removeprefix("no_")} & known or name == "bench", (
+                f"{file}: python benchmarks/{name}.py has no --{flag}"
+            )

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from vaeneer.data.crops import CropRecipe
 from vaeneer.errors import SettingsError
-from vaeneer.settings import RECIPES, WIDE_SCALE_MIN, Recipe, TrainSettings, invariances
+from vaeneer.settings import (
+    RECIPES,
+    WIDE_SCALE_MIN,
+    PrepareSettings,
+    Recipe,
+    TrainSettings,
+    invariances,
+    read_settings,
+)
 
 
 def test_a_recipe_names_its_architecture() -> None:
@@ -98,3 +107,44 @@ def test_other_invariances_change_the_surface_recipe() -> None:
     recipe = Recipe.of(TrainSettings(recipe="surface", invariant_to="turn"))
     assert (recipe.color_jitter, recipe.rotate_flip, recipe.one_scale) == (0.0, True, True)
     assert Recipe.of(TrainSettings(recipe="surface", consistency="off")).consistency == "off"
+
+
+BEFORE = """[train]
+averaging = 0.998
+final_rate = 0.01
+warmup = 0.1
+kl_warmup = 0.3
+init = "surface-base"
+start = "scaled"
+turns = true
+light = 1.0
+loss = "mse"
+"""
+"""Settings of a run as earlier versions wrote them."""
+
+
+def test_settings_of_earlier_runs_are_read_by_their_new_names(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(BEFORE)
+    assert read_settings(tmp_path / "config.toml", TrainSettings, "train") == TrainSettings(
+        ema_decay=0.998,
+        min_lr_ratio=0.01,
+        warmup_fraction=0.1,
+        kl_warmup_fraction=0.3,
+        init_from="surface-base",
+        init="scaled",
+        rotate_flip=True,
+        color_jitter=1.0,
+        reconstruction_loss="mse",
+    )
+
+
+def test_init_means_what_it_means_now_where_its_value_does(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[train]\ninit = "pytorch"\n')
+    read = read_settings(tmp_path / "config.toml", TrainSettings, "train")
+    assert (read.init, read.init_from) == ("pytorch", None)
+
+
+def test_old_names_of_training_are_unknown_to_other_commands(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[prepare]\ninit = "surface-base"\n')
+    with pytest.raises(SettingsError, match="unknown setting 'init'"):
+        read_settings(tmp_path / "config.toml", PrepareSettings, "prepare")

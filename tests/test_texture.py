@@ -152,7 +152,7 @@ def fitted(statistics: Tensor) -> Texture:
 
 
 def test_the_closed_form_finds_unseen_surfaces_in_another_light(surfaces: Tensor) -> None:
-    seen = [procedural_surface(f, seed=s, side_px=508) for s in (10,) for f in FAMILIES]
+    seen = [procedural_surface(f, seed=s, side_px=508) for s in (10, 11) for f in FAMILIES]
     texture = fitted(described(to_tensor(seen)))
     crops = quadrants(surfaces, torch.Generator().manual_seed(2))
     mu, log_var = texture(crops.flatten(0, 1))

@@ -174,10 +174,8 @@ def test_config_toml_reproduces_the_run(whole: Path, data_set: Path, tmp_path: P
     assert figures(whole) == figures(tmp_path / "again")
 
 
-@pytest.mark.parametrize(
-    ("step", "number"),
-    [(1, signal.SIGTERM), (2, signal.SIGINT), (3, signal.SIGTERM), (5, signal.SIGINT)],
-)
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_goes_on_to_the_bit(
     whole: Path, data_set: Path, tmp_path: Path, step: int, number: signal.Signals
 ) -> None:

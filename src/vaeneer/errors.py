@@ -21,6 +21,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Reasons that are no property of the file: a disk, memory, an extra that may be installed later.
+_TRANSIENT = ("cannot be read", "no such file", "not a file", "too large for the memory")
+_LIMITS = ("too large", "too many", "too long", "too small")
+FORMATS_HINT = "run: pip install openimageio pillow-heif imagecodecs"
+"""What makes the other formats readable, from a clone or not (the extra `formats`)."""
+
 
 class VaeneerError(Exception):
     """The root: catching it catches all that vaeneer raises on purpose."""
@@ -48,15 +54,6 @@ class ImageFileError(DataError):
 
     def __reduce__(self) -> tuple[type[ImageFileError], tuple[str, str]]:
         return (type(self), (str(self.path), self.reason))  # crosses process borders whole
-
-
-# Reasons that are no property of the file: a disk, memory, an extra that may be installed later.
-_TRANSIENT = ("cannot be read", "no such file", "not a file", "too large for the memory")
-_LIMITS = ("too large", "too many", "too long", "too small")
-
-
-FORMATS_HINT = "run: pip install openimageio pillow-heif imagecodecs"
-"""What makes the other formats readable, from a clone or not (the extra `formats`)."""
 
 
 def is_transient(reason: str) -> bool:

@@ -19,13 +19,10 @@ from vaeneer.storage import start_of_sqlite_file
 
 MARKER = ".vaeneer.json"
 """A file of this name says what vaeneer made a folder for."""
-
 CACHE_TAG = "CACHEDIR.TAG"
 """A file of this name marks a folder as a cache (bford.info/cachedir); ours names vaeneer."""
-
 MADE_HERE = "made by vaeneer"
 """The reason, before the colon, of everything that is left out because vaeneer wrote it."""
-
 _SOFTWARE_TAG = 0x0131  # of EXIF
 _START_BYTES = 65536
 _HEADER_BYTES = 4096

@@ -39,6 +39,11 @@ _TEXTS = {os.strerror(number).lower(): number for number in _NUMBERS}
 _RUST_NUMBER = re.compile(r"os error (\d+)")
 _NUMPY_CUT = re.compile(r"\d+ requested and \d+ written")  # its only word for a full disk
 _NEARLY_FULL_BYTES = 256 * 1024
+_Identity = tuple[int, int]
+_GUARD = threading.Lock()
+_connections: Counter[_Identity] = Counter()
+_descriptors: dict[_Identity, list[int]] = {}
+"""Those that nobody reads from now."""
 
 
 @contextmanager
@@ -130,13 +135,6 @@ def in_words(size_bytes: int) -> str:
         if size_bytes >= factor:
             return f"{size_bytes / factor:,.1f} {unit}"
     return f"{size_bytes} bytes"
-
-
-_Identity = tuple[int, int]
-_GUARD = threading.Lock()
-_connections: Counter[_Identity] = Counter()
-_descriptors: dict[_Identity, list[int]] = {}
-"""Those that nobody reads from now."""
 
 
 class _Connection(sqlite3.Connection):

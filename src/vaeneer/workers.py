@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from vaeneer.errors import SettingsError
 
+Made = TypeVar("Made")
+
 
 def core_count(requested: int = 0) -> int:
     """Number of workers to start: `requested`, or one for each available core.
@@ -34,9 +36,6 @@ def wait_passively() -> None:
     the user stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-Made = TypeVar("Made")
 
 
 def prefetch(

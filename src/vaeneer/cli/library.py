@@ -18,8 +18,10 @@ from vaeneer.cli.options import (
     OUTPUT,
     ConsoleProgress,
     Flat,
+    Images,
     Json,
     LibraryFolder,
+    Model,
     Overwrite,
     find,
     show,
@@ -41,6 +43,9 @@ from vaeneer.settings import (
 if TYPE_CHECKING:
     from vaeneer.library.library import Library
     from vaeneer.library.search.search import SearchReport
+
+
+_STDIN = "-"
 
 
 def index(
@@ -89,9 +94,6 @@ def index(
 def stats(library: LibraryFolder = None, *, json: Json = False) -> None:
     """Count what a library holds."""
     show(vaeneer.stats(find(library)).to_dict(), library_tables.census, json)
-
-
-_STDIN = "-"
 
 
 def search(
@@ -324,7 +326,7 @@ def outliers(
 
 
 def calibrate(
-    model: Path,
+    model: Model,
     data: Path,
     *,
     out: Path | None = None,
@@ -338,8 +340,6 @@ def calibrate(
 
     Parameters
     ----------
-    model
-        A model, a run (its best model), or the name of a bundled model.
     data
         A data set, or a folder of images (a fifth of its assets is then held out).
     out
@@ -359,7 +359,7 @@ def calibrate(
 
 def embed(
     model: Path,
-    folder: Path | None = None,
+    folder: Images | None = None,
     *,
     out: Path = Path("vectors.parquet"),
     settings: Annotated[EmbedSettings, Flat] = EmbedSettings(),
@@ -376,8 +376,6 @@ def embed(
     model
         A model, a run (its best model), or a bundled model's name. Without FOLDER: a library,
         or a folder that was indexed.
-    folder
-        Images, such as DATA/valid.
     out
         A Parquet file (file, asset, category, vector), or an array .npy with its ids beside.
     """

@@ -37,12 +37,34 @@ from vaeneer.progress import Bar
 from vaeneer.text import printable, to_json
 
 _SPELLED = {"\N{HORIZONTAL ELLIPSIS}": "...", "\N{MULTIPLICATION SIGN}": "x", "\N{MIDDLE DOT}": "-"}
-_SPELLED |= {"\N{DEGREE SIGN}": " degrees", "\N{BULLET}": "*", "\N{REPLACEMENT CHARACTER}": "?"}
 _SPELLING = "vaeneer.spelling"
 """Name of the error handler of codecs that never fails."""
-
-
 _UNWRAPPED = 2000  # columns
+OUTPUT = Group("Output", sort_key=2)
+SETTINGS = Group("Settings", sort_key=1)
+Json = Annotated[
+    bool, Parameter(name="--json", negative="", group=OUTPUT, help="Print one JSON object.")
+]
+Overwrite = Annotated[
+    bool,
+    Parameter(negative="", group=OUTPUT, help="Replace an output that exists."),
+]
+Flat = Parameter(name="*", group=SETTINGS)
+"""The fields of a settings dataclass, each as a flag."""
+Model = Annotated[
+    Path,
+    Parameter(help="A model, a run (its best model), or the name of a bundled model."),
+]
+Images = Annotated[Path, Parameter(help="Images, such as DATA/valid.")]
+LibraryFolder = Annotated[
+    Path | None,
+    Parameter(
+        help="A library, or a folder that was indexed. By default the library of the current"
+        " directory, or the only one in the user's data folder."
+    ),
+]
+
+_SPELLED |= {"\N{DEGREE SIGN}": " degrees", "\N{BULLET}": "*", "\N{REPLACEMENT CHARACTER}": "?"}
 
 
 def spell_out() -> None:
@@ -142,26 +164,6 @@ class ConsoleProgress:
     def say(self, line: str) -> None:
         """Print one line above the bars."""
         self._console.print(Text(printable(line)))
-
-
-OUTPUT = Group("Output", sort_key=2)
-SETTINGS = Group("Settings", sort_key=1)
-Json = Annotated[
-    bool, Parameter(name="--json", negative="", group=OUTPUT, help="Print one JSON object.")
-]
-Overwrite = Annotated[
-    bool,
-    Parameter(negative="", group=OUTPUT, help="Replace an output that exists."),
-]
-Flat = Parameter(name="*", group=SETTINGS)
-"""The fields of a settings dataclass, each as a flag."""
-LibraryFolder = Annotated[
-    Path | None,
-    Parameter(
-        help="A library, or a folder that was indexed. By default the library of the current"
-        " directory, or the only one in the user's data folder."
-    ),
-]
 
 
 def find(library: Path | None) -> Path:

@@ -36,6 +36,8 @@ _COMPARED = {
     "arr": "ARR",
     "map": "mAP",
 }
+_WIDE = 130  # characters that the whole table takes
+_FEWER = ("auc", "eer", "recall_at_1", "arr")
 
 
 def grid(
@@ -181,10 +183,6 @@ def similarity(values: Values) -> RenderableType:
         *_paths(values),
         *((f"the page, one file with everything: {values['page']}",) if values["page"] else ()),
     )
-
-
-_WIDE = 130  # characters that the whole table takes
-_FEWER = ("auc", "eer", "recall_at_1", "arr")
 
 
 def _compared(name: str, variant: Values, folder: str) -> list[RenderableType]:

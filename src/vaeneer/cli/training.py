@@ -14,7 +14,9 @@ from vaeneer.cli.options import (
     OUTPUT,
     ConsoleProgress,
     Flat,
+    Images,
     Json,
+    Model,
     Overwrite,
     find,
     own_folder,
@@ -156,8 +158,8 @@ def import_weights(
 
 
 def evaluate(
-    model: Path,
-    folder: Path,
+    model: Model,
+    folder: Images,
     *,
     out: Path | None = None,
     settings: Annotated[EvaluateSettings, Flat] = EvaluateSettings(),
@@ -168,10 +170,6 @@ def evaluate(
 
     Parameters
     ----------
-    model
-        A model, a run (its best model), or the name of a bundled model.
-    folder
-        Images, such as DATA/valid.
     out
         Folder for evaluation.json, per-image.csv and the pictures; by default
         MODEL/evaluation-FOLDER, replaced at each call (of a bundled model:
@@ -189,8 +187,8 @@ def evaluate(
 
 
 def similarity(
-    model: Path,
-    folder: Path,
+    model: Model,
+    folder: Images,
     *,
     out: Path | None = None,
     settings: Annotated[SimilaritySettings, Flat] = SimilaritySettings(),
@@ -201,10 +199,6 @@ def similarity(
 
     Parameters
     ----------
-    model
-        A model, a run (its best model), or the name of a bundled model.
-    folder
-        Images, such as DATA/valid.
     out
         Folder for similarity.json, similarity.html and pictures; by default
         MODEL/similarity-FOLDER, replaced at each call (of a bundled model:
@@ -222,7 +216,7 @@ def similarity(
 
 
 def sample(
-    model: Path,
+    model: Model,
     *,
     out: Path = Path("samples.png"),
     count: int = SAMPLES,
@@ -235,8 +229,6 @@ def sample(
 
     Parameters
     ----------
-    model
-        A model, a run (its best model), or the name of a bundled model.
     out
         The PNG file.
     count
@@ -253,7 +245,7 @@ def sample(
 
 
 def reconstruct(
-    model: Path,
+    model: Model,
     images: Annotated[list[Path], Parameter(negative="")],
     *,
     out: Path = Path("reconstructions.png"),
@@ -268,8 +260,6 @@ def reconstruct(
 
     Parameters
     ----------
-    model
-        A model, a run (its best model), or the name of a bundled model.
     images
         Image files, or folders to choose from.
     out

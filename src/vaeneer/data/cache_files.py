@@ -43,6 +43,8 @@ _TAG_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
 # Images decoded by vaeneer, one folder for each pack (docs/formats.md of vaeneer).
 # Safe to delete: decoded again when they are needed.
 """
+SAVE_SECONDS = 20.0
+"""How much of a build a killed process may lose."""
 
 
 def default_cache(root: Path) -> Path:
@@ -159,10 +161,6 @@ def alone(place: Path, progress: Progress) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-SAVE_SECONDS = 20.0
-"""How much of a build a killed process may lose."""
 
 
 @dataclass

@@ -21,7 +21,6 @@ from PIL import Image, ImageCms
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Linear light, 0 to 1, of stored values, 0 to 1."""
-
 _SAME_LEVELS = 1  # a larger difference on any probe colour is another colour space
 _GREYS = 256  # of a probe, its first
 _LEAST_RANGE, _MOST_FALL, _MOST_TINT = 128, 8, 96  # levels that a sound profile leaves of greys
@@ -31,6 +30,29 @@ SRGB_XY = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 _BRADFORD = np.array(
     [(0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296)]
 )
+_SPACES = {
+    **dict.fromkeys(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L"), "GRAY"),
+    **dict.fromkeys(("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"), "RGB"),
+    "CMYK": "CMYK",
+}
+"""Channels that the ICC profile of a picture must be for, by Pillow's mode."""
+_SIGNATURE_BYTES = 8
+_READ = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}  # chunks and their bytes
+_SRGB_GAMMA = 0.45455
+_SAME_GAMMA = 0.05  # of it: libpng's threshold
+_GAMMAS = (0.1, 5.0)  # what any device or program writes; beyond it is rubbish
+_CICP_PRIMARIES = {
+    1: (SRGB_XY, D65_XY),
+    4: (((0.67, 0.33), (0.21, 0.71), (0.14, 0.08)), (0.310, 0.316)),
+    5: (((0.64, 0.33), (0.29, 0.60), (0.15, 0.06)), D65_XY),
+    6: (((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)), D65_XY),
+    7: (((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)), D65_XY),
+    9: (((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)), D65_XY),
+    11: (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), (0.314, 0.351)),
+    12: (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), D65_XY),
+}
+"""xy of red, green and blue, and of white, by their number in ITU-T H.273."""
+_REFERENCE_WHITE_NITS = 203.0  # of HDR pictures, ITU-R BT.2408
 
 
 @dataclass(frozen=True)
@@ -270,32 +292,6 @@ def _parametric(kind: int, numbers: list[float]) -> Curve:
         return np.clip(np.where(values >= d, power, c * values + f), 0, 1)
 
     return curve
-
-
-_SPACES = {
-    **dict.fromkeys(("1", "L", "LA", "La", "I;16", "I;16B", "I;16L"), "GRAY"),
-    **dict.fromkeys(("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"), "RGB"),
-    "CMYK": "CMYK",
-}
-"""Channels that the ICC profile of a picture must be for, by Pillow's mode."""
-
-_SIGNATURE_BYTES = 8
-_READ = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}  # chunks and their bytes
-_SRGB_GAMMA = 0.45455
-_SAME_GAMMA = 0.05  # of it: libpng's threshold
-_GAMMAS = (0.1, 5.0)  # what any device or program writes; beyond it is rubbish
-_CICP_PRIMARIES = {
-    1: (SRGB_XY, D65_XY),
-    4: (((0.67, 0.33), (0.21, 0.71), (0.14, 0.08)), (0.310, 0.316)),
-    5: (((0.64, 0.33), (0.29, 0.60), (0.15, 0.06)), D65_XY),
-    6: (((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)), D65_XY),
-    7: (((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)), D65_XY),
-    9: (((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)), D65_XY),
-    11: (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), (0.314, 0.351)),
-    12: (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), D65_XY),
-}
-"""xy of red, green and blue, and of white, by their number in ITU-T H.273."""
-_REFERENCE_WHITE_NITS = 203.0  # of HDR pictures, ITU-R BT.2408
 
 
 def read_color(image: Image.Image) -> tuple[Color | None, tuple[str, ...]]:

@@ -24,11 +24,20 @@ from vaeneer.settings import Recipe, TrainSettings
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 Ints = NDArray[np.int64]
-
 _TRIES = 10
 COLUMNS = 2 * _TRIES + 2 + 2 + 5
 """Uniform numbers behind one crop: area and ratio of each try, place, turn and flip, light."""
 _GAMMA, _GAIN, _BRIGHTNESS = 0.2, 0.15, 0.2  # sigmas of the logarithms at strength 1 (LAB.md)
+SQUARE_SIDE_PX = 568
+CROPS = 4
+"""Crops of one image: of the quadrants top left, top right, bottom left, bottom right."""
+QUERIES, GALLERY = (0, 2), (1, 3)
+"""With a scale gap: the crops that ask, and those that are asked."""
+_EACH = 10  # numbers behind one crop: side, place (2), turn, mirroring, light (5)
+STRICT_COLUMNS = CROPS * _EACH
+"""Uniform numbers behind the crops of one image."""
+_LEAST_AREA = 0.5  # share of the quadrant that a crop covers at least
+_STRICT_GAMMA, _STRICT_GAIN, _STRICT_BRIGHTNESS = 0.2, 0.15, 0.2  # sigmas of the logarithms
 
 
 @dataclass(frozen=True)
@@ -176,18 +185,6 @@ def cut_crop(image: Pixels, crops: Crops, place: int, side_px: int) -> Pixels:
         cut = cut[:, ::-1]
     turned: Pixels = np.ascontiguousarray(np.rot90(cut, crops.quarter_turns[place]))
     return turned
-
-
-SQUARE_SIDE_PX = 568
-CROPS = 4
-"""Crops of one image: of the quadrants top left, top right, bottom left, bottom right."""
-QUERIES, GALLERY = (0, 2), (1, 3)
-"""With a scale gap: the crops that ask, and those that are asked."""
-_EACH = 10  # numbers behind one crop: side, place (2), turn, mirroring, light (5)
-STRICT_COLUMNS = CROPS * _EACH
-"""Uniform numbers behind the crops of one image."""
-_LEAST_AREA = 0.5  # share of the quadrant that a crop covers at least
-_STRICT_GAMMA, _STRICT_GAIN, _STRICT_BRIGHTNESS = 0.2, 0.15, 0.2  # sigmas of the logarithms
 
 
 @dataclass(frozen=True)

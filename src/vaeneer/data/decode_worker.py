@@ -33,10 +33,14 @@ from vaeneer.workers import core_count
 
 _Job = TypeVar("_Job")
 _Answer = TypeVar("_Answer")
-
 # Starting a process costs about as much as decoding this much.
 _BYTES_WORTH_PROCESSES = 24 * 2**20
 _JOBS_AT_ONCE = 4  # sent to a process together
+SOURCE_SIDE_PX = 568
+"""Short side of what crops are cut from, that of data/tiles.py."""
+THUMB_PX = 256
+_THUMB_QUALITY = 82
+_DESCRIPTION_TAG = 0x010E  # of EXIF
 
 
 @dataclass(frozen=True)
@@ -245,13 +249,6 @@ def sha256_of(path: Path) -> bytes:
         raise ImageFileError(path, "not a file" if path.exists() else "no such file")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
-
-
-SOURCE_SIDE_PX = 568
-"""Short side of what crops are cut from, that of data/tiles.py."""
-THUMB_PX = 256
-_THUMB_QUALITY = 82
-_DESCRIPTION_TAG = 0x010E  # of EXIF
 
 
 @dataclass(frozen=True)

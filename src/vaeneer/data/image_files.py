@@ -24,7 +24,6 @@ from vaeneer.data.tiff import is_within, seek_picture
 from vaeneer.errors import ImageFileError
 
 _T = TypeVar("_T")
-
 # An explicit list keeps Pillow from starting Ghostscript for an EPS file that is named .jpg.
 _FORMATS = (
     "JPEG",
@@ -51,6 +50,9 @@ _STARTS = (
     b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8", b"DDS ",
     b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
 )
+
+
+
 # fmt: on
 
 

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 DAMAGED_EXIF = "metadata dropped: EXIF is damaged"
-
 SIDEWAYS = frozenset({5, 6, 7, 8})
 """Orientations that swap width and height."""
-
 _TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,6 +26,12 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _FORMATS = {1: "B", 3: "H", 4: "I"}  # TIFF's types that hold a small number
+HEADER_BYTES = 4096
+"""How much of the start of a file `stored_bits` needs."""
+_MODE_BITS = {"1": 1, "I": 32, "F": 32}
+_PNG_COLOR_TYPES = {0, 2, 3, 4, 6}
+_PALETTE = 3
+_DDS_FLOAT = (b"BC6H", (95).to_bytes(4, "little"), (96).to_bytes(4, "little"))
 
 
 def orientation_of(image: Image.Image) -> tuple[int, bool]:
@@ -84,15 +88,6 @@ def upright_values(values: NDArray[np.generic], orientation: int) -> NDArray[np.
         2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1),
     }.get(orientation, (1, 1))  # fmt: skip
     return values[::rows, ::columns]
-
-
-HEADER_BYTES = 4096
-"""How much of the start of a file `stored_bits` needs."""
-
-_MODE_BITS = {"1": 1, "I": 32, "F": 32}
-_PNG_COLOR_TYPES = {0, 2, 3, 4, 6}
-_PALETTE = 3
-_DDS_FLOAT = (b"BC6H", (95).to_bytes(4, "little"), (96).to_bytes(4, "little"))
 
 
 def stored_bits(image: Image.Image, start: bytes) -> int:

@@ -46,11 +46,11 @@ IMAGE_SUFFIXES = frozenset((
 )) | supported_suffixes()
 # fmt: on
 """Lower-case suffixes of the files that are taken for images in this installation."""
-
 _BROWSER_FORMATS = frozenset({"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "AVIF"})
 _PLAIN_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"})
 _RETRIED = frozenset({"corrupt", "not an image", "not supported", "truncated"})
 _HALVED_MODES = frozenset({"RGB", "RGBA", "RGBX"})  # in which Pillow keeps the high byte
+_ROUNDING = 1e-3  # what resizing and bfloat16 may add to [0, 1]
 
 
 @dataclass(frozen=True)
@@ -269,9 +269,6 @@ def _grey_levels(image: Image.Image) -> np.ndarray:
     else:
         levels = deep_grey(image) / 257.0
     return np.rint(levels).astype(np.uint8)
-
-
-_ROUNDING = 1e-3  # what resizing and bfloat16 may add to [0, 1]
 
 
 def picture_of(image: Any) -> Image.Image:

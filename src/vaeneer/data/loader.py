@@ -25,6 +25,9 @@ from vaeneer.workers import core_count
 
 _BATCHES_AHEAD = 3
 _Known = tuple[Pixels, float]  # an image and its entropy, nats
+_AT_ONCE = 128  # crops whose intermediate rows are in memory together: 220 MB at 568 px
+_SHARE_OF_MEMORY = 0.5  # of what is free on a device: the network needs the rest
+_UPLOAD_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,6 @@ def _finish(
         yield Batch(_stacked([image for image, _ in images]), tuple(indices), entropy)
 
 
-_AT_ONCE = 128  # crops whose intermediate rows are in memory together: 220 MB at 568 px
-
-
 def cut_crops(pixels: Tensor, offsets: Ints, widths_px: Ints, crops: Crops, side_px: int) -> Tensor:
     """n crops out of a flat pack: (n, 3, side, side) uint8, channels last, on its device.
 
@@ -206,10 +206,6 @@ def _turned(levels: Tensor, crops: Crops) -> Tensor:
                 part = levels[index].flip(2) if mirrored else levels[index]
                 levels[index] = part.rot90(turns, (1, 2))
     return levels
-
-
-_SHARE_OF_MEMORY = 0.5  # of what is free on a device: the network needs the rest
-_UPLOAD_BYTES = 2**28
 
 
 class PackedCrops:

@@ -18,7 +18,6 @@ from importlib.resources import files
 RESOLUTION = re.compile(r"\d{1,2}k|\d{3,5}x\d{3,5}|\d{3,5}px|256|512|1024|2048|4096|8192")
 CERTAIN_RESOLUTION = re.compile(r"\d{1,2}k|\d{3,5}x\d{3,5}|\d{3,5}px")
 """What is a resolution also without a map word before it: brick_4k, but not brick_2048."""
-
 _NUMBER = re.compile(r"\d{1,3}")
 _VERSION = re.compile(r"v\d{1,3}|ver\d{1,3}|rev\d{1,3}")
 _LEVEL = re.compile(r"lod\d")
@@ -26,6 +25,14 @@ _TILE = re.compile(r"1[0-9]{3}(?<!1000)|u\d{1,2}_?v\d{1,2}")
 _TILE_PART = re.compile(r"[uv]\d{1,2}")
 _SHORTEST_GLUED = 6
 _ENDINGS = ("textures", "texture", "maps", "map", "tex")
+_TOKEN = re.compile(r"[^\W_]+")
+_PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+")
+_MAX_SUFFIXES = 6
+_SHORT = 3
+_MAX_PIECES = 6
+_LONGEST_WORD = 40
+_MAX_TOKENS_AFTER = 4
+_MAX_TOKENS_AFTER_AMID = 2
 
 
 class Strength(IntEnum):
@@ -115,16 +122,6 @@ def map_words() -> MapWords:
         channels=frozenset(table["channels"].split()),
         glued=re.compile(f"(.+?)({'|'.join(sorted(long, key=len, reverse=True))})"),
     )
-
-
-_TOKEN = re.compile(r"[^\W_]+")
-_PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+")
-_MAX_SUFFIXES = 6
-_SHORT = 3
-_MAX_PIECES = 6
-_LONGEST_WORD = 40
-_MAX_TOKENS_AFTER = 4
-_MAX_TOKENS_AFTER_AMID = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,12 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+_HEADERS_SAMPLED = 32
+_STRINGS_AT_ONCE = 4096
+_WORTH_SAYING_BYTES = 1e9
+_NAMES_AT_ONCE = 4096
+
+
 @dataclass(frozen=True, eq=False)
 class Pack:
     """The readable images of a folder, in its order, as pixels in a memory-mapped file."""
@@ -136,15 +142,6 @@ def open_pack(
     pack = _up_to_date(folder, layout, cache, workers, progress or Silent())
     pyarrow.default_memory_pool().release_unused()  # it would keep what the index has taken
     return replace(pack, seconds=time.perf_counter() - started)
-
-
-_HEADERS_SAMPLED = 32
-
-
-_STRINGS_AT_ONCE = 4096
-
-
-_WORTH_SAYING_BYTES = 1e9
 
 
 @dataclass(frozen=True)
@@ -357,9 +354,6 @@ def _keeping_what_is_done(writer: PackWriter, progress: Progress) -> Iterator[No
 
 
 __all__ = ["Pack", "PackLayout", "default_cache", "open_pack"]
-
-
-_NAMES_AT_ONCE = 4096
 
 
 def _up_to_date(

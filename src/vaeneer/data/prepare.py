@@ -44,6 +44,11 @@ from vaeneer.progress import Progress, Silent
 from vaeneer.settings import PrepareSettings
 from vaeneer.text import printable
 
+NOT_NAMED = "not named in the split file"
+_COLOUR_KINDS = frozenset({"color", "preview"})
+REPORT_NAME = "report.json"
+_KIND = "data set"
+
 
 def prepare(
     raw: Path | str,
@@ -230,12 +235,6 @@ def _warnings(
     return lines
 
 
-NOT_NAMED = "not named in the split file"
-
-
-_COLOUR_KINDS = frozenset({"color", "preview"})
-
-
 def verified_rows(
     scan: Scan,
     given: Mapping[str, str] | None,
@@ -342,12 +341,6 @@ def _remembered(row: ManifestRow, *, with_prints: bool) -> Inspected | None:
 
 
 __all__ = ["PrepareReport", "prepare"]
-
-
-REPORT_NAME = "report.json"
-
-
-_KIND = "data set"
 
 
 def _earlier_rules(earlier: Manifest | None) -> ScanRules:

@@ -25,6 +25,28 @@ from vaeneer.data.images import IMAGE_SUFFIXES, header_size
 from vaeneer.provenance import MADE_HERE, MARKER, kind_of_folder, kind_on_disk
 from vaeneer.text import is_utf8, match_key, printable
 
+_PREVIEWS = r"thumbs?|thumbnails?|previews?|(?:thumb|thumbnail|preview)[_\-. ]?\d{1,2}"
+_SIZES = (
+    r"\d{1,2}k|\d{2,5}x\d{2,5}(?:px)?|\d{2,5}px|"
+    "64|100|128|150|200|256|300|320|400|480|500|512|600|640|800|1000|1024|2048|4096|8192|16384|"
+    "small|smaller|sm|mini|tiny|icon|tn|low|lowres|lo|lores|lq|hq|hires|web|mobile|proxy|"
+    "scaled|resized|original|orig|full|large|big|high|highres"
+)
+_END = re.compile(rf"(?:(?:^|[_\-. ]+)(?:{_PREVIEWS}|{_SIZES})|@\d(?:\.\d)?x)+$", re.IGNORECASE)
+_START = re.compile(rf"^(?:{_PREVIEWS}|tn)[_\-. ]+", re.IGNORECASE)
+_AMID = re.compile(
+    r"(?<=[_\-. ])(?:\d{1,2}k|\d{3,5}x\d{3,5}|\d{3,5}px)(?:-(?:jpe?g|png|tiff?|exr|webp))?[_\-. ]",
+    re.IGNORECASE,
+)
+"""A size before the map word: wall_4K_Albedo, Bricks001_1K-JPG_Color."""
+_PREVIEW = re.compile(rf"(?:^|[_\-. ])(?:{_PREVIEWS})(?:$|[_\-. ])", re.IGNORECASE)
+_SHARE = 4
+"""How many times shorter the sides of a much smaller copy are, at least."""
+_COLOUR = "color"
+Entry = os.DirEntry[str]
+NO_IMAGE = "not an image file"
+_ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz"})
+
 
 @dataclass(frozen=True)
 class FoundFile:
@@ -96,40 +118,6 @@ def scan_folder(
         left_out=tuple(sorted(listing.left_out)),
         no_images=tuple(sorted(listing.no_images)),
     )
-
-
-_PREVIEWS = r"thumbs?|thumbnails?|previews?|(?:thumb|thumbnail|preview)[_\-. ]?\d{1,2}"
-
-
-_SIZES = (
-    r"\d{1,2}k|\d{2,5}x\d{2,5}(?:px)?|\d{2,5}px|"
-    "64|100|128|150|200|256|300|320|400|480|500|512|600|640|800|1000|1024|2048|4096|8192|16384|"
-    "small|smaller|sm|mini|tiny|icon|tn|low|lowres|lo|lores|lq|hq|hires|web|mobile|proxy|"
-    "scaled|resized|original|orig|full|large|big|high|highres"
-)
-
-
-_END = re.compile(rf"(?:(?:^|[_\-. ]+)(?:{_PREVIEWS}|{_SIZES})|@\d(?:\.\d)?x)+$", re.IGNORECASE)
-
-
-_START = re.compile(rf"^(?:{_PREVIEWS}|tn)[_\-. ]+", re.IGNORECASE)
-
-
-_AMID = re.compile(
-    r"(?<=[_\-. ])(?:\d{1,2}k|\d{3,5}x\d{3,5}|\d{3,5}px)(?:-(?:jpe?g|png|tiff?|exr|webp))?[_\-. ]",
-    re.IGNORECASE,
-)
-"""A size before the map word: wall_4K_Albedo, Bricks001_1K-JPG_Color."""
-
-
-_PREVIEW = re.compile(rf"(?:^|[_\-. ])(?:{_PREVIEWS})(?:$|[_\-. ])", re.IGNORECASE)
-
-
-_SHARE = 4
-"""How many times shorter the sides of a much smaller copy are, at least."""
-
-
-_COLOUR = "color"
 
 
 def copies_beside_originals(found: Sequence[FoundFile]) -> dict[PurePosixPath, str]:
@@ -215,9 +203,6 @@ def _is_much_smaller(size: tuple[int, int], original: tuple[int, int]) -> bool:
     return abs(width - wanted) <= max(1.5, 0.02 * width)
 
 
-Entry = os.DirEntry[str]
-
-
 class Folder(NamedTuple):
     """One folder and what lies in it; take names out of `folders` and they are not entered."""
 
@@ -297,12 +282,6 @@ def _is_folder(entry: Entry) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-NO_IMAGE = "not an image file"
-
-
-_ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz"})
 
 
 class _Listing:

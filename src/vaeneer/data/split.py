@@ -31,6 +31,9 @@ from vaeneer.progress import Progress
 from vaeneer.text import match_key, printable
 
 NO_COLOUR_MAP = "no colour map"
+SIDES = ("train", "valid")
+_LONGEST_BYTES = 120  # leaves room for our endings below the 255 of most file systems
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 
 
 def keep_colour_maps(
@@ -177,9 +180,6 @@ def _asset_places(rows: Sequence[ManifestRow]) -> dict[str, AssetPlace]:
     }
 
 
-SIDES = ("train", "valid")
-
-
 def asset_fraction(asset: str, seed: int) -> float:
     """A number in [0, 1) that depends on the asset's key and the seed alone."""
     digest = hashlib.sha256(f"{seed}:{asset}".encode()).digest()
@@ -322,10 +322,6 @@ def _earlier_side(part: Sequence[ManifestRow], earlier: Mapping[str, str]) -> st
     names = [name for row in part for name in (row.asset, row.path)]
     sides = {earlier[name] for name in names if name in earlier}
     return None if not sides else "train" if "train" in sides else "valid"
-
-
-_LONGEST_BYTES = 120  # leaves room for our endings below the 255 of most file systems
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 
 
 def asset_folder_name(asset: str) -> str:

@@ -28,6 +28,14 @@ from vaeneer.workers import core_count
 _RINGS = ((8, 1), (16, 2), (24, 4))  # neighbours, radius in pixels
 DIMENSIONS = sum(points + 2 for points, _ in _RINGS)
 _LUMA = (0.299, 0.587, 0.114)
+_LEVELS = 8  # per channel
+_GREY = 0.5  # the mean that each channel is scaled to
+_FILTERS, _FILTER_PX, _STRIDE_PX, _SCALES = 32, 5, 2, 3
+_LEAST_ANSWER = 1e-4
+SHIPPED = Path(__file__).with_name("whitened_baseline.safetensors")
+FEATURES = DIMENSIONS + 512
+_KEPT = 64
+_SHRINKAGE = 0.1
 
 
 def local_binary_patterns(images: Tensor) -> Tensor:
@@ -54,12 +62,6 @@ def _describe(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
         counts = np.bincount(patterns.ravel().astype(np.intp), minlength=points + 2)
         shares.append(np.sqrt(counts / grey.size))
     return np.concatenate(shares).astype(np.float32)
-
-
-_LEVELS = 8  # per channel
-_GREY = 0.5  # the mean that each channel is scaled to
-_FILTERS, _FILTER_PX, _STRIDE_PX, _SCALES = 32, 5, 2, 3
-_LEAST_ANSWER = 1e-4
 
 
 def rgb_histogram(images: Tensor) -> Tensor:
@@ -119,12 +121,6 @@ BASELINES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "random_convolutions": ("random convolutions", random_convolutions),
 }
 """Title and function by name; the whitened one needs the vectors of two of these."""
-
-
-SHIPPED = Path(__file__).with_name("whitened_baseline.safetensors")
-FEATURES = DIMENSIONS + 512
-_KEPT = 64
-_SHRINKAGE = 0.1
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,9 @@ from vaeneer.rng import UniformRows, rng_for
 from vaeneer.settings import CalibrateSettings, ReadoutSettings
 from vaeneer.workers import core_count, prefetch
 
+_HELD_OUT = 0.2  # of the assets of a folder without sides
+_LEAST_ASSETS = 2
+
 
 @dataclass(frozen=True)
 class CalibrationReport:
@@ -257,12 +260,6 @@ def draw_reliability(calibration: Calibration, path: Path) -> Path:
         alignment="left",
     )
     return save_chart(figure, path)
-
-
-_HELD_OUT = 0.2  # of the assets of a folder without sides
-
-
-_LEAST_ASSETS = 2
 
 
 class Sides(NamedTuple):

@@ -16,6 +16,10 @@ from scipy.sparse import csr_array
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Interval = tuple[float, float]
+_BLOCK = 512  # queries compared with the whole gallery at once
+_EXACT_DIGITS = 12  # equal vectors tie whatever the order of a product's sums
+_DEPTHS = (1, 5, 10)
+_CELLS_AT_ONCE = 4_000_000  # weights of pairs of images that are held at once
 
 
 @dataclass(frozen=True)
@@ -159,11 +163,6 @@ def _moments(values: Floats, weights: Floats | None) -> tuple[float, float]:
     return mean, float(weights @ np.square(values - mean) / total)
 
 
-_BLOCK = 512  # queries compared with the whole gallery at once
-_EXACT_DIGITS = 12  # equal vectors tie whatever the order of a product's sums
-_DEPTHS = (1, 5, 10)
-
-
 @dataclass(frozen=True)
 class Round:
     """Which of an image's crops ask, and which of every image's crops may answer."""
@@ -298,9 +297,6 @@ def _found(above: Floats, equal: Floats, right: Floats, depth: int) -> Floats:
         factor = left / np.maximum(left + right, 1)
         missed = np.where(place < slots, missed * factor, missed)
     return 1 - missed
-
-
-_CELLS_AT_ONCE = 4_000_000  # weights of pairs of images that are held at once
 
 
 @dataclass(frozen=True)

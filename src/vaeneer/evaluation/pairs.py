@@ -32,6 +32,8 @@ from vaeneer.rng import rng_for
 _COSINES_AT_ONCE = 4096
 _LARGEST_TABLE = 4096  # crops whose cosines are all computed at once
 _EXACT_DIGITS = 12
+_JSON_NAMES = {"tpr_at_fpr_1e_2": "tpr_at_fpr_1e-2", "tpr_at_fpr_1e_3": "tpr_at_fpr_1e-3"}
+_WITH_OLD_INTERVALS = ("auc", "d_prime", "eer", "recall_at_1")
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,6 @@ def _count_apart(assets: Ints) -> int:
     """How many pairs of images show two assets."""
     sizes = np.unique(assets, return_counts=True)[1]
     return int((assets.size**2 - np.square(sizes).sum()) // 2)
-
-
-_JSON_NAMES = {"tpr_at_fpr_1e_2": "tpr_at_fpr_1e-2", "tpr_at_fpr_1e_3": "tpr_at_fpr_1e-3"}
-_WITH_OLD_INTERVALS = ("auc", "d_prime", "eer", "recall_at_1")
 
 
 @dataclass(frozen=True)

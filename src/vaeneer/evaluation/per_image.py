@@ -28,6 +28,19 @@ from vaeneer.workers import chunks, core_count
 Figures = NDArray[np.float64]
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 4.2
 GREY: RGB = (0.5, 0.5, 0.5)
+FEWEST_IMAGES = 4
+"""Of fewer validation images the variance of a mean says nothing."""
+COLLAPSED_NATS = 1.0
+"""A posterior that carries less than this about an image is the prior."""
+FEW_ACTIVE = 2
+"""Fewer active units than this are a collapse: one number cannot say a colour."""
+USED_NATS = 0.01
+"""A latent that carries less than this on average is not used."""
+UNUSED_TEXTURE_SHARE = 0.02
+"""Of the texture part's latents: with fewer active ones it is not used."""
+State = Literal[
+    "healthy", "collapsed", "kl exploding", "worse than one colour", "texture unused", "unknown"
+]
 
 
 @dataclass(frozen=True)
@@ -219,22 +232,6 @@ def _measurements(
         ssim=exact.get("ssim"),
         iwae_nats=exact.get("iwae_nats"),
     )
-
-
-FEWEST_IMAGES = 4
-"""Of fewer validation images the variance of a mean says nothing."""
-COLLAPSED_NATS = 1.0
-"""A posterior that carries less than this about an image is the prior."""
-FEW_ACTIVE = 2
-"""Fewer active units than this are a collapse: one number cannot say a colour."""
-USED_NATS = 0.01
-"""A latent that carries less than this on average is not used."""
-UNUSED_TEXTURE_SHARE = 0.02
-"""Of the texture part's latents: with fewer active ones it is not used."""
-
-State = Literal[
-    "healthy", "collapsed", "kl exploding", "worse than one colour", "texture unused", "unknown"
-]
 
 
 @dataclass(frozen=True)

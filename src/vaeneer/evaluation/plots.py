@@ -29,6 +29,19 @@ from vaeneer.text import printable
 PER_IMAGE = "nats per image"
 """The unit of every loss in charts, plots and tables."""
 TRAIN, VALID, QUIET = "#0072B2", "#D55E00", "#8a8a8a"  # Okabe & Ito: told apart by every eye
+SAME, DIFFERENT = "#0072B2", "#D55E00"  # Okabe & Ito: told apart by every eye
+_OWN = {"embedding": "#000000", "sampled": "#56B4E9", "mean": "#0072B2", "centred": "#009E73"}
+_OTHERS = ("#D55E00", "#E69F00", "#CC79A7", "#8a6d3b", "#b00020", "#7a7a7a", "#b5b5b5")
+_LATENTS = ("sampled", "mean", "centred")
+_BINS = 40
+_TAIL_PERCENT = 0.5  # the least cosines, which would squeeze all others into a few bins
+_NARROWEST = 1e-6  # of a histogram, in cosine: a constant representation still has an axis
+_GAP_PX = 6
+_CAPTION_PX = 18
+_PAPER = (250, 250, 248)
+_INK = (40, 40, 40)
+PAIRS = 8
+_SLIT_PX = 4
 
 
 def new_chart(title: str, x: str, y: str, *, width: float = 7.2) -> tuple[Figure, Axes]:
@@ -48,15 +61,6 @@ def save_chart(figure: Figure, path: Path) -> Path:
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130, metadata={"Software": software()})
     return path
-
-
-SAME, DIFFERENT = "#0072B2", "#D55E00"  # Okabe & Ito: told apart by every eye
-_OWN = {"embedding": "#000000", "sampled": "#56B4E9", "mean": "#0072B2", "centred": "#009E73"}
-_OTHERS = ("#D55E00", "#E69F00", "#CC79A7", "#8a6d3b", "#b00020", "#7a7a7a", "#b5b5b5")
-_LATENTS = ("sampled", "mean", "centred")
-_BINS = 40
-_TAIL_PERCENT = 0.5  # the least cosines, which would squeeze all others into a few bins
-_NARROWEST = 1e-6  # of a histogram, in cosine: a constant representation still has an axis
 
 
 @dataclass(frozen=True)
@@ -218,12 +222,6 @@ def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-_GAP_PX = 6
-_CAPTION_PX = 18
-_PAPER = (250, 250, 248)
-_INK = (40, 40, 40)
-
-
 def to_pixels(images: Tensor) -> list[NDArray[np.uint8]]:
     """(B, 3, H, W) float in [0, 1] to B arrays (H, W, 3) uint8, rounded."""
     scaled = (images.detach().float().clamp(0, 1) * 255).round().byte()
@@ -287,10 +285,6 @@ def has_display() -> bool:
     if sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-PAIRS = 8
-_SLIT_PX = 4
 
 
 def hardest(pairs: CropPairs, scores: Floats, *, lowest: bool) -> list[int]:

@@ -26,6 +26,31 @@ from vaeneer.evaluation.representations import COLOUR_BASELINES, OWN, CropVector
 from vaeneer.files import write_text
 from vaeneer.progress import Progress
 
+Rows = Mapping[str, SimilarityFigures]
+COLUMNS = {
+    "auc": "AUC",
+    "d_prime": "d'",
+    "eer": "EER",
+    "tpr_at_fpr_1e_2": "TPR@1e-2",
+    "tpr_at_fpr_1e_3": "TPR@1e-3",
+    "recall_at_1": "recall@1",
+    "recall_at_5": "recall@5",
+    "recall_at_10": "recall@10",
+    "arr": "ARR",
+    "map": "mAP",
+}
+"""The figures that decide, with their names for people."""
+LOWER_IS_BETTER = ("eer",)
+PAGE = "similarity.html"
+_WITH_PICTURES = ("reference", "photometric", "plain")
+_HEADINGS = {
+    "reference": "Overlapping crops, as the reference draws them",
+    "photometric": "Other place, turn, size and light",
+    "plain": "Other place, turn and size, the same light",
+    "photometric_scale_gap": "Asked at a smaller scale, in other light",
+    "plain_scale_gap": "Asked at a smaller scale, in the same light",
+}
+
 
 def stylesheet() -> str:
     """The style sheets that a report shares with the served page, as CSS to embed."""
@@ -158,24 +183,6 @@ def embedded(path: Path) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-Rows = Mapping[str, SimilarityFigures]
-
-COLUMNS = {
-    "auc": "AUC",
-    "d_prime": "d'",
-    "eer": "EER",
-    "tpr_at_fpr_1e_2": "TPR@1e-2",
-    "tpr_at_fpr_1e_3": "TPR@1e-3",
-    "recall_at_1": "recall@1",
-    "recall_at_5": "recall@5",
-    "recall_at_10": "recall@10",
-    "arr": "ARR",
-    "map": "mAP",
-}
-"""The figures that decide, with their names for people."""
-LOWER_IS_BETTER = ("eer",)
-
-
 def sort_key(row: SimilarityFigures, column: str) -> float:
     """A figure such that more is better; a d' without any spread is infinite."""
     value = getattr(row, column)
@@ -242,17 +249,6 @@ def shown(row: SimilarityFigures, column: str) -> str:
     if value is None:
         return "inf"
     return f"{value:.2f}" if column == "d_prime" else f"{value:.4f}"
-
-
-PAGE = "similarity.html"
-_WITH_PICTURES = ("reference", "photometric", "plain")
-_HEADINGS = {
-    "reference": "Overlapping crops, as the reference draws them",
-    "photometric": "Other place, turn, size and light",
-    "plain": "Other place, turn and size, the same light",
-    "photometric_scale_gap": "Asked at a smaller scale, in other light",
-    "plain_scale_gap": "Asked at a smaller scale, in the same light",
-}
 
 
 @dataclass(frozen=True)

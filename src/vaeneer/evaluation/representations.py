@@ -47,7 +47,6 @@ from vaeneer.workers import core_count
 
 Place = tuple[int, ...]
 Rows = dict[str, Tensor]  # by name, (B, D) float32 on the CPU
-
 REFERENCE = "reference-base"
 """The bundled model that was trained as the reference trains."""
 OWN = ("embedding", "sampled", "mean", "centred")
@@ -71,6 +70,20 @@ NO_CENTRE = (
     " left out; a finished run knows it, and weights of another program get it with:"
     " vaeneer import-weights FILE.pth --out MODEL --data DATA"
 )
+Crops = NDArray[np.float32]  # (crops of one image, 3, side, side) in [0, 1]
+Vectors = NDArray[np.float32]  # (images, crops of each, D)
+_CROPS_AT_ONCE = 64
+_GROUPS_AHEAD = 2
+_STRICT = tuple(range(CROPS))
+_GAP = (0, 4, 2, 5)  # columns of the four crops with a scale gap: the queries are the same ones
+_OF_EACH_LIGHT = CROPS + len(GALLERY)
+STRICT_COLUMNS_OF = {
+    "photometric": _STRICT,
+    "plain": tuple(_OF_EACH_LIGHT + column for column in _STRICT),
+    "photometric_scale_gap": _GAP,
+    "plain_scale_gap": tuple(_OF_EACH_LIGHT + column for column in _GAP),
+}
+"""Which of the crops of `strict_image` each variant compares."""
 
 
 class Representations:
@@ -155,23 +168,6 @@ def _posterior(vae: VAE, crops: Tensor, batch_size: int, precision: Precision) -
         torch.cat([answer.mu for answer in answers]).float().cpu(),
         torch.cat([answer.log_var for answer in answers]).float().cpu(),
     )
-
-
-Crops = NDArray[np.float32]  # (crops of one image, 3, side, side) in [0, 1]
-Vectors = NDArray[np.float32]  # (images, crops of each, D)
-
-_CROPS_AT_ONCE = 64
-_GROUPS_AHEAD = 2
-_STRICT = tuple(range(CROPS))
-_GAP = (0, 4, 2, 5)  # columns of the four crops with a scale gap: the queries are the same ones
-_OF_EACH_LIGHT = CROPS + len(GALLERY)
-STRICT_COLUMNS_OF = {
-    "photometric": _STRICT,
-    "plain": tuple(_OF_EACH_LIGHT + column for column in _STRICT),
-    "photometric_scale_gap": _GAP,
-    "plain_scale_gap": tuple(_OF_EACH_LIGHT + column for column in _GAP),
-}
-"""Which of the crops of `strict_image` each variant compares."""
 
 
 @dataclass(frozen=True)

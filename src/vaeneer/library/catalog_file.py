@@ -22,6 +22,14 @@ CATALOG = "catalog.sqlite"
 FACTS = "library.json"
 State = Literal["whole", "damaged", "foreign", "unsealed", "missing"]
 """foreign: the catalog of another library."""
+MAX_CONNECTIONS = 4
+"""To one file; each has two descriptors, and one more is for all."""
+_STEPS = 10_000  # of SQLite's machine between two looks at the clock
+_BUSY_SECONDS = 30
+_DENIED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+_OF_FULL_DISKS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+"""What SQLite says on a full disk, where it cannot make its log or its shared memory."""
+_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 
 
 @dataclass(frozen=True)
@@ -125,16 +133,6 @@ def _library_in(file: Path) -> str | None:
         row = connection.execute("SELECT value FROM state WHERE key = 'library'").fetchone()
         return None if row is None else str(row[0])
     return None
-
-
-MAX_CONNECTIONS = 4
-"""To one file; each has two descriptors, and one more is for all."""
-_STEPS = 10_000  # of SQLite's machine between two looks at the clock
-_BUSY_SECONDS = 30
-_DENIED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
-_OF_FULL_DISKS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
-"""What SQLite says on a full disk, where it cannot make its log or its shared memory."""
-_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 
 
 class ConnectionPool:

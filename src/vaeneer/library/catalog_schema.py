@@ -63,7 +63,6 @@ CREATE VIEW item_facts AS SELECT
     items.size_bytes AS bytes, items.mtime_ns AS mtime_ns, lower(hex(items.sha256)) AS sha256
 FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE items.embedded;
 """
-
 # Refused files are read again, and hashes of pixels are computed again: the rules are new.
 _WHOLE_CONTENT = """
 ALTER TABLE items ADD COLUMN bits INTEGER;
@@ -85,18 +84,15 @@ CREATE VIEW item_facts AS SELECT
     items.offline AS offline
 FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE items.embedded;
 """
-
 _BESIDE = """
 ALTER TABLE items ADD COLUMN alpha BLOB;
 ALTER TABLE items ADD COLUMN frames BLOB;
 """
-
 _CHECKSUMS = """
 ALTER TABLE crops ADD COLUMN checksum INTEGER;
 ALTER TABLE items ADD COLUMN checksum BLOB;
 CREATE TABLE files (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL) WITHOUT ROWID;
 """
-
 # Its rows follow from items and assets (word_index.py).
 _WORDS = """
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
@@ -104,12 +100,27 @@ CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
     tokenize = "porter unicode61 categories 'L* N* Co Mn Mc'"
 );
 """
-
 # Whether the smallest parts of an item are still to be embedded, in a second pass.
 _PENDING = "ALTER TABLE items ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;"
-
 STEPS = (_FIRST, _WHOLE_CONTENT, _BESIDE, _CHECKSUMS, _WORDS, _PENDING)
 VERSION = len(STEPS)
+TABLE = """CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
+    name, category, tags, folder, source UNINDEXED,
+    tokenize = "porter unicode61 categories 'L* N* Co Mn Mc'"
+);"""
+MAX_CHARACTERS = 4000
+"""Of a query; the rest is ignored."""
+MAX_WORDS = 16
+"""Distinct words of a query that count."""
+_SOURCES = """SELECT items.id AS id, json_array(items.path, assets.name, assets.category,
+        (SELECT json_group_array(value) FROM metadata WHERE metadata.asset = items.asset)) AS source
+    FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE items.embedded"""
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_ACCENTS = re.compile("[\u0300-\u036f]")
+_UNSPACED = re.compile(
+    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff])"
+)
 
 
 def migrate(connection: sqlite3.Connection, file: Path) -> None:
@@ -153,24 +164,6 @@ def version(connection: sqlite3.Connection) -> int:
 
 if TYPE_CHECKING:
     pass
-
-TABLE = """CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
-    name, category, tags, folder, source UNINDEXED,
-    tokenize = "porter unicode61 categories 'L* N* Co Mn Mc'"
-);"""
-MAX_CHARACTERS = 4000
-"""Of a query; the rest is ignored."""
-MAX_WORDS = 16
-"""Distinct words of a query that count."""
-_SOURCES = """SELECT items.id AS id, json_array(items.path, assets.name, assets.category,
-        (SELECT json_group_array(value) FROM metadata WHERE metadata.asset = items.asset)) AS source
-    FROM items LEFT JOIN assets ON assets.asset = items.asset WHERE items.embedded"""
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_ACCENTS = re.compile("[\u0300-\u036f]")
-_UNSPACED = re.compile(
-    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\U00020000-\U0003ffff])"
-)
 
 
 def query_words(text: str) -> list[str]:

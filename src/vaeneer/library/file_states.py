@@ -21,6 +21,13 @@ from vaeneer.library.catalog import Item
 from vaeneer.provenance import MADE_HERE, kind_on_disk
 from vaeneer.text import printable
 
+GONE = "no such file: it is gone since it was indexed"
+CHANGED = "changed since it was indexed: run vaeneer index again"
+OFFLINE = "offline: its folder is not there, so that only its bytes are compared"
+OWN_OUTPUT = f"{MADE_HERE}: run vaeneer index again, which leaves it out"
+ABSENT = (GONE, CHANGED, OFFLINE, OWN_OUTPUT)
+"""Reasons that follow from what lies on the disk."""
+
 
 class Absences:
     """Judges missing files of one root; each folder is looked at once."""
@@ -71,14 +78,6 @@ class Absences:
             except OSError:
                 self._shows[folder] = False
         return self._shows[folder]
-
-
-GONE = "no such file: it is gone since it was indexed"
-CHANGED = "changed since it was indexed: run vaeneer index again"
-OFFLINE = "offline: its folder is not there, so that only its bytes are compared"
-OWN_OUTPUT = f"{MADE_HERE}: run vaeneer index again, which leaves it out"
-ABSENT = (GONE, CHANGED, OFFLINE, OWN_OUTPUT)
-"""Reasons that follow from what lies on the disk."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from vaeneer.data.images import read_rgb
 from vaeneer.errors import ImageFileError, LibraryError
 from vaeneer.library.catalog import Catalog, Floats, Ids, Item
 from vaeneer.library.library_folders import find_library
-from vaeneer.library.store import FOLDER as MODEL
-from vaeneer.library.store import is_thumbnail_whole, synced_one, thumbnail_path
+from vaeneer.library.store import MODEL_FOLDER, is_thumbnail_whole, synced_one, thumbnail_path
 from vaeneer.library.vector_index import VectorIndex
 from vaeneer.text import printable
 
@@ -91,7 +90,7 @@ class OpenLibrary:
         from vaeneer.model.embedder import Embedder
 
         check_own_model(self.catalog, self.folder)
-        return Embedder(self.folder / MODEL, device=self._device, precision=self._precision)
+        return Embedder(self.folder / MODEL_FOLDER, device=self._device, precision=self._precision)
 
     @cached_property
     def image_index(self) -> VectorIndex:

@@ -19,6 +19,19 @@ from vaeneer.library.vector_index import Neighbours, nearest_others
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import OutliersSettings
 
+Doubles = NDArray[np.float64]
+LEAST_COMPARED = 8
+"""Fewer items than this say nothing about what is usual."""
+_FLAT_BITS = 8  # a median splits any structure in halves: 32 bits of 64
+_FLAT_LEVELS = 6  # how far a thumbnail's levels may lie apart
+_AT_ONCE = 1000  # items
+_SCALES = (2, 4)  # the smaller parts say more
+_LEAST_PARTS = 4
+LEAST_DEVIATIONS = 3.0
+"""Robust standard deviations from which on an item is listed."""
+_KINDS = ("blank", "normal map", "uneven", "far")
+_SHOWN_NEIGHBOURS = 3
+
 
 @dataclass(frozen=True)
 class OutliersReport:
@@ -88,28 +101,6 @@ def outliers(
         ],
         seconds=time.monotonic() - started,
     )
-
-
-Doubles = NDArray[np.float64]
-
-
-LEAST_COMPARED = 8
-"""Fewer items than this say nothing about what is usual."""
-
-
-_FLAT_BITS = 8  # a median splits any structure in halves: 32 bits of 64
-
-
-_FLAT_LEVELS = 6  # how far a thumbnail's levels may lie apart
-
-
-_AT_ONCE = 1000  # items
-
-
-_SCALES = (2, 4)  # the smaller parts say more
-
-
-_LEAST_PARTS = 4
 
 
 def blank(prints: Sequence[Fingerprint]) -> NDArray[np.bool_]:
@@ -201,16 +192,6 @@ def _places(items: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.i
 
 def _bits(one: Fingerprint) -> int:
     return int.from_bytes(one.hashes[:8], "big").bit_count()
-
-
-LEAST_DEVIATIONS = 3.0
-"""Robust standard deviations from which on an item is listed."""
-
-
-_KINDS = ("blank", "normal map", "uneven", "far")
-
-
-_SHOWN_NEIGHBOURS = 3
 
 
 def _score(deviations: float | Doubles) -> Any:

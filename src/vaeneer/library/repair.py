@@ -16,9 +16,9 @@ from vaeneer.library.duplicates.features import FeatureStore
 from vaeneer.library.index.finalize import DUPLICATES, FORMAT, LAYOUT, read_facts
 from vaeneer.library.index.writer import GENERATION, ImageVectors, crops_of, item_checksum
 from vaeneer.library.map.layout import read_layout
-from vaeneer.library.store import FOLDER as MODEL
 from vaeneer.library.store import (
     MODEL_FILES,
+    MODEL_FOLDER,
     PARTS,
     WHOLES,
     is_as_written,
@@ -35,6 +35,10 @@ _BY_OLD_IDS = (LAYOUT, DUPLICATES)
 """Files that name items by the ids of the damaged catalog; they are made again when needed."""
 _SUFFIXES = ("", "-wal", "-shm")
 _AT_ONCE = 512  # items whose vectors are compared with their checksums
+DERIVED = (DUPLICATES, LAYOUT, SKETCHES)
+"""Files that are made again when they are needed, once they are deleted."""
+_AGAIN = "delete it: it is made again when it is needed"
+Fault = tuple[Path, str, str]
 
 
 def set_damaged_aside(library: Path, progress: Progress) -> None:
@@ -64,7 +68,7 @@ def settle_identity(catalog: Catalog, library: Path) -> None:
     facts = read_facts(library)
     if catalog.get_meta("model_fingerprint") is not None or facts is None:
         return
-    if model_fingerprint(library / MODEL) != facts["model_fingerprint"]:
+    if model_fingerprint(library / MODEL_FOLDER) != facts["model_fingerprint"]:
         return
     with catalog.writing():
         for key in ("model", "model_fingerprint", "rules"):
@@ -146,12 +150,6 @@ class Salvage:
             self._connection.close()
 
 
-DERIVED = (DUPLICATES, LAYOUT, SKETCHES)
-"""Files that are made again when they are needed, once they are deleted."""
-_AGAIN = "delete it: it is made again when it is needed"
-Fault = tuple[Path, str, str]
-
-
 def library_faults(library: Path, progress: Progress) -> Iterator[Fault]:
     """Each file that is damaged, what is wrong with it, and how to mend it.
 
@@ -215,7 +213,7 @@ def _derived_faults(catalog: Catalog, library: Path) -> Iterator[Fault]:
 
 
 def _model_faults(catalog: Catalog, library: Path, mend: str) -> Iterator[Fault]:
-    folder = library / MODEL
+    folder = library / MODEL_FOLDER
     if not is_whole(folder, catalog.require_meta("model_fingerprint")):
         yield folder, "it is not the model that made the vectors", mend
     elif damaged_file(folder, MODEL_FILES) is not None:

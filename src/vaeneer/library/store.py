@@ -28,6 +28,11 @@ from vaeneer.progress import Progress, Silent
 WHOLES, PARTS = "items.faiss", "crops.faiss"
 _COMPARED = 32  # vectors whose agreement with the catalog says that a file belongs to it
 _SAME = 0.999
+MODEL_FOLDER = "model"
+DEFAULT = "surface-base"
+MODEL_FILES = ("config.json", "model.safetensors", "readout.json", "readout.safetensors")
+THUMBNAILS_FOLDER = "thumbs"
+NAME = ".lock"
 
 
 def synced(
@@ -132,11 +137,6 @@ def _add(index: VectorIndex, catalog: Catalog, ids: Ids, progress: Progress) -> 
             bar.advance(len(found.crops))
 
 
-FOLDER = "model"
-DEFAULT = "surface-base"
-MODEL_FILES = ("config.json", "model.safetensors", "readout.json", "readout.safetensors")
-
-
 def model_fingerprint(folder: Path) -> str:
     """SHA-256 over the files of a model that its vectors and probabilities follow from."""
     digest = hashlib.sha256()
@@ -157,7 +157,7 @@ def ensure_model(catalog: Catalog, library: Path, model: Path | str | None) -> N
     ModelFileError when there is none.
     """
     known = catalog.get_meta("model_fingerprint")
-    folder = library / FOLDER
+    folder = library / MODEL_FOLDER
     if known is not None and is_whole(folder, known) and model is None:
         if not (folder / SUMS).is_file() or damaged_file(folder, MODEL_FILES):
             write_sums(folder, MODEL_FILES)
@@ -196,8 +196,8 @@ def is_whole(folder: Path, fingerprint: str) -> bool:
 def check_own_model(catalog: Catalog, library: Path) -> None:
     """Raise ModelFileError where the library's copy of its model is damaged."""
     known = catalog.get_meta("model_fingerprint")
-    if known is not None and not is_whole(library / FOLDER, known):
-        raise ModelFileError(f"{library / FOLDER} is damaged: {catalog.remedy}.")
+    if known is not None and not is_whole(library / MODEL_FOLDER, known):
+        raise ModelFileError(f"{library / MODEL_FOLDER} is damaged: {catalog.remedy}.")
 
 
 def _put_back(catalog: Catalog, folder: Path, known: str) -> None:
@@ -223,9 +223,6 @@ def _copy(source: Path, folder: Path) -> None:
         for name in names:
             shutil.copyfile(source / name, temporary / name)
         write_sums(temporary, MODEL_FILES)
-
-
-THUMBNAILS_FOLDER = "thumbs"
 
 
 def thumbnail_path(library: Path, sha256: str) -> Path:
@@ -287,9 +284,6 @@ def _changed(path: Path, since_ns: int) -> bool:
 
 def _thumbnails(library: Path) -> list[Path]:
     return list((library / THUMBNAILS_FOLDER).glob("??/*.webp"))
-
-
-NAME = ".lock"
 
 
 @contextmanager

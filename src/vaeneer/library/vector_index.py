@@ -34,6 +34,7 @@ _QUERIES = 256
 _NEAREST = 10
 _OUTGROWN = 2  # times as many as at training
 _TRAILER_BYTES = 4096
+_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -311,9 +312,6 @@ def _parameters(probes: int, only: Any) -> Any:
     if probes:
         return faiss.SearchParametersIVF(nprobe=probes, sel=only)
     return faiss.SearchParameters(sel=only)
-
-
-_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,20 @@ ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]
     "reference": (reference.Encoder, partial(reference.Decoder, PhasedConvTranspose2d)),
     "surface": (surface.Encoder, surface.Decoder),
 }
+READOUT_TENSORS, READOUT_FACTS = "readout.safetensors", "readout.json"
+READOUT_FORMAT = 1
+_OLDER_NAMES = {"dead": "min_relative_std", "weigh": "discriminant_power"}
+"""Settings of projections from before vaeneer 0.1 -> today's names."""
+READOUT_REMEDY = (
+    f"delete {READOUT_TENSORS} and {READOUT_FACTS} there to do without them, or run vaeneer"
+    " calibrate then"
+)
+WEIGHTS = "model.safetensors"
+CARD = "config.json"
+MODEL_FILES = (CARD, WEIGHTS, READOUT_FACTS, READOUT_TENSORS)
+"""What a model folder is read from; SHA256SUMS lists those that are there."""
+_PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
+_NESTS = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
 
 
 def build(architecture: str, *, seed: int | None = None) -> VAE:
@@ -52,16 +66,6 @@ def build(architecture: str, *, seed: int | None = None) -> VAE:
         vae = VAE(encoder(), decoder())
     vae.card = ModelCard(architecture=architecture)
     return vae
-
-
-READOUT_TENSORS, READOUT_FACTS = "readout.safetensors", "readout.json"
-READOUT_FORMAT = 1
-_OLDER_NAMES = {"dead": "min_relative_std", "weigh": "discriminant_power"}
-"""Settings of projections from before vaeneer 0.1 -> today's names."""
-READOUT_REMEDY = (
-    f"delete {READOUT_TENSORS} and {READOUT_FACTS} there to do without them, or run vaeneer"
-    " calibrate then"
-)
 
 
 def write_readout(folder: Path, readout: Readout, calibration: Calibration | None) -> None:
@@ -155,14 +159,6 @@ def _check(tensors: dict[str, np.ndarray], size: int) -> None:
     for name, values in tensors.items():
         if values.dtype != np.float32 or not np.isfinite(values).all():
             raise ValueError(f"{name} is not finite float32")
-
-
-WEIGHTS = "model.safetensors"
-CARD = "config.json"
-MODEL_FILES = (CARD, WEIGHTS, READOUT_FACTS, READOUT_TENSORS)
-"""What a model folder is read from; SHA256SUMS lists those that are there."""
-_PREFIXES = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
-_NESTS = ("state_dict", "model_state_dict", "model")  # where training scripts keep the weights
 
 
 def save(vae: VAE, path: Path | str, *, card: ModelCard | None = None) -> Path:

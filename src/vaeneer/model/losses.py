@@ -14,6 +14,9 @@ from vaeneer.model.vae import Posterior, VAEOutput
 from vaeneer.settings import Recipe
 
 ReconstructionLoss = Literal["bce", "mse"]
+_LEAST_SQUARE = 1e-6  # added to squared norms: a vector near 0 has a finite gradient
+_VARIANCE_FLOOR = 1e-4  # Bardes et al. 2022, section 4.1, as are the three weights
+_INVARIANCE, _VARIANCE, _COVARIANCE = 25.0, 25.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,6 @@ def elbo_terms(output: VAEOutput, images: Tensor, loss: ReconstructionLoss = "bc
         reconstruct(output.logits, images),
         kl_per_latent_nats(output.mu.float(), output.log_var.float()).sum(1),
     )
-
-
-_LEAST_SQUARE = 1e-6  # added to squared norms: a vector near 0 has a finite gradient
-_VARIANCE_FLOOR = 1e-4  # Bardes et al. 2022, section 4.1, as are the three weights
-_INVARIANCE, _VARIANCE, _COVARIANCE = 25.0, 25.0, 1.0
 
 
 def consistency_of(

@@ -19,9 +19,12 @@ from vaeneer.settings import ReadoutSettings
 
 Vectors = NDArray[np.float32]
 Floats = NDArray[np.float64]
-
 _JITTER = 1e-8  # of the mean variance: what keeps a covariance invertible without shrinkage
 _NOTHING = 1e-10  # relative eigenvalue cutoff (rank tolerance)
+Cosines = TypeVar("Cosines", float, NDArray[np.float64], NDArray[np.float32])
+BINS = 10
+_STEPS = 100
+_CLOSE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,12 +182,6 @@ def _ratios(means: Floats, within: Floats, projection: Floats) -> Floats:
     inside = np.einsum("kd,kd->d", projection, within @ projection)
     ratios: Floats = np.divide(between, inside, out=np.zeros_like(between), where=inside > 0)
     return ratios
-
-
-Cosines = TypeVar("Cosines", float, NDArray[np.float64], NDArray[np.float32])
-BINS = 10
-_STEPS = 100
-_CLOSE = 1e-9
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,17 @@ STYLES = 4
 COEFFICIENTS = LATENT_SIZE - STYLES
 FREQUENCIES = 52  # half waves across an image: 0 .. 51
 _CHROMA = (3, 1)  # coefficients of red - blue and of magenta - green; brightness has the others
-
 Array = NDArray[np.floating[Any]]
+GRID = 64  # cells of 4 x 4 pixels; the first and the last reach 1 pixel over the edge
+_LOWPASS = 60  # frequencies that survive before the logarithm of the odds is taken
+_DARKEST = 0.01
+_LOG_CHI2 = 1.27  # a squared normal number has a mean logarithm of -1.27
+_COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+_PIXEL_CENTRES = np.arange(IMAGE_SIDE_PX) + 0.5
+_CELL_CENTRES = 4.0 * np.arange(GRID) + 1.0
+LATENTS = LATENT_SIZE + TEXTURE_SIZE
+"""Of the spatial part, then of the texture part."""
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Coefficients(NamedTuple):
@@ -71,18 +80,6 @@ def coefficients() -> Coefficients:
     ])  # fmt: skip
     place = colour * FREQUENCIES**2 + which
     return Coefficients(place, 0.5 * np.log(variance), np.where(flat, 0, patterns))
-
-
-GRID = 64  # cells of 4 x 4 pixels; the first and the last reach 1 pixel over the edge
-_LOWPASS = 60  # frequencies that survive before the logarithm of the odds is taken
-_DARKEST = 0.01
-_LOG_CHI2 = 1.27  # a squared normal number has a mean logarithm of -1.27
-_COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
-_PIXEL_CENTRES = np.arange(IMAGE_SIDE_PX) + 0.5
-_CELL_CENTRES = 4.0 * np.arange(GRID) + 1.0
-LATENTS = LATENT_SIZE + TEXTURE_SIZE
-"""Of the spatial part, then of the texture part."""
-Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Scales(nn.Module):

@@ -30,6 +30,16 @@ _LEVELS = 8  # of each channel in the histogram of colours
 _NEAR, _FAR = 8, 16  # points on the circles of radius 1 and 2
 _SIGNS_AND_CONTRASTS = (_NEAR + 2) ** 2 * 2
 _FILTER_SIDE_PX, _ACROSS_PX, _ALONG_PX = 9, 1.2, 2.0
+MOMENTS = ("light", "filters")
+"""The blocks of numbers in different units; the others are roots of shares, comparable as such."""
+TEXTURE_SIZE = 128
+"""Latents of the texture part."""
+DIRECTIONS = 160
+"""Directions of the statistics that it is made from."""
+_HIDDEN = 256
+_OUTLIER = 4.0  # standard deviations at which a moment is cut off
+_SHRINKAGE = 0.1
+_NO_SPREAD, _NO_LIMIT = 1e-3, 1e4  # both fit into half precision, as does 1 / the first
 
 
 def block_sizes() -> dict[str, int]:
@@ -43,8 +53,6 @@ def block_sizes() -> dict[str, int]:
     return sizes | {"filters": SCALES * 51 - 3}
 
 
-MOMENTS = ("light", "filters")
-"""The blocks of numbers in different units; the others are roots of shares, comparable as such."""
 STATISTICS = sum(block_sizes().values())
 
 
@@ -242,16 +250,6 @@ def _oriented() -> Tensor:
         edge, line = -across * bell, ((across / _ACROSS_PX).square() - 1) * bell
         filters += [edge, line - line.mean()]
     return torch.stack([f / f.abs().sum() for f in filters])[:, None]
-
-
-TEXTURE_SIZE = 128
-"""Latents of the texture part."""
-DIRECTIONS = 160
-"""Directions of the statistics that it is made from."""
-_HIDDEN = 256
-_OUTLIER = 4.0  # standard deviations at which a moment is cut off
-_SHRINKAGE = 0.1
-_NO_SPREAD, _NO_LIMIT = 1e-3, 1e4  # both fit into half precision, as does 1 / the first
 
 
 class Texture(nn.Module):

@@ -19,6 +19,11 @@ from vaeneer.model.reference import PhasedConvTranspose2d
 
 FORMAT = 1
 PREPROCESSING = "RGB / 255; whole images resized to a square, bilinear, antialiased"
+_TYPES: dict[tuple[str, ...], type] = {
+    ("architecture", "preprocessing", "reconstruction_loss", "vaeneer_version"): str,
+    ("image_side_px", "latent_size", "parameters", "format"): int,
+    ("data", "figures", "training"): dict,
+}
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,6 @@ def card_of(values: Any) -> ModelCard:
     if card.format < 1:
         raise ValueError(f"format is {card.format}")
     return card
-
-
-_TYPES: dict[tuple[str, ...], type] = {
-    ("architecture", "preprocessing", "reconstruction_loss", "vaeneer_version"): str,
-    ("image_side_px", "latent_size", "parameters", "format"): int,
-    ("data", "figures", "training"): dict,
-}
 
 
 def _is_numbers(values: Any, count: int | None) -> bool:

@@ -24,6 +24,8 @@ from vaeneer.settings import SEED, TrainSettings
 from vaeneer.workers import chunks
 
 MOST_CROPS = 2000
+_BLUR = torch.tensor([0.25, 0.5, 0.25], device="cpu")
+_BILINEAR = torch.tensor([0.25, 0.75, 0.75, 0.25], device="cpu")
 
 
 def latent_mean(
@@ -106,10 +108,6 @@ def import_weights(
     save(vae, out, card=card)
     parameters = sum(weight.numel() for weight in vae.parameters())
     return ImportReport(str(out), card.architecture, parameters, count)
-
-
-_BLUR = torch.tensor([0.25, 0.5, 0.25], device="cpu")
-_BILINEAR = torch.tensor([0.25, 0.75, 0.75, 0.25], device="cpu")
 
 
 class StartsAtColour(Protocol):

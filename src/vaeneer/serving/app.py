@@ -56,6 +56,25 @@ _TYPES = {
     ".md": "text/plain; charset=utf-8",
 }
 _COOKIE_SECONDS = 30 * 24 * 3600
+_DESCRIPTION = (
+    "Search, compare and draw the surfaces of material libraries. Items are named by their ids,"
+    " never by paths. Errors are application/problem+json (RFC 9457)."
+)
+_PROBLEMS = {
+    "400": "The request cannot be read.",
+    "401": "No token, or another one.",
+    "403": "A page of another origin asked.",
+    "404": "No such library, item, run or page.",
+    "405": "Not with this method.",
+    "408": "The request did not arrive in time.",
+    "409": "The library or its model cannot do this.",
+    "413": "The body is too large.",
+    "415": "Not a form with pictures.",
+    "421": "The server is not called by this name.",
+    "422": "A parameter, or a picture, is not as described.",
+    "429": "Too many wrong tokens.",
+    "503": "Busy, loading, or the library is gone; Retry-After says when to ask again.",
+}
 
 
 @router.get(
@@ -144,27 +163,6 @@ def _file(request: Request, name: str) -> Response:
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type=_TYPES[file.suffix])
-
-
-_DESCRIPTION = (
-    "Search, compare and draw the surfaces of material libraries. Items are named by their ids,"
-    " never by paths. Errors are application/problem+json (RFC 9457)."
-)
-_PROBLEMS = {
-    "400": "The request cannot be read.",
-    "401": "No token, or another one.",
-    "403": "A page of another origin asked.",
-    "404": "No such library, item, run or page.",
-    "405": "Not with this method.",
-    "408": "The request did not arrive in time.",
-    "409": "The library or its model cannot do this.",
-    "413": "The body is too large.",
-    "415": "Not a form with pictures.",
-    "421": "The server is not called by this name.",
-    "422": "A parameter, or a picture, is not as described.",
-    "429": "Too many wrong tokens.",
-    "503": "Busy, loading, or the library is gone; Retry-After says when to ask again.",
-}
 
 
 def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp:

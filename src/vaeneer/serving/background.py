@@ -21,6 +21,9 @@ from vaeneer.settings import ServeSettings
 T = TypeVar("T")
 _THREADS = 16
 """Enough that the crops of a whole batch can be decoded while the network has another."""
+_LOG = logging.getLogger(__name__)
+_MOST_KEPT = 16
+_END_SECONDS = 10.0
 
 
 class RequestPool:
@@ -71,9 +74,8 @@ def _alone() -> None:
     import faiss
     import torch
 
-    usual = (
-        torch.get_num_threads()
-    )  # reading it initializes this thread's pool, before set_num_threads()
+    # Reading the count initializes this thread's pool: it must come before set_num_threads().
+    usual = torch.get_num_threads()
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     other = threading.Thread(target=torch.set_num_threads, args=(usual,))
@@ -103,11 +105,6 @@ class PixelBudget:
             with self._changed:
                 self._free += share
                 self._changed.notify_all()
-
-
-_LOG = logging.getLogger(__name__)
-_MOST_KEPT = 16
-_END_SECONDS = 10.0
 
 
 class _Stopped(Exception):

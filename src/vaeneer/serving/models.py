@@ -23,7 +23,7 @@ from vaeneer.library.library_folders import (
     is_finished,
 )
 from vaeneer.library.search.search import read_calibration
-from vaeneer.library.store import FOLDER as MODEL
+from vaeneer.library.store import MODEL_FOLDER
 from vaeneer.model.bundled_models import BOX, bundled_names
 from vaeneer.model.checkpoint import WEIGHTS, find_model, load
 from vaeneer.model.embedder import Embedder
@@ -42,6 +42,9 @@ as is not of small parts that came later."""
 _RETRY_SECONDS = 60
 _LOAD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
+_MOST_RUNS = 1000
+_MOST_LOOKED = 20_000  # files and folders
+_MOST_KEPT = 3
 
 
 class EmbedderCache:
@@ -60,7 +63,7 @@ class EmbedderCache:
             if key not in self._known:
                 settings = self._settings
                 loaded = Embedder(
-                    folder / MODEL, device=settings.device, precision=settings.precision
+                    folder / MODEL_FOLDER, device=settings.device, precision=settings.precision
                 )
                 size = max(settings.batch_crops, loaded.batch_size)
                 self._known[key] = BatchedEmbedder(loaded, self._network, size)
@@ -210,10 +213,6 @@ def _of_wholes(version: Version) -> tuple[int, int]:
     return attached, wholes
 
 
-_MOST_RUNS = 1000
-_MOST_LOOKED = 20_000  # files and folders
-
-
 @dataclass(frozen=True)
 class ServedFolder:
     """A folder of images, and where its library is or will be."""
@@ -315,9 +314,6 @@ def _named(folders: Iterable[Path], names: Mapping[Path, str] | None = None) -> 
             name = f"{known}-{number}"
         found[name] = folder
     return found
-
-
-_MOST_KEPT = 3
 
 
 class ModelCache:

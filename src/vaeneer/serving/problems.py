@@ -43,6 +43,8 @@ _OWN_WORDS = {
     404: "Nothing is at this address; GET /api/v1/openapi.json says what is where.",
     405: "This address is asked with another method; see Allow.",
 }
+_WHOLE = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 class Json(JSONResponse):
@@ -135,10 +137,6 @@ def _shown(part: object) -> str:
     return str(part)[:60]
 
 
-_WHOLE = re.compile(r"-?[0-9]+")
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-
-
 def _whole(value: object) -> object:
     """Refuse what Python takes for a number and people do not: 1_0, +1, other digits, spaces."""
     if isinstance(value, str) and not _WHOLE.fullmatch(value):
@@ -161,8 +159,10 @@ def _text(value: str) -> str:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 """A whole number."""
+
 Number = Annotated[float, BeforeValidator(_number)]
 """A number with a fraction."""
+
 Text = Annotated[str, AfterValidator(_text)]
 """A text of a body; those of addresses are checked by `mistake_in`."""
 

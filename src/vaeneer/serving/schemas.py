@@ -13,6 +13,8 @@ from vaeneer.serving.problems import Number, Text, Whole
 from vaeneer.training.run_folder import RunState
 
 _LONGEST_PATH = 4096
+API = "/api/v1"
+_VERSION_CHARACTERS = 8
 
 
 class Problem(BaseModel):
@@ -419,10 +421,6 @@ class StateAnswer(BaseModel):
     """One word."""
 
     state: str
-
-
-API = "/api/v1"
-_VERSION_CHARACTERS = 8
 
 
 def thumbnail_address(library: str, item: int, sha256: str) -> str:

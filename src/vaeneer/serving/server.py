@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 _MOST_CONNECTIONS = 1024
 _GRACE_SECONDS = 5
+HEAD_SECONDS = 15.0
+"""Longest that the head of a request may take to arrive."""
+SEND_SECONDS = 20.0
+"""Longest that a client may read nothing, or nearly nothing, of an answer."""
+_LEAST_SENT_BYTES = 16 * 1024  # of an answer in that time, where more is waiting
 
 
 @dataclass(frozen=True)
@@ -136,13 +141,6 @@ def _show(url: str) -> None:
     timer = threading.Timer(1.0, webbrowser.open, [url])
     timer.daemon = True
     timer.start()
-
-
-HEAD_SECONDS = 15.0
-"""Longest that the head of a request may take to arrive."""
-SEND_SECONDS = 20.0
-"""Longest that a client may read nothing, or nearly nothing, of an answer."""
-_LEAST_SENT_BYTES = 16 * 1024  # of an answer in that time, where more is waiting
 
 
 class PunctualProtocol(H11Protocol):

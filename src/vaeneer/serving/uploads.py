@@ -40,6 +40,10 @@ _MODES = frozenset({"1", "L", "P", "RGB"})  # not CMYK, which few show right, no
 _QUALITY = 90
 _JPEG_SIDE_PX = 65_500  # that libjpeg writes
 _LAST_DATE_S = 253_402_300_799  # the end of the year 9999, in seconds of Unix
+MOST_IMAGES = 32
+_MOST_FIELDS = 64
+_MOST_FIELD_BYTES = 16 * 1024
+_MOST_NAME_CHARACTERS = 100
 
 
 class DatedFile(FileResponse):
@@ -79,12 +83,6 @@ def as_jpeg(path: Path, max_px: int | None, max_megapixels: float) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
     return stream.getvalue()
-
-
-MOST_IMAGES = 32
-_MOST_FIELDS = 64
-_MOST_FIELD_BYTES = 16 * 1024
-_MOST_NAME_CHARACTERS = 100
 
 
 @dataclass(frozen=True)

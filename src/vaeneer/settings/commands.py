@@ -9,6 +9,8 @@ from typing import Literal
 from vaeneer.errors import SettingsError
 from vaeneer.settings.base import SEED, require, require_types
 
+_LARGEST_PORT = 65535
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
@@ -110,9 +112,6 @@ class SimilaritySettings:
             seed=0,
             different_pairs=1,
         )
-
-
-_LARGEST_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,23 @@ SAMPLES = 16
 """How many samples `sample` draws."""
 RECONSTRUCTIONS = 8
 """How many images `reconstruct` chooses from a folder."""
+INVARIANCES = ("light", "turn", "scale")
+"""What two crops of one surface may differ in, as `invariant_to` names it."""
+USUAL_LIGHT = 1.0
+WIDE_SCALE_MIN = 0.1
+"""With `scale`, crops go down to this share of an image: one side three times the other's."""
+Settings = TypeVar("Settings", bound="PrepareSettings | TrainSettings")
+_RENAMED = {
+    "averaging": "ema_decay",
+    "final_rate": "min_lr_ratio",
+    "warmup": "warmup_fraction",
+    "kl_warmup": "kl_warmup_fraction",
+    "start": "init",
+    "turns": "rotate_flip",
+    "light": "color_jitter",
+    "loss": "reconstruction_loss",
+}
+"""Names in the config.toml of runs from before vaeneer 0.1 -> today's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,13 +229,6 @@ class TrainSettings:
         require_shares(self, "warmup_fraction", "min_lr_ratio", "kl_warmup_fraction", "ema_decay")
 
 
-INVARIANCES = ("light", "turn", "scale")
-"""What two crops of one surface may differ in, as `invariant_to` names it."""
-USUAL_LIGHT = 1.0
-WIDE_SCALE_MIN = 0.1
-"""With `scale`, crops go down to this share of an image: one side three times the other's."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a network is started, fed and stepped; the defaults are the reference's."""
@@ -323,9 +333,11 @@ _IMPROVED = Recipe(
     clip_norm=2e4,
     rotate_flip=True,
 )
+
 _IMPROVED_SURFACE = dataclasses.replace(
     _IMPROVED, architecture="surface", epochs=24, learning_rate=1e-3
 )
+
 _SURFACE = dataclasses.replace(
     _IMPROVED_SURFACE,
     epochs=12,
@@ -338,6 +350,7 @@ _SURFACE = dataclasses.replace(
     consistency="infonce",
     consistency_weight=300.0,
 )
+
 RECIPES = {
     ("reference", "reference"): Recipe(),
     ("reference", "surface"): Recipe(architecture="surface"),
@@ -346,9 +359,6 @@ RECIPES = {
     ("surface", "surface"): _SURFACE,
 }
 """The values of each recipe for each architecture; the first architecture is the default one."""
-
-
-Settings = TypeVar("Settings", bound="PrepareSettings | TrainSettings")
 
 
 def read_settings(
@@ -367,19 +377,6 @@ def read_settings(
         if name not in names and name not in ignore:
             raise unknown_name(path, f"setting {name!r}", name, names)
     return kind(**{name: value for name, value in table.items() if name in names})
-
-
-_RENAMED = {
-    "averaging": "ema_decay",
-    "final_rate": "min_lr_ratio",
-    "warmup": "warmup_fraction",
-    "kl_warmup": "kl_warmup_fraction",
-    "start": "init",
-    "turns": "rotate_flip",
-    "light": "color_jitter",
-    "loss": "reconstruction_loss",
-}
-"""Names in the config.toml of runs from before vaeneer 0.1 -> today's."""
 
 
 def _current_name(name: str, value: object, names: set[str]) -> str:

@@ -31,6 +31,8 @@ from vaeneer.training.resume_state import TrainState
 from vaeneer.training.run_folder import RunFolder, read_metrics
 
 SEED_BATCH = 16  # the reference quotes losses summed over batches of 16
+SHOWN = 8
+Lines = list[dict[str, Any]]
 
 
 def epoch_line(
@@ -131,10 +133,6 @@ def _spoken_consistency(train: dict[str, Any], valid: dict[str, Any]) -> str:
     if train["consistency"] is None:
         return ""
     return f"  consistency {train['consistency']:.3f}, valid {valid['consistency']:.3f}"
-
-
-SHOWN = 8
-Lines = list[dict[str, Any]]
 
 
 def draw_epoch(folder: RunFolder, vae: VAE, valid: Pack, found: Measurements, seed: int) -> None:

@@ -16,6 +16,10 @@ from vaeneer.model.vae import VAE
 from vaeneer.settings import Recipe
 from vaeneer.training.resume_state import TrainState
 
+_NAMES = ("reconstruction", "kl", "entropy")
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
+_STEPS_BEFORE = 3  # taken eagerly on a side stream, so that libraries choose their algorithms
+
 
 @dataclass(frozen=True)
 class StepTerms:
@@ -87,9 +91,6 @@ def average_share(recipe: Recipe, step: int) -> float:
     return min(recipe.ema_decay, (1 + step) / (10 + step))
 
 
-_NAMES = ("reconstruction", "kl", "entropy")
-
-
 class Meters:
     """Sums (not means, so that averages are exact) over the steps since the last reading."""
 
@@ -123,11 +124,9 @@ class Meters:
         return bad_step if bad_step >= 0 else None
 
 
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 Step = Callable[[Tensor, Tensor, Tensor, Tensor], StepTerms]
 """Takes one step: pixels (B, 3, H, W) uint8, noise (B, latent) and weights (3,) float32, assets
 (B,) int64."""
-_STEPS_BEFORE = 3  # taken eagerly on a side stream, so that libraries choose their algorithms
 
 
 def graphed(step: Step, device: torch.device) -> Step:

@@ -39,6 +39,11 @@ from vaeneer.training.setup import Run, start_run, views_of
 
 SECONDS_BETWEEN_FIGURES = 1.0
 """On CUDA, where reading a figure waits for the device; on a CPU every step tells its own."""
+MOST_IMAGES = 512
+"""Images of each side that a read-out is fitted to at the end of a run; `calibrate` takes more."""
+DRAWS = {"best": 4, "last": 1}
+"""How often their four crops are drawn: the best model is the one that is used."""
+_MOST_DECODED = 2000  # validation images that are decoded once more, larger than `evaluate` does
 
 
 @dataclass(frozen=True)
@@ -283,17 +288,6 @@ def _mean_term(
             count += len(batch.indices)
             bar.advance(len(batch.indices))
     return total / count
-
-
-MOST_IMAGES = 512
-"""Images of each side that a read-out is fitted to at the end of a run; `calibrate` takes more."""
-
-
-DRAWS = {"best": 4, "last": 1}
-"""How often their four crops are drawn: the best model is the one that is used."""
-
-
-_MOST_DECODED = 2000  # validation images that are decoded once more, larger than `evaluate` does
 
 
 def finish_models(run: Run, progress: Progress) -> None:

@@ -37,9 +37,7 @@ MASONRY = (
     "4c4a4b 5a5655 3d3b3d 6a6361",
     "a5786a b98d7c 8f6353 c9a493",
 )
-
 GROUT = ("b8b0a3 a39b8e", "8a857d 76716a", "d2cdc3 c0bab0", "5c5853 4c4945", "9c8f7c 8a7d6a")
-
 CERAMIC = (
     "e6e4de f0eee8 dcd9d1",
     "2f5d73 3b7289 264f63",
@@ -52,7 +50,6 @@ CERAMIC = (
     "d9b24c e3c163 c79d3a",
     "4a5a8c 5b6ca0 3d4b78",
 )
-
 # The counts of SLATE and TIMBER share no factor with the layouts that are also taken by turns.
 SLATE = (
     "8e3f2a a5502f 7a3324 bb653f",
@@ -63,7 +60,6 @@ SLATE = (
     "6d3b42 7f4a50 5a2f36 8c5a5f",
     "b8613a c87548 a2502e d68c5e",
 )
-
 TIMBER = (
     "6b4526 8a5d35 a6764a",
     "8f6b45 ab8558 c5a176",
@@ -73,7 +69,6 @@ TIMBER = (
     "807567 978c7d aea595",
     "9c6b3c b9854f d3a46c",
 )
-
 PAINT = (
     "6f8f96 86a5ab",
     "9c4a3c b05c4b",
@@ -83,7 +78,6 @@ PAINT = (
     "c9a24a d7b563",
     "2f3235 3d4145",
 )
-
 CHIPS = (
     "efe9df c9bba6 8d7f70 5d544c b8674a",
     "2f3436 6c7374 b8b9b4 e6e3da 4d6a66",
@@ -91,6 +85,34 @@ CHIPS = (
     "dfe3df 9fb3a6 5d7a6a 33493f e8d9b5",
     "ece8e1 a3a9b8 5c6684 2e3550 c9a05a",
 )
+YARN = (
+    "2f3e5c 8793a8 d8d4c8",
+    "7a2d32 c9b79c 3a3236",
+    "3f5a48 a8b39a 20302a",
+    "b9a78c d3c5ad 8f7d64",
+    "4b4b50 8b8b90 c4c3c2",
+    "a85d3a e0c9a0 4a3830",
+    "5a4a72 b0a3c2 e2dcd4",
+    "d9d2c4 ebe6dc c2b8a5",
+)
+METALS = (
+    "8e9196 a9acb0 c3c6c9",
+    "9c7a44 b8955a d0b27a",
+    "94593f b07256 c98f72",
+    "5a5d63 6d7177 858990",
+    "b3b0a8 c9c6be dad8d2",
+    "47525c 596672 6f7d89",
+    "5c4a38 756049 927a5e",
+)
+CEMENT = (
+    "8d8b87 a3a19c b7b5af",
+    "6f706f 858685 9a9b99",
+    "a39a8b b5ad9e c7c0b2",
+    "b9b8b5 cac9c6 d9d8d5",
+    "77726a 8c877e a19c92",
+    "8a9093 9ea4a6 b3b8b9",
+)
+BITUMEN = ("3a3a3b 4c4c4c 616060", "4d4a47 605c58 76716b", "2c2d30 3a3c3f 4c4e51")
 
 
 def brick(sheet: Sheet) -> Material:
@@ -274,39 +296,6 @@ def planks(sheet: Sheet) -> Material:
     nail = 1 - step(np.hypot(end, side), 0.003, 0.006)
     colour = toned(wood, -0.75 * (1 - face) - 0.6 * nail)
     return turned(sheet, Material(colour, height - nail * np.float32(0.002)))
-
-
-YARN = (
-    "2f3e5c 8793a8 d8d4c8",
-    "7a2d32 c9b79c 3a3236",
-    "3f5a48 a8b39a 20302a",
-    "b9a78c d3c5ad 8f7d64",
-    "4b4b50 8b8b90 c4c3c2",
-    "a85d3a e0c9a0 4a3830",
-    "5a4a72 b0a3c2 e2dcd4",
-    "d9d2c4 ebe6dc c2b8a5",
-)
-
-METALS = (
-    "8e9196 a9acb0 c3c6c9",
-    "9c7a44 b8955a d0b27a",
-    "94593f b07256 c98f72",
-    "5a5d63 6d7177 858990",
-    "b3b0a8 c9c6be dad8d2",
-    "47525c 596672 6f7d89",
-    "5c4a38 756049 927a5e",
-)
-
-CEMENT = (
-    "8d8b87 a3a19c b7b5af",
-    "6f706f 858685 9a9b99",
-    "a39a8b b5ad9e c7c0b2",
-    "b9b8b5 cac9c6 d9d8d5",
-    "77726a 8c877e a19c92",
-    "8a9093 9ea4a6 b3b8b9",
-)
-
-BITUMEN = ("3a3a3b 4c4c4c 616060", "4d4a47 605c58 76716b", "2c2d30 3a3c3f 4c4e51")
 
 
 def fabric(sheet: Sheet) -> Material:

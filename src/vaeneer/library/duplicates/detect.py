@@ -35,7 +35,7 @@ from vaeneer.library.duplicates.features import WORKING_PX, FeatureStore
 from vaeneer.library.duplicates.grading import Grade, grades_of, name_order, regraded, try_traces
 from vaeneer.library.duplicates.matches import (
     Copies,
-    Families,
+    DisjointSets,
     MapSet,
     Part,
     Recoloured,
@@ -348,7 +348,7 @@ def _tell_extras_apart(
         [unit[0] for units in families if len(units) > 1 for unit in units],
         progress,
     )
-    copies.near = Families()
+    copies.near = DisjointSets()
     for units in families:
         firsts = [unit[0] for unit in units]
         extras = [copies.extras.get(one, ExtraContent()) for one in firsts]

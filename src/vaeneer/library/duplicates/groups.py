@@ -13,7 +13,7 @@ from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.duplicates.detect import prove_part
 from vaeneer.library.duplicates.features import FeatureStore
-from vaeneer.library.duplicates.matches import Copies, Families, Part, depth_of
+from vaeneer.library.duplicates.matches import Copies, DisjointSets, Part, depth_of
 from vaeneer.library.duplicates.verify import CopyMatch, Kind, frame_proofs
 from vaeneer.library.open_library import OpenLibrary
 
@@ -88,7 +88,7 @@ def groups_of(
     """
     told = _GroupBuilder(copies, sketches)
     groups = [told.group("exact", own) for own in copies.exact.members()]
-    levels: tuple[tuple[Kind, Families, Families], ...] = (
+    levels: tuple[tuple[Kind, DisjointSets, DisjointSets], ...] = (
         ("same_pixels", copies.same_pixels, copies.exact),
         ("near", copies.near, copies.same_pixels),
     )

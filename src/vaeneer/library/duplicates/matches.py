@@ -14,8 +14,19 @@ from vaeneer.library.duplicates.extra_content import ExtraContent
 from vaeneer.library.file_states import FileState
 from vaeneer.text import printable
 
+_LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "DIB", "TGA", "PPM", "PSD", "EXR", "HDR"})
+_DEEP_MODES = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
+_PRESENT = FileState()
+_WORDS_OF_COPY = r"(?:copy|kopie|copie|copia|kopia|kopya|コピー|副本|копия)"
+_COPY_NAME = re.compile(
+    rf"\(\d+\)$|(?:^|[\s_-]){_WORDS_OF_COPY}[\s_-]*\d*$|^{_WORDS_OF_COPY} (?:of|von|de|di) ",
+    re.IGNORECASE,
+)
+_HDR_BITS = 8  # of each channel, with one exponent for all
+_MORE_PIXELS = 1.02  # a copy with fewer more was cropped or padded by a row
 
-class Families:
+
+class DisjointSets:
     """Items joined into families (union-find); an item that was never joined is its own family."""
 
     def __init__(self) -> None:
@@ -46,18 +57,6 @@ class Families:
             if root not in own:
                 own.append(root)
         return sorted(sorted(own) for own in found.values() if len(own) > 1)
-
-
-_LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "DIB", "TGA", "PPM", "PSD", "EXR", "HDR"})
-_DEEP_MODES = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
-_PRESENT = FileState()
-_WORDS_OF_COPY = r"(?:copy|kopie|copie|copia|kopia|kopya|コピー|副本|копия)"
-_COPY_NAME = re.compile(
-    rf"\(\d+\)$|(?:^|[\s_-]){_WORDS_OF_COPY}[\s_-]*\d*$|^{_WORDS_OF_COPY} (?:of|von|de|di) ",
-    re.IGNORECASE,
-)
-_HDR_BITS = 8  # of each channel, with one exponent for all
-_MORE_PIXELS = 1.02  # a copy with fewer more was cropped or padded by a row
 
 
 @dataclass(frozen=True)
@@ -126,11 +125,11 @@ class Copies:
     """Their files as they are on disk; an item without an entry has a plain file of its own."""
     sets: dict[int, MapSet] = field(default_factory=dict)
     """Of items with other maps, tiles or a side-car."""
-    exact: Families = field(default_factory=Families)
+    exact: DisjointSets = field(default_factory=DisjointSets)
     """Equal files."""
-    same_pixels: Families = field(default_factory=Families)
+    same_pixels: DisjointSets = field(default_factory=DisjointSets)
     """Those, and files that hold the same pixels."""
-    near: Families = field(default_factory=Families)
+    near: DisjointSets = field(default_factory=DisjointSets)
     """Those, and copies that were changed a little."""
     near_likeness: dict[int, float] = field(default_factory=dict)
     """Of an item to the copy of it that is most like it."""
@@ -209,9 +208,9 @@ class Copies:
         for item in (one, other):
             self.near_likeness[item] = max(likeness, self.near_likeness.get(item, 0.0))
 
-    def structures(self) -> Families:
+    def structures(self) -> DisjointSets:
         """Families of near copies and recoloured ones together."""
-        families = Families()
+        families = DisjointSets()
         for own in self.near.members():
             for one in own:
                 families.join(own[0], one)

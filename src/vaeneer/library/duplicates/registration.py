@@ -11,16 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
-
 MOST_FEATURES = 384
 """Features of one picture, spread over coarse and fine ones."""
-
 LEAST_INLIERS = 6
 """Matches that must agree on a transform before its pixels are looked at."""
-
 MAX_SCALE = 12.0
 """A picture is not looked for in one that shows it so many times smaller or larger."""
-
 _RATIO = 0.85  # of the distances to the best and the second best match
 _FEW_MATCHES = 24
 _LEAST_COSINE = 0.85  # of two descriptors where the ratio does not tell
@@ -28,6 +24,27 @@ _REPROJECTION_PX = 3.0
 _LEAST_CONTRAST = 0.01  # far below SIFT's 0.04, since surfaces are stretched to full contrast
 _LEAST_STRETCH_LEVELS = 4.0
 _TRIES = 1000
+Floats = NDArray[np.float32]
+THUMB_PX = 64
+"""Side of the square that pictures are squeezed to."""
+ORIENTATIONS = 8
+"""Quarter turns, counter-clockwise: 0 to 3; 4 to 7: the same of the picture in the mirror."""
+LEAST_LIKENESS = 0.45
+"""Copies are at least so alike (docs/library.md has what was measured)."""
+LEAST_STRUCTURE = 0.35
+"""Below this correlation of whole frames, blocks need not be looked at."""
+_BLUR_PX = 6.0
+_BLOCKS = 4  # along each side
+_NOISE_LEVELS = 0.1  # of rounding; keeps pictures without structure from being alike by chance
+_REPEATED = 10  # singular vectors
+_BLOCKS_BEHIND = 1.25
+_FLOOR = _NOISE_LEVELS**2 * (THUMB_PX // _BLOCKS) ** 2
+_PLAIN_LEVELS = 0.7  # less structure than this in the blocks of both says nothing
+_MAX_PLAIN_DIFFERENCE = 2.0
+_LEAST_PLAIN_STRUCTURE = 0.97
+_PATCHES = 16
+_LEAST_CHROMA_LEVELS = 0.5
+_CHROMA = np.array([[-0.169, 0.5], [-0.331, -0.419], [0.5, -0.081]], np.float32)  # RGB to Cb, Cr
 
 
 @dataclass(frozen=True)
@@ -213,34 +230,6 @@ def _spread_over_sizes(found: Sequence[Any], most: int) -> list[Any]:
         share = (most - len(kept)) // (len(sizes) - place)
         kept += [found[row] for row in order[octaves[order] == octave][:share].tolist()]
     return kept
-
-
-Floats = NDArray[np.float32]
-
-THUMB_PX = 64
-"""Side of the square that pictures are squeezed to."""
-
-ORIENTATIONS = 8
-"""Quarter turns, counter-clockwise: 0 to 3; 4 to 7: the same of the picture in the mirror."""
-
-LEAST_LIKENESS = 0.45
-"""Copies are at least so alike (docs/library.md has what was measured)."""
-
-LEAST_STRUCTURE = 0.35
-"""Below this correlation of whole frames, blocks need not be looked at."""
-
-_BLUR_PX = 6.0
-_BLOCKS = 4  # along each side
-_NOISE_LEVELS = 0.1  # of rounding; keeps pictures without structure from being alike by chance
-_REPEATED = 10  # singular vectors
-_BLOCKS_BEHIND = 1.25
-_FLOOR = _NOISE_LEVELS**2 * (THUMB_PX // _BLOCKS) ** 2
-_PLAIN_LEVELS = 0.7  # less structure than this in the blocks of both says nothing
-_MAX_PLAIN_DIFFERENCE = 2.0
-_LEAST_PLAIN_STRUCTURE = 0.97
-_PATCHES = 16
-_LEAST_CHROMA_LEVELS = 0.5
-_CHROMA = np.array([[-0.169, 0.5], [-0.331, -0.419], [0.5, -0.081]], np.float32)  # RGB to Cb, Cr
 
 
 @dataclass(frozen=True)

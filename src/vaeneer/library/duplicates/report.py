@@ -16,6 +16,10 @@ from vaeneer.library.duplicates.verify import Kind
 from vaeneer.text import to_csv
 
 Decision = Literal["keep", "redundant"]
+_T = TypeVar("_T", int, str)
+COLUMNS = ("path", "group", "kind", "decision", "keep_path", "box")
+"""Of the CSV, of the command line and of the page."""
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,6 @@ class DuplicatesReport:
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""
         return asdict(self)
-
-
-_T = TypeVar("_T", int, str)
-COLUMNS = ("path", "group", "kind", "decision", "keep_path", "box")
-"""Of the CSV, of the command line and of the page."""
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+PARTS = {0: "whole", 1: "square", 2: "half", 4: "quarter"}
+"""Scale of a crop in the catalog -> what the column `part` calls it."""
+_ITEMS_AT_ONCE = 256
+_Row = tuple[Item, Crop]
+_OF_A_FOLDER = ("vectors", "views", "shard", "all_maps")
+"""Settings that say how images are embedded, which those of a library are already."""
+_OF_A_MODEL = ("config.json", "config.toml")  # of a model folder, of a run
+
+
 def embed(
     model: LibraryLike,
     folder: Path | str | None = None,
@@ -71,16 +80,6 @@ def embed(
     from vaeneer.library.embed.folder import embed_folder  # it needs PyTorch
 
     return embed_folder(model, folder, target, shard, settings, progress)
-
-
-PARTS = {0: "whole", 1: "square", 2: "half", 4: "quarter"}
-"""Scale of a crop in the catalog -> what the column `part` calls it."""
-
-
-_ITEMS_AT_ONCE = 256
-
-
-_Row = tuple[Item, Crop]
 
 
 def export_library(library: OpenLibrary, target: Path, progress: Progress) -> EmbedReport:
@@ -167,13 +166,6 @@ def _names(rows: Sequence[_Row]) -> pyarrow.Table:
     sides = zip(*(crop.box for _, crop in rows), strict=True)
     boxes = zip(("x", "y", "width", "height"), sides, strict=True)
     return pyarrow.table(columns | {name: pyarrow.array(side, number) for name, side in boxes})
-
-
-_OF_A_FOLDER = ("vectors", "views", "shard", "all_maps")
-"""Settings that say how images are embedded, which those of a library are already."""
-
-
-_OF_A_MODEL = ("config.json", "config.toml")  # of a model folder, of a run
 
 
 def _target(out: Path, settings: EmbedSettings, shard: Shard | None, overwrite: bool) -> Path:

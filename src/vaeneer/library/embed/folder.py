@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+_MODEL_FILES = ("config.json", "model.safetensors", "readout.json", "readout.safetensors")
+
+
 def decoded_images(
     folder: ImageFolder,
     layout: PackLayout,
@@ -104,9 +107,6 @@ def _readable(file: Path) -> bool:
     except ImageFileError:
         return False
     return True
-
-
-_MODEL_FILES = ("config.json", "model.safetensors", "readout.json", "readout.safetensors")
 
 
 @dataclass(frozen=True)

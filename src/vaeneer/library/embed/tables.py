@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 NAMES = ("file", "asset", "category")
 SUFFIXES = (".parquet", ".npy")
+CHUNK_IMAGES = 64
+"""Images whose vectors are kept together: at most so many are computed again after a kill."""
+_DIGEST_BYTES = 32
+_JOB, _LOCK = "job.json", "lock"
 
 
 @dataclass(frozen=True)
@@ -153,12 +157,6 @@ def _write_parquet(path: Path, table: VectorTable) -> None:
     written = table.names.append_column("vector", column)
     metadata = {"vaeneer": to_json({"format": 1, **table.facts})}
     write_parquet(path, written.replace_schema_metadata(metadata))
-
-
-CHUNK_IMAGES = 64
-"""Images whose vectors are kept together: at most so many are computed again after a kill."""
-_DIGEST_BYTES = 32
-_JOB, _LOCK = "job.json", "lock"
 
 
 @dataclass(frozen=True)

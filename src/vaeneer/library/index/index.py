@@ -32,8 +32,8 @@ from vaeneer.library.repair import (
     set_damaged_aside,
     settle_identity,
 )
-from vaeneer.library.store import FOLDER as MODEL
 from vaeneer.library.store import (
+    MODEL_FOLDER,
     changing,
     ensure_model,
     missing_thumbnails,
@@ -45,6 +45,11 @@ from vaeneer.settings import IndexSettings
 
 if TYPE_CHECKING:
     from vaeneer.model.embedder import Embedder
+
+
+_MOST_QUARTERED = 2_000  # images: some ten minutes on two cores
+_OF_A_ROOT = ("items", "failures", "maps")  # tables of the catalog
+_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# A vaeneer library; no image of it is data.\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +99,6 @@ class IndexReport:
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""
         return asdict(self)
-
-
-_MOST_QUARTERED = 2_000  # images: some ten minutes on two cores
-_OF_A_ROOT = ("items", "failures", "maps")  # tables of the catalog
-_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# A vaeneer library; no image of it is data.\n"
 
 
 def index(
@@ -272,7 +272,7 @@ def _load(library: Path, settings: IndexSettings) -> Embedder:
     from vaeneer.model.embedder import Embedder
 
     return Embedder(
-        library / MODEL,
+        library / MODEL_FOLDER,
         device=settings.device,
         precision=settings.precision,
         batch_size=settings.batch_size,

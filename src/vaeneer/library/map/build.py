@@ -23,6 +23,8 @@ from vaeneer.text import printable
 LAYOUT_NAME = LAYOUT
 PERPLEXITY = 15.0
 SHOWN_NEIGHBOURS = 10
+_GOLDEN = 0.618033988749895  # of a turn: hues that follow each other are far apart
+_LIGHTNESS = (0.62, 0.72, 0.54)
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,6 @@ def _same(one: Layout | None, two: Layout) -> bool:
         and np.array_equal(one.xy, two.xy)
         and (one.perplexity, one.seed) == (two.perplexity, two.seed)
     )
-
-
-_GOLDEN = 0.618033988749895  # of a turn: hues that follow each other are far apart
-_LIGHTNESS = (0.62, 0.72, 0.54)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,15 @@ ALONE = -1
 _LEAST = 5
 _MIN_SAMPLES = 2
 _MOST_COMPARED = 30_000  # HDBSCAN's time grows with the square: some 10 s here
+_WEIGHTS = {"category": 1.0, "tag": 0.75, "word": 0.5}
+_MIN_SHARE = 0.4  # of a cluster's items that have the term of its name
+_MIN_SHARE_OF_TWO = 0.15  # of each of two categories, where no term has that share
+_MIN_SHARE_OF_DETAIL = 0.3  # where it tells clusters of one name apart
+_MIN_LIFT = 1.5  # how much more often than elsewhere
+_TITLE_WORDS = 3
+_SHORTEST = 3  # letters of a word of a file name
+_WORDS = re.compile(r"[^\W\d_]+")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def least_size(count: int, asked: int) -> int:
@@ -76,17 +85,6 @@ def _by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     renamed = np.full(len(numbers), ALONE)
     renamed[np.flatnonzero(inside)[order]] = np.arange(len(order))
     return renamed[np.searchsorted(numbers, labels)]
-
-
-_WEIGHTS = {"category": 1.0, "tag": 0.75, "word": 0.5}
-_MIN_SHARE = 0.4  # of a cluster's items that have the term of its name
-_MIN_SHARE_OF_TWO = 0.15  # of each of two categories, where no term has that share
-_MIN_SHARE_OF_DETAIL = 0.3  # where it tells clusters of one name apart
-_MIN_LIFT = 1.5  # how much more often than elsewhere
-_TITLE_WORDS = 3
-_SHORTEST = 3  # letters of a word of a file name
-_WORDS = re.compile(r"[^\W\d_]+")
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)

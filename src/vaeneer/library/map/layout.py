@@ -29,6 +29,12 @@ _FEW = 5
 """Up to so many items lie as their principal components say."""
 _START_NEIGHBOURS = 3
 """A new item starts at the median of so many; of 1, 3, 5 and 25 it kept the most neighbours."""
+Cells = NDArray[np.int64]
+FILL = 0.5
+"""Share of the cells around the layout that items take."""
+_MARGIN = 1  # empty cells on each side
+_FARTHEST = 2.5  # cells between a cluster and its name
+_LONGEST = 4.0  # how much longer one side may be than the other
 
 
 @dataclass(frozen=True)
@@ -209,14 +215,6 @@ def _places(old_xy: Floats, places: Ids, found: Neighbours, perplexity: float, s
         250, learning_rate=1, exaggeration=1.5, momentum=0.8, max_grad_norm=0.25
     )
     return np.asarray(moved, np.float32)
-
-
-Cells = NDArray[np.int64]
-FILL = 0.5
-"""Share of the cells around the layout that items take."""
-_MARGIN = 1  # empty cells on each side
-_FARTHEST = 2.5  # cells between a cluster and its name
-_LONGEST = 4.0  # how much longer one side may be than the other
 
 
 @dataclass(frozen=True)

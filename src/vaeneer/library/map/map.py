@@ -25,6 +25,7 @@ from vaeneer.settings import ClusterSettings, MapSettings
 from vaeneer.text import printable
 
 IMAGE_SIDE_PX = 96
+SUFFIXES = (".html", ".png", ".parquet")
 
 
 def write_table(path: Path, found: LibraryMap, tiles: Tiles) -> None:
@@ -86,9 +87,6 @@ def _neighbours(found: LibraryMap) -> object:
         for ids, distances in zip(places.tolist(), away.tolist(), strict=True)
     ]
     return pyarrow.array(rows, kind)
-
-
-SUFFIXES = (".html", ".png", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -225,8 +223,8 @@ def _page(
 ) -> None:
     side = tile_side_px(
         len(found),
-        most_pixels=render_module.HTML_MOST_PIXELS,
-        longest_px=render_module.HTML_LONGEST_TILE_PX,
+        most_pixels=render_module.HTML_MAX_PIXELS,
+        longest_px=render_module.HTML_MAX_TILE_PX,
     )
     tiles = _tiles(library, found, side, progress)
     grid = gridded(found.xy, found.labels)
@@ -247,8 +245,8 @@ def _picture(
     grid = gridded(found.xy, found.labels)
     side = tile_side_px(
         grid.columns * grid.rows,
-        most_pixels=render.MOST_PIXELS,
-        longest_px=render.LONGEST_TILE_PX,
+        most_pixels=render.PNG_MAX_PIXELS,
+        longest_px=render.PNG_MAX_TILE_PX,
     )
     tiles = _tiles(library, found, side, progress)
     names = by_cluster(found.labels, found.clusters)

@@ -32,6 +32,21 @@ RGB = tuple[float, float, float]
 SHEET_PX = 4096
 """Longest side of a sheet: what every browser draws."""
 _QUALITY = 82
+GROUND = (17, 18, 20)
+INK = (236, 232, 224)
+QUIET = (150, 146, 138)
+PNG_MAX_PIXELS = 22_000_000
+PNG_MAX_TILE_PX = 144
+_GLOW = 0.3
+_MOST_COVERING = 40  # names of the largest clusters that may lie on pictures
+HTML_MAX_PIXELS = 26_000_000
+"""Of all thumbnails together: some 6 MB as WebP."""
+HTML_MAX_TILE_PX = 192
+SMALL_TILE_PX = 24
+LETTERS = 0.3
+"""Height of a name in cells."""
+Mode = tuple[Groups, Sequence[Label] | None]
+"""A way to colour the items, with the places of its names where they are written."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +131,6 @@ def _url(sheet: Image.Image) -> str:
     buffer = io.BytesIO()
     sheet.save(buffer, "WEBP", quality=_QUALITY, method=2)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-GROUND = (17, 18, 20)
-INK = (236, 232, 224)
-QUIET = (150, 146, 138)
-MOST_PIXELS = 22_000_000
-LONGEST_TILE_PX = 144
-_GLOW = 0.3
-_MOST_COVERING = 40  # names of the largest clusters that may lie on pictures
 
 
 def draw_map(
@@ -243,16 +249,6 @@ def _write_foot(
         draw.rectangle((left, middle - mark, left + 2 * mark, middle + mark), fill=colour)
         draw.text((left + 3 * mark, middle), word, font=letters, anchor="lm", fill=INK)
         left += wide
-
-
-HTML_MOST_PIXELS = 26_000_000
-"""Of all thumbnails together: some 6 MB as WebP."""
-HTML_LONGEST_TILE_PX = 192
-SMALL_TILE_PX = 24
-LETTERS = 0.3
-"""Height of a name in cells."""
-Mode = tuple[Groups, Sequence[Label] | None]
-"""A way to colour the items, with the places of its names where they are written."""
 
 
 def page_data(

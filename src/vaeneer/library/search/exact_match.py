@@ -21,19 +21,19 @@ from vaeneer.settings import PrepareSettings
 
 LEAST_LIKENESS = 0.5
 """Min likeness of the pixels at a place, 0 to 1."""
-
 PIXEL_MATCH_PROBABILITY = 0.99
 """Min probability of an exact match: of 324 such hits in benchmarks/regions.py 6 were another
 surface, at least 4 of them a copy that the library has under another name."""
-
 MAX_ENLARGED = 2.0
 """Max enlargement of a query over the item that contains it."""
-
 _SEEN_PX = 100  # side of the query in the working picture of an item
 _FINEST_PX = 1200
 _MAX_FEATURES = 4000
 _MARGIN = 0.08  # of its sides, around a place that is located again
 _AGREE = 0.04  # of its longer side, by which the corners may move then
+LEAST_COSINE = 0.98
+"""Of the vectors of two copies. On 311 real surfaces two different ones reach 0.961; the same
+pixels give 0.9999, JPEG of quality 90 0.98 to 0.999. Copies that differ more stay in the answer."""
 
 
 def is_small(size_px: tuple[int, int], item: Item) -> bool:
@@ -157,11 +157,6 @@ def _around(box: PixelBox, item: Item) -> PixelBox:
 def _corners(box: PixelBox) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     x, y, width, height = box
     return np.array([x, y, x + width, y + height])
-
-
-LEAST_COSINE = 0.98
-"""Of the vectors of two copies. On 311 real surfaces two different ones reach 0.961; the same
-pixels give 0.9999, JPEG of quality 90 0.98 to 0.999. Copies that differ more stay in the answer."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,42 +23,10 @@ from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.library.search.exact_match import PIXEL_MATCH_PROBABILITY, Copies, Localizer, is_small
 from vaeneer.library.search.filters import condition, facts_condition
 from vaeneer.library.search.query import Query, Source, crop_query, mean_query, query_of
-from vaeneer.library.store import FOLDER as MODEL
+from vaeneer.library.store import MODEL_FOLDER
 from vaeneer.model.projection import Calibration, calibration_of, logistic
 from vaeneer.settings import SearchOptions, SearchSettings, with_changes
 from vaeneer.storage import storage_error
-
-
-def chance(calibration: Calibration, cosine: float, items: int) -> float:
-    """Probability that one of `items` with this cosine shows the surface of the query, 0 to 1."""
-    log_odds = calibration.slope * cosine + calibration.intercept - math.log(max(1, items - 1))
-    return float(logistic(np.float64(log_odds)))
-
-
-def read_calibration(library: Path, *, needed: bool) -> Calibration | None:
-    """How likely a cosine means one surface, as the library's model knows; without PyTorch.
-
-    Raises ModelFileError where it is needed and the model is not calibrated, or its file damaged.
-    """
-    file = library / MODEL / "readout.json"
-    if file.is_file():
-        try:
-            if damaged_file(file.parent, (file.name,)) is not None:
-                raise ValueError("another SHA-256")
-            known = read_json(file)["calibration"]
-            if known is not None:
-                return calibration_of(known)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise storage_error(error, file, verb="read") or ModelFileError(
-                f"{file} is damaged ({error}); {remedy(library)}."
-            ) from error
-    if needed:
-        raise ModelFileError(
-            f"The model of {library} is not calibrated, so that hits have no probability;"
-            " leave min_probability out, or index with a model that `vaeneer calibrate` went over."
-        )
-    return None
-
 
 Match = Literal["exact", "likely", "similar"]
 MATCHES: tuple[Match, ...] = get_args(Match)
@@ -78,6 +46,37 @@ _LARGE_LIBRARY = 311
 _MAX_MISSES = 2  # items that were examined in vain, until no more are
 _MAX_MISSES_BOX = 4
 _SPARE = 16  # fetched beyond k, so that equal cosines at the end are put in order by path
+
+
+def chance(calibration: Calibration, cosine: float, items: int) -> float:
+    """Probability that one of `items` with this cosine shows the surface of the query, 0 to 1."""
+    log_odds = calibration.slope * cosine + calibration.intercept - math.log(max(1, items - 1))
+    return float(logistic(np.float64(log_odds)))
+
+
+def read_calibration(library: Path, *, needed: bool) -> Calibration | None:
+    """How likely a cosine means one surface, as the library's model knows; without PyTorch.
+
+    Raises ModelFileError where it is needed and the model is not calibrated, or its file damaged.
+    """
+    file = library / MODEL_FOLDER / "readout.json"
+    if file.is_file():
+        try:
+            if damaged_file(file.parent, (file.name,)) is not None:
+                raise ValueError("another SHA-256")
+            known = read_json(file)["calibration"]
+            if known is not None:
+                return calibration_of(known)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise storage_error(error, file, verb="read") or ModelFileError(
+                f"{file} is damaged ({error}); {remedy(library)}."
+            ) from error
+    if needed:
+        raise ModelFileError(
+            f"The model of {library} is not calibrated, so that hits have no probability;"
+            " leave min_probability out, or index with a model that `vaeneer calibrate` went over."
+        )
+    return None
 
 
 @dataclass(frozen=True)

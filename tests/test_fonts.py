@@ -45,14 +45,14 @@ def _font(file: Path, characters: Iterable[str]) -> str:
     return str(file)
 
 
-@pytest.fixture(params=["with a font for it", "negative"])
+@pytest.fixture(params=["with a font for it", "without"])
 def system(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str | None:
     """The one font of the system, for Japanese, or none."""
     (tmp_path / "broken.ttf").write_bytes(b"no font")
     file = None
-    if request.param != "negative":
+    if request.param != "without":
         file = _font(tmp_path / "japanese.ttf", set(JAPANESE) | {"…"})
     fonts = (str(tmp_path / "broken.ttf"), *([file] if file else []))
     monkeypatch.setattr(fonts_module, "system_fonts", lambda: fonts)
