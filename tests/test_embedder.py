@@ -93,6 +93,27 @@ def test_an_image_has_one_vector_in_any_batch(embedder: Embedder, images: np.nda
     assert np.array_equal(embedder.embed(images), whole)
 
 
+@pytest.mark.parametrize("size", [(254, 254), (254, 500)])
+def test_several_cores_give_the_vectors_of_one_in_their_order(
+    embedder: Embedder, images: np.ndarray, size: tuple[int, int]
+) -> None:
+    batch = torch.from_numpy(np.concatenate([images, images[::-1]]))
+    batch = torch.nn.functional.interpolate(batch.float() / 255, size=size)
+    usual = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = embedder.embed(batch)
+        torch.set_num_threads(2)
+        with ThreadPoolExecutor(1) as other:  # a thread of later has the usual number of cores
+            found = embedder.embed(batch)
+            assert other.submit(torch.get_num_threads).result() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(usual)
+    assert np.allclose(found, expected, atol=1e-6)
+    assert not np.allclose(found[:7], found[7:], atol=1e-3)
+
+
 def test_threads_may_share_an_embedder(embedder: Embedder, images: np.ndarray) -> None:
     whole = embedder.embed(images)
     with ThreadPoolExecutor(4) as pool:

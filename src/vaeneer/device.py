@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,6 +87,19 @@ def _keep_freed_memory() -> None:
         process = ctypes.CDLL(None)
         process.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
         process.mallopt(_M_TRIM_THRESHOLD, 2**30)
+
+
+def compute_on_one_core() -> None:
+    """Let PyTorch compute on one core in this thread; other threads keep their number of cores.
+
+    For threads that share work among themselves: a team of cores for each would only wait.
+    """
+    # Reading the count initializes this thread's pool: it must come before set_num_threads().
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    other = threading.Thread(target=torch.set_num_threads, args=(usual,))
+    other.start()  # PyTorch keeps the last number for threads to come: the usual one again
+    other.join()
 
 
 def share_freed_memory() -> None:

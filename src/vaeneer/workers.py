@@ -39,13 +39,18 @@ def wait_passively() -> None:
 
 
 def prefetch(
-    make: Callable[[int], Made], numbers: Sequence[int], *, workers: int
+    make: Callable[[int], Made],
+    numbers: Sequence[int],
+    *,
+    workers: int,
+    initializer: Callable[[], None] | None = None,
 ) -> Iterator[Made]:
     """`make(number)` of each number in turn, by `workers` threads; what it raises is raised here.
 
-    At most two for each thread wait to be taken, so that memory does not grow.
+    At most two for each thread wait to be taken, so that memory does not grow. initializer: called
+    once in each thread.
     """
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers, initializer=initializer) as pool:
         waiting: deque[Future[Made]] = deque()
         try:
             for number in numbers:

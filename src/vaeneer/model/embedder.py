@@ -25,16 +25,17 @@ from vaeneer.data.tiles import (
     square_boxes,
     views_ahead,
 )
-from vaeneer.device import Precision, choose_device, choose_precision
+from vaeneer.device import Precision, choose_device, choose_precision, compute_on_one_core
 from vaeneer.errors import DataError, ImageFileError, ImageSizeError, ModelFileError
 from vaeneer.model.checkpoint import load
 from vaeneer.model.projection import Readout, Vectors, plain_readout, unit_length
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import require_number
-from vaeneer.workers import core_count
+from vaeneer.workers import core_count, prefetch
 
 LEAST_SIDE_PX = 64
+_PIECE = 4  # crops that one core embeds at once, at least
 _OVER = 1e-3  # what resizing and bfloat16 may add to [0, 1]
 OneImage = Path | str | Image.Image | NDArray[Any] | Tensor
 """A file, or an image in memory (data/images.py)."""
@@ -105,12 +106,33 @@ class Embedder:
         batch = _checked(images)
         boxes = square_boxes(batch.shape[2], batch.shape[3], "squares")
         answers = [np.zeros((0, self.dimensions), np.float32)]
-        for part in torch.split(batch, self.batch_size) if len(batch) else ():
-            sent = part.to(self.device)
+        pieces, cores = self._pieces(batch)
+
+        def vectors(piece: int) -> Vectors:
+            sent = pieces[piece].to(self.device)
             pixels = to_unit(sent) if sent.dtype == torch.uint8 else sent.float()
             seen = [self._vectors(resized(cut(pixels, b), self.vae.image_side_px)) for b in boxes]
-            answers.append(seen[0] if len(seen) == 1 else self._average(np.stack(seen)))
+            return seen[0] if len(seen) == 1 else self._average(np.stack(seen))
+
+        numbers = range(len(pieces))
+        if cores == 1:
+            answers += map(vectors, numbers)
+        else:
+            answers += prefetch(vectors, numbers, workers=cores, initializer=compute_on_one_core)
         return np.concatenate(answers)
+
+    def _pieces(self, batch: Tensor) -> tuple[Sequence[Tensor], int]:
+        """Images in batches, and by how many threads at once, each on one core.
+
+        On a CPU several threads with small pieces are quicker than all cores on one batch: none
+        waits for the slowest at each layer, so that other work on the machine costs less
+        (benchmarks/busy_machine.py). Worth it from two pieces for each core on.
+        """
+        cores = torch.get_num_threads() if self.device.type == "cpu" else 1
+        size = max(self.batch_size // (2 * cores), min(self.batch_size, _PIECE))
+        if cores > 1 and len(batch) > (2 * cores - 1) * size:
+            return torch.split(batch, size), cores
+        return torch.split(batch, self.batch_size) if len(batch) else (), 1
 
     def embed_files(
         self,

@@ -32,7 +32,7 @@ class RequestPool:
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._pool = ThreadPoolExecutor(_THREADS, "work", initializer=_alone)
+        self._pool = ThreadPoolExecutor(_THREADS, "work", initializer=_on_one_core)
         self._lock = threading.Lock()
         self._inside = 0
 
@@ -69,18 +69,14 @@ class RequestPool:
             self._inside -= 1
 
 
-def _alone() -> None:
-    """Let a thread of the room compute on one core: a team of threads for each would only wait."""
+def _on_one_core() -> None:
+    """Let a thread of the pool compute on one core, in PyTorch and in faiss."""
     import faiss
-    import torch
 
-    # Reading the count initializes this thread's pool: it must come before set_num_threads().
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
+    from vaeneer.device import compute_on_one_core
+
+    compute_on_one_core()
     faiss.omp_set_num_threads(1)
-    other = threading.Thread(target=torch.set_num_threads, args=(usual,))
-    other.start()  # PyTorch keeps the last number for threads to come: the usual one again
-    other.join()
 
 
 class PixelBudget:
