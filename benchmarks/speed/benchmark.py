@@ -118,10 +118,15 @@ class BenchReport:
     """The speed of one machine with one network."""
 
     device: str
+    """What was measured, under which PyTorch."""
     precision: str
+    """float32 or bfloat16: what the network computed in."""
     ceilings: Ceilings
+    """What the machine does of one thing alone."""
     network: NetworkFigures
+    """Operations of the network, and its ceiling."""
     layers: list[LayerFigures]
+    """Each layer with weights."""
     parts: dict[str, PartFigures]
     """decode, crop, step, evaluate, embed and epoch, the whole."""
     epoch_shares: dict[str, float]
@@ -129,9 +134,13 @@ class BenchReport:
     bottleneck: str
     """The largest of these."""
     summary: str
+    """The bottleneck as a sentence."""
     settings: dict[str, Any]
+    """Settings of the benchmark."""
     seconds: float
+    """Duration of the benchmark."""
     pictures: list[str]
+    """Paths of the charts."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""

@@ -18,9 +18,11 @@ class PartFigures:
     """One part of the work, beside the most that the machine could do of it."""
 
     images_per_s: float
+    """Median of five or more repetitions."""
     ceiling: str
     """matrix product, copying, JPEG decoding, or step: what bounds it."""
     ceiling_images_per_s: float
+    """The most that it allows."""
     share: float
     """images_per_s / ceiling_images_per_s."""
 
@@ -30,11 +32,15 @@ class NetworkFigures:
     """What the network asks of the machine, counted, for one image."""
 
     architecture: str
+    """Name of the network."""
     parameters: int
+    """Trained numbers."""
     step_gflop: float
-    """Forward and backward."""
+    """10^9 operations forward and backward; a multiplication and an addition are two."""
     encode_gflop: float
+    """10^9 operations of the encoder."""
     decode_gflop: float
+    """10^9 operations of the decoder."""
     layers_images_per_s: float
     """All layers one by one, forward and backward, and nothing between them."""
     roofline_images_per_s: float

@@ -61,9 +61,13 @@ class LayerFigures:
     """A layer of the network alone, forward and backward, for one image of a batch."""
 
     name: str
+    """As in the network."""
     gflop: float
+    """10^9 operations."""
     seconds: float
+    """Time of the layer alone."""
     gflop_per_s: float
+    """gflop / seconds."""
     bound_seconds: float
     """No less: by the matrix product or by the copying of its bytes, whichever takes longer."""
 
