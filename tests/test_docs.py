@@ -196,36 +196,36 @@ def test_the_table_of_recipes_is_that_of_the_code() -> None:
         assert row in section("performance.md", "What the recipes are")
 
 
-def test_the_table_of_map_words_is_that_of_the_code() -> None:
+def test_the_map_words_of_the_page_are_those_of_the_code() -> None:
     table = tomllib.loads((DATA / "map_words.toml").read_text(encoding="utf-8"))
-    strengths = [strength.name.lower() for strength in Strength]
-    rows = [
-        f"| `{kind}` | {' | '.join(words.get(strength, '') for strength in strengths)} |"
-        for kind, words in table["kinds"].items()
-    ]
-    rows += [
-        f"| `{letter}` | {' or '.join(f'`{kind}`' for kind in kinds.split())} |"
-        for letter, kinds in table["letters"].items()
-    ]
-    rows += [f"| {sort} | {words} |" for sort, words in table["suffixes"].items()]
-    rows += [
-        f"| {vendor['name']} | {', '.join(f'`{name}`' for name in vendor['examples'].split())} |"
-        for vendor in table["vendors"]
-    ]
-    shown = [line for line in page("file-names.md").splitlines() if line.startswith("|")]
-    heads = ("| kind |", "| letter |", "| sort |", "| whose |", "| --- |")
-    assert [line for line in shown if not line.startswith(heads)] == rows
+    text = page("file-names.md")
+    rows = re.findall(r"^- `(\w+)`: (.+)$", section("file-names.md", "Map words"), re.M)
+    assert [kind for kind, _ in rows] == list(table["kinds"])
+    for kind, words in rows:
+        for part in words.split("; "):
+            marked = re.fullmatch(r"(?:\*(\w+)\* )?(.+)", part)
+            assert marked
+            known = table["kinds"][kind][marked[1] or Strength.SURE.name.lower()].split()
+            assert set(marked[2].split()) <= set(known), (kind, part)
+    letters = re.search(r"Letters are ([a-z, ()]+);", " ".join(text.split()))
+    assert letters
+    assert set(re.findall(r"\b[a-z]\b", letters[1])) == set(table["letters"])
+    for vendor in table["vendors"]:
+        assert all(name in " ".join(text.split()) for name in vendor["name"].split(", "))
 
 
-def test_the_words_of_folders_are_those_of_the_code() -> None:
+def test_the_words_of_folders_are_among_those_of_the_code() -> None:
     table = tomllib.loads((DATA / "folder_words.toml").read_text(encoding="utf-8"))
-    rows = [
-        f"- *{sort.replace('_', ' ')}*: {words}"
+    known = {
+        sort.replace("_", " "): set(words.split())
         for sorts in table.values()
         for sort, words in sorts.items()
-    ]
-    shown = section("file-names.md", "Folders: categories and tags").splitlines()
-    assert [line for line in shown if line.startswith("- *")] == rows
+    }
+    below = section("file-names.md", "Folders: categories and tags")
+    shown = dict(re.findall(r"^- \*([a-z ]+)\*: (.+)$", below, re.M))
+    assert list(shown) == list(known)
+    for sort, words in shown.items():
+        assert set(words.split()) <= known[sort], sort
 
 
 @pytest.mark.parametrize("kind", sorted({word.kind for word in map_words().words.values()}))
