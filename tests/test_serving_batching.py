@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import platform
 import subprocess
@@ -22,23 +23,25 @@ from torch import Tensor
 import vaeneer
 from vaeneer.model.projection import Vectors
 from vaeneer.progress import Progress
-from vaeneer.serving.background import Jobs, PixelBudget
+from vaeneer.serving.background import Jobs, PixelBudget, RequestPool
 from vaeneer.serving.batching import BatchedEmbedder, Batcher
-from vaeneer.serving.metrics import Metrics
+from vaeneer.serving.problems import Problem
 from vaeneer.settings import ServeSettings
 
 SETTINGS = ServeSettings(device="cpu", batch_crops=8, batch_wait_ms=50, timeout_seconds=10)
 
 
-class Noting(BatchedEmbedder):
+class Noting(vaeneer.Embedder):
     """Writes down the batches that it is given."""
 
-    def embed_direct(self, images: Tensor) -> Vectors:
+    seen: tuple[int, ...] = ()
+
+    def embed(self, images: Any) -> Vectors:
         """As it is, and noted."""
-        self.seen = [*getattr(self, "seen", []), len(images)]
+        self.seen = (*self.seen, len(images))
         if int(images.sum()) == 0:
             raise ValueError("a crop that is all black")
-        return super().embed_direct(images)
+        return super().embed(images)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,13 @@ def plain() -> vaeneer.Embedder:
 
 
 @pytest.fixture
+def noting(plain: vaeneer.Embedder) -> Noting:
+    return Noting(plain.vae, precision=plain.precision)
+
+
+@pytest.fixture
 def network() -> Iterator[Batcher]:
-    made = Batcher(SETTINGS, Metrics())
+    made = Batcher(SETTINGS)
     made.start()
     yield made
     made.stop()
@@ -71,8 +79,10 @@ def held(network: Batcher, work: threading.Event) -> list[threading.Thread]:
     return threads
 
 
-def test_what_waits_together_goes_together(plain: vaeneer.Embedder, network: Batcher) -> None:
-    embedder, free = Noting(plain, network, 8), threading.Event()
+def test_what_waits_together_goes_together(
+    plain: vaeneer.Embedder, noting: Noting, network: Batcher
+) -> None:
+    embedder, free = BatchedEmbedder(noting, network), threading.Event()
     asked = [crops(count, count) for count in (2, 3, 1, 4, 2)]
     holders = held(network, free)
     with ThreadPoolExecutor(5) as pool:
@@ -84,13 +94,15 @@ def test_what_waits_together_goes_together(plain: vaeneer.Embedder, network: Bat
         free.set()
         for images, answer in zip(asked, answers, strict=True):
             assert np.abs(answer.result(20) - plain.embed(images)).max() < 1e-4
-    assert sorted(embedder.seen) == [6, 6]  # 2 + 3 + 1, and 4 + 2: up to 8 each, in order
+    assert sorted(noting.seen) == [6, 6]  # 2 + 3 + 1, and 4 + 2: up to 8 each, in order
     for holder in holders:
         holder.join(5)
 
 
-def test_a_mistake_ends_no_thread(plain: vaeneer.Embedder, network: Batcher) -> None:
-    embedder = Noting(plain, network, 8)
+def test_a_mistake_ends_no_thread(
+    plain: vaeneer.Embedder, noting: Noting, network: Batcher
+) -> None:
+    embedder = BatchedEmbedder(noting, network)
     for _ in range(2 * len(network._threads)):
         with pytest.raises(ValueError, match="black"):
             embedder.embed(0 * crops(1, 1))
@@ -99,26 +111,25 @@ def test_a_mistake_ends_no_thread(plain: vaeneer.Embedder, network: Batcher) -> 
     assert np.array_equal(embedder.embed(crops(2, 3)), plain.embed(crops(2, 3)))
 
 
-def test_too_much_in_front_of_the_network_is_refused(plain: vaeneer.Embedder) -> None:
-    metrics = Metrics()
-    network = Batcher(ServeSettings(device="cpu", queue_length=1, timeout_seconds=5), metrics)
-    network.start()
+def test_more_requests_than_may_wait_are_refused() -> None:
+    pool = RequestPool(ServeSettings(queue_length=2))
     free = threading.Event()
-    holders = held(network, free)
-    with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(network.do, lambda: 1) for _ in range(4)]
-        while network.depth < 4:
-            time.sleep(0.01)
-        with pytest.raises(HTTPException) as refused:
-            network.do(lambda: 1)
-        assert refused.value.status_code == 503
+
+    async def ask() -> None:
+        waiting = [asyncio.create_task(pool.submit(lambda: free.wait(10))) for _ in range(2)]
+        while pool.pending < 2:
+            await asyncio.sleep(0.01)
+        with pytest.raises(Problem, match="2 requests are waiting") as refused:
+            await pool.submit(lambda: True)
+        assert (refused.value.status_code, refused.value.rejected) == (503, "queue_full")
         assert refused.value.headers == {"Retry-After": "1"}
         free.set()
-        assert [one.result(5) for one in waiting] == [1] * 4
-    assert 'vaeneer_rejected_total{reason="network_queue_full"} 1.0' in metrics.text()
-    for holder in holders:
-        holder.join(5)
-    network.stop()
+        assert await asyncio.gather(*waiting) == [True, True]
+        assert await pool.submit(lambda: 7) == 7
+
+    asyncio.run(ask())
+    assert pool.pending == 0
+    pool.close()
 
 
 def test_large_pictures_wait_for_each_other() -> None:

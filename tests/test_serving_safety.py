@@ -25,7 +25,6 @@ from vaeneer.serving import auth, server
 from vaeneer.serving.app import create_app
 from vaeneer.serving.auth import Token, is_loopback, token_of
 from vaeneer.serving.batching import Batcher
-from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.middleware import HEADERS, MOST_JSON_BYTES
 from vaeneer.serving.models import served
 from vaeneer.settings import ServeSettings
@@ -414,7 +413,7 @@ def test_a_full_queue_says_so_and_nothing_breaks(folder: Path) -> None:
 
 
 def test_nobody_waits_longer_than_the_timeout() -> None:
-    network = Batcher(ServeSettings(device="cpu", timeout_seconds=0.3), Metrics())
+    network = Batcher(ServeSettings(device="cpu", timeout_seconds=0.3))
     network.start()
     free = threading.Event()
     with ThreadPoolExecutor(len(network._threads)) as pool:

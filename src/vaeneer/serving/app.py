@@ -111,9 +111,9 @@ async def login(request: Request, house: State, asked: schemas_module.LoginReque
     if house.token is None:
         return answer
     if not house.token.matches(asked.token):
-        house.metrics.rejected("login")
         await house.wrong_tokens.wait(request.client.host if request.client else "")
-        raise Problem(401, "That is not the token.", {"WWW-Authenticate": "Bearer"})
+        headers = {"WWW-Authenticate": "Bearer"}
+        raise Problem(401, "That is not the token.", headers, rejected="login")
     answer.set_cookie(
         COOKIE,
         house.token.cookie,

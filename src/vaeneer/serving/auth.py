@@ -79,7 +79,8 @@ class WrongTokens:
         while len(self._known) > MOST_ADDRESSES:
             self._known.popitem(last=False)
         if self._waiting >= _MOST_WAITING:
-            raise Problem(429, "Too many wrong tokens; try again later.", {"Retry-After": "1"})
+            detail = "Too many wrong tokens; try again later."
+            raise Problem(429, detail, {"Retry-After": "1"}, rejected="token")
         self._waiting += 1
         try:
             await asyncio.sleep(min(LONGEST_SECONDS, _FIRST_SECONDS * 2 ** min(count - 1, 16)))

@@ -1,10 +1,9 @@
-"""The threads that run networks: crops of requests that wait together are embedded together.
+"""Dynamic batching: crops of requests that wait together go through the network together.
 
 Requests come in threads of their own (background.py), which decode and then wait here; while
-batches are under way the next ones
-gather. A GPU has one thread. A CPU has one for each core: a batch that
-is alone takes all cores, and batches beside each other take one each, since teams of threads that
-share cores spend their time waiting for each other (benchmarks/serving.py).
+batches are under way the next ones gather. A GPU has one thread. A CPU has one for each core: a
+batch that is alone takes all cores, and batches beside each other take one each, since teams of
+threads that share cores spend their time waiting for each other (benchmarks/serving.py).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,27 +25,28 @@ from torch import Tensor
 from vaeneer.device import choose_device, malloc_trim
 from vaeneer.model.embedder import Embedder, Images
 from vaeneer.model.projection import Vectors
-from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.problems import busy
 from vaeneer.settings import ServeSettings
 
 T = TypeVar("T")
-_TIDY_SECONDS = 10.0
+_TRIM_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class _Crops:
-    """Crops (n, 3, H, W) uint8 of one image, and who is to embed them."""
+    """Crops (n, 3, H, W) of one image, and the embedder that they go through."""
 
-    embedder: BatchedEmbedder
+    embedder: Embedder
     images: Tensor
-    answer: Future[Vectors]
+    result: Future[Vectors] = field(default_factory=Future)
 
-    def compatible(self, other: _Crops) -> bool:
+    def fits(self, first: _Crops, room: int) -> bool:
+        """Whether these crops may be in the batch of others, which has room for so many."""
         return (
-            self.embedder is other.embedder
-            and self.images.shape[1:] == other.images.shape[1:]
-            and self.images.dtype == other.images.dtype
+            len(self.images) <= room
+            and self.embedder is first.embedder
+            and self.images.shape[1:] == first.images.shape[1:]
+            and self.images.dtype == first.images.dtype
         )
 
 
@@ -55,65 +55,31 @@ class _Work:
     """Anything else that needs a network."""
 
     do: Callable[[], Any]
-    answer: Future[Any]
-
-
-class _BatchQueue:
-    """What waits, in order; of several threads each takes what it can use at once."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._jobs: deque[_Crops | _Work | None] = deque()
-        self._changed = threading.Condition()
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def put(self, job: _Crops | _Work | None) -> bool:
-        """Whether there was room; None, which ends a thread, always has."""
-        with self._changed:
-            if job is not None and len(self._jobs) >= self._most:
-                return False
-            self._jobs.append(job)
-            self._changed.notify_all()
-            return True
-
-    def take(self) -> _Crops | _Work | None:
-        """The first; waits for it."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._jobs)
-            return self._jobs.popleft()
-
-    def get_compatible(self, first: _Crops, room: int, until: float) -> _Crops | None:
-        """The next, where it goes with `first` and has up to `room` crops; waits for one."""
-        with self._changed:
-            while not self._jobs:
-                if not self._changed.wait(max(0.0, until - time.monotonic())):
-                    return None
-            job = self._jobs[0]
-            if isinstance(job, _Crops) and job.compatible(first) and len(job.images) <= room:
-                self._jobs.popleft()
-                return job
-            return None
+    result: Future[Any] = field(default_factory=Future)
 
 
 class Batcher:
-    """The threads and their queue."""
+    """The threads that run networks, and the queue in front of them.
 
-    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
-        """Nothing runs before `start`."""
+    The queue is as long as the pool of requests lets it be (`RequestPool`).
+    """
+
+    def __init__(
+        self, settings: ServeSettings, count_batch: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Nothing runs before `start`. count_batch: gets the crops and images of each batch."""
         self._settings = settings
-        self._metrics = metrics
-        self._waiting = _BatchQueue(4 * settings.queue_length)
+        self._count_batch = count_batch
+        self._queue: deque[_Crops | _Work | None] = deque()
+        self._changed = threading.Condition()
         self._cores = torch.get_num_threads()
         count = 1 if choose_device(settings.device).type == "cuda" else self._cores
         self._threads = [
             threading.Thread(target=self._run, name=f"network {number}", daemon=True)
             for number in range(count)
         ]
-        self._lock = threading.Lock()
         self._busy = 0
-        self._tidied = time.monotonic()
+        self._trimmed = time.monotonic()
 
     def start(self) -> None:
         """Begin to work."""
@@ -124,134 +90,131 @@ class Batcher:
         """End after what is waiting."""
         alive = [thread for thread in self._threads if thread.is_alive()]
         for _ in alive:
-            self._waiting.put(None)
+            self._put(None)
         for thread in alive:
             thread.join(self._settings.timeout_seconds)
 
     @property
     def depth(self) -> int:
         """How much is waiting."""
-        return len(self._waiting)
+        return len(self._queue)
 
-    def embed(self, embedder: BatchedEmbedder, images: Tensor) -> Vectors:
-        """Vectors (n, D) of crops (n, 3, H, W); blocks until the batch with them is done."""
-        answer: Future[Vectors] = Future()
-        self._put(_Crops(embedder, images, answer))
-        return self._result(answer)
+    def embed(self, embedder: Embedder, images: Tensor) -> Vectors:
+        """Vectors (n, D) of crops (n, 3, H, W); blocks until the batch with them is done.
+
+        Raises Problem 503 when that takes too long.
+        """
+        crops = _Crops(embedder, images)
+        self._put(crops)
+        return self._wait(crops.result)
 
     def do(self, work: Callable[[], T]) -> T:
-        """Run anything else in its turn; blocks until it is done."""
-        answer: Future[T] = Future()
-        self._put(_Work(work, answer))
-        return self._result(answer)
+        """Run anything else in its turn; blocks until it is done. Raises as `embed`."""
+        job = _Work(work)
+        self._put(job)
+        result: T = self._wait(job.result)
+        return result
 
-    def _put(self, job: _Crops | _Work) -> None:
-        if not self._waiting.put(job):
-            self._metrics.rejected("network_queue_full")
-            raise busy("The network has too much to do; ask again in a second.")
+    def _put(self, job: _Crops | _Work | None) -> None:
+        """Append to the queue; None ends a thread."""
+        with self._changed:
+            self._queue.append(job)
+            self._changed.notify_all()
 
-    def _result(self, answer: Future[T]) -> T:
+    def _wait(self, result: Future[T]) -> T:
         try:
-            return answer.result(self._settings.timeout_seconds)
+            return result.result(self._settings.timeout_seconds)
         except FutureTimeout:
-            answer.cancel()
+            result.cancel()
             raise busy("The network was too busy to answer in time; ask again.", 5) from None
 
     def _run(self) -> None:
-        torch.get_num_threads()  # settles it, whatever other threads are told
-        while (job := self._waiting.take()) is not None:
-            if isinstance(job, _Work):
-                with self._cores_for_it():
-                    _answer(job.answer, job.do)
-            else:
-                batch = self._gathered(job)
-                with self._cores_for_it():
-                    self._embed(batch)
-            self._tidy()
+        torch.get_num_threads()  # before any set_num_threads: it sets up this thread's own number
+        while batch := self._next_batch():
+            with self._cores_for_batch():
+                self._process(batch)
+            if time.monotonic() > self._trimmed + _TRIM_SECONDS:  # else memory grows with batches
+                self._trimmed = time.monotonic()
+                malloc_trim()
 
-    def _tidy(self) -> None:
-        """Now and then, let go of what batches have freed, so that memory does not grow."""
-        with self._lock:
-            due = time.monotonic() > self._tidied + _TIDY_SECONDS
-            self._tidied = time.monotonic() if due else self._tidied
-        if due:
-            malloc_trim()
+    def _next_batch(self) -> list[_Crops | _Work]:
+        """Wait for a job; of crops, with those that come within a few milliseconds and fit.
+
+        Empty where the thread is to end.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue)
+            first = self._queue.popleft()
+            if first is None:
+                return []
+            batch: list[_Crops | _Work] = [first]
+            if isinstance(first, _Work):
+                return batch
+            room = self._settings.batch_crops - len(first.images)
+            until = time.monotonic() + self._settings.batch_wait_ms / 1000
+            while room > 0:
+                left = max(0.0, until - time.monotonic())
+                if not self._changed.wait_for(lambda: self._queue, left):
+                    break
+                job = self._queue[0]
+                if not isinstance(job, _Crops) or not job.fits(first, room):
+                    break
+                batch.append(job)
+                self._queue.popleft()
+                room -= len(job.images)
+            return batch
+
+    def _process(self, batch: list[_Crops | _Work]) -> None:
+        wanted = [job for job in batch if job.result.set_running_or_notify_cancel()]
+        crops = [job for job in wanted if isinstance(job, _Crops)]
+        try:
+            results: list[Any] = [job.do() for job in wanted if isinstance(job, _Work)]
+            if crops:
+                images = torch.cat([one.images for one in crops])
+                ends = np.cumsum([len(one.images) for one in crops])
+                results = np.split(crops[0].embedder.embed(images), ends[:-1])
+                if self._count_batch is not None:
+                    self._count_batch(len(images), len(crops))
+        except BaseException as error:  # reported to whoever waits; the thread continues
+            for job in wanted:
+                job.result.set_exception(error)
+        else:
+            for job, result in zip(wanted, results, strict=True):
+                job.result.set_result(result)
 
     @contextmanager
-    def _cores_for_it(self) -> Iterator[None]:
+    def _cores_for_batch(self) -> Iterator[None]:
         """All cores where nothing else is under way or waiting, else one."""
-        with self._lock:
+        with self._changed:
             self._busy += 1
-            alone = self._busy == 1 and not len(self._waiting)
+            alone = self._busy == 1 and not self._queue
         if len(self._threads) > 1:
             torch.set_num_threads(self._cores if alone else 1)
         try:
             yield
         finally:
-            with self._lock:
+            with self._changed:
                 self._busy -= 1
-
-    def _gathered(self, first: _Crops) -> list[_Crops]:
-        """`first` and what comes within a few milliseconds, up to a batch."""
-        batch, room = [first], self._settings.batch_crops - len(first.images)
-        until = time.monotonic() + self._settings.batch_wait_ms / 1000
-        while room > 0:
-            job = self._waiting.get_compatible(first, room, until)
-            if job is None:
-                break
-            batch.append(job)
-            room -= len(job.images)
-        return batch
-
-    def _embed(self, batch: list[_Crops]) -> None:
-        batch = [one for one in batch if one.answer.set_running_or_notify_cancel()]
-        if not batch:
-            return
-        try:
-            images = torch.cat([one.images for one in batch])
-            vectors = batch[0].embedder.embed_direct(images)
-        except Exception as error:  # whoever waits is told, and the thread goes on
-            for one in batch:
-                one.answer.set_exception(error)
-            return
-        self._metrics.batch(len(images), len(batch))
-        start = 0
-        for one in batch:
-            stop = start + len(one.images)
-            one.answer.set_result(vectors[start:stop])
-            start = stop
 
 
 class BatchedEmbedder(Embedder):
-    """An embedder whose work is done by the network's thread, together with that of others."""
+    """An embedder whose batches of crops go through a batcher, together with those of others."""
 
-    def __init__(self, embedder: Embedder, network: Batcher, batch_size: int) -> None:
-        """embedder: the one whose network and read-out are used."""
+    def __init__(self, plain: Embedder, batcher: Batcher) -> None:
+        """plain: what the batcher's threads embed with."""
         super().__init__(
-            embedder.vae,
-            name=embedder.name,
-            precision=embedder.precision,
-            views=embedder.views,
-            batch_size=batch_size,
+            plain.vae,
+            name=plain.name,
+            precision=plain.precision,
+            views=plain.views,
+            batch_size=plain.batch_size,
         )
-        self._network = network
+        self._plain = plain
+        self._batcher = batcher
 
     def embed(self, images: Images) -> Vectors:
-        """As that of Embedder, of a batch (B, 3, H, W)."""
+        """As that of Embedder. Raises Problem 503 for a batch (B, 3, H, W) that takes too long."""
         if not isinstance(images, Tensor | np.ndarray):
             return super().embed(images)
         batch = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
-        return self._network.embed(self, batch)
-
-    def embed_direct(self, images: Tensor) -> Vectors:
-        """As `embed`, at once and in this thread."""
-        return super().embed(images)
-
-
-def _answer(answer: Future[Any], do: Callable[[], Any]) -> None:
-    if not answer.set_running_or_notify_cancel():
-        return
-    try:
-        answer.set_result(do())
-    except BaseException as error:  # whoever waits is told, and the thread goes on
-        answer.set_exception(error)
+        return self._batcher.embed(self._plain, batch)

@@ -77,6 +77,8 @@ class SecurityMiddleware:
             await self._app(scope, _Body(receive, limit, self._house).receive, answer.send)
         except Problem as problem:
             headers = dict(problem.headers or {})
+            if problem.rejected is not None:
+                self._house.metrics.rejected(problem.rejected)
             if not answer.status:
                 response = problem_response(problem.status_code, problem.detail, path, headers)
                 await response(scope, receive, answer.send)
@@ -93,32 +95,28 @@ class SecurityMiddleware:
         """The most bytes that the body may have. Raises Problem for who may not come in."""
         headers, path = Headers(scope=scope), scope["path"]
         if self._inside > MOST_AT_ONCE:
-            self._house.metrics.rejected("too_many_requests")
-            raise busy(f"{MOST_AT_ONCE} requests are under way; ask again in a second.")
+            detail = f"{MOST_AT_ONCE} requests are under way; ask again in a second."
+            raise busy(detail, rejected="too_many_requests")
         self._check_host(headers)
         self._check_origin(headers, path, scope["method"])
         _check_address(scope)
         token = self._house.token
         if token and not _is_open(path) and not token.authorizes(headers):
-            self._house.metrics.rejected("token")
             if token.is_guessed(headers):
                 await self._house.wrong_tokens.wait(str((scope.get("client") or [""])[0]))
             detail = "Show the token: Authorization: Bearer TOKEN, or log in on the page."
-            raise Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+            raise Problem(401, detail, {"WWW-Authenticate": "Bearer"}, rejected="token")
         limit = self._house.settings.max_upload_bytes if path in UPLOADS else MOST_JSON_BYTES
         length = headers.get("content-length", "0")
         if not length.isdigit() or len(length) > 18 or int(length) > limit:
-            self._house.metrics.rejected("too_large")
             raise _too_large(limit)
         return limit
 
     def _check_host(self, headers: Headers) -> None:
         """A page elsewhere may point its own name at us: what it calls us gives it away."""
         if self._hosts is not None and _host_in(headers.get("host", "")) not in self._hosts:
-            self._house.metrics.rejected("host")
-            raise Problem(
-                421, "The server is not called by this name; name it with --allowed-hosts."
-            )
+            detail = "The server is not called by this name; name it with --allowed-hosts."
+            raise Problem(421, detail, rejected="host")
 
     def _check_origin(self, headers: Headers, path: str, method: str) -> None:
         host = headers.get("host", "").lower()
@@ -130,8 +128,8 @@ class SecurityMiddleware:
             )
             crossed = path.startswith("/api/") and not followed
         if not own or crossed:
-            self._house.metrics.rejected("origin")
-            raise Problem(403, "Pages of other origins may not ask this server.")
+            detail = "Pages of other origins may not ask this server."
+            raise Problem(403, detail, rejected="origin")
 
     def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
@@ -207,12 +205,10 @@ class _Body:
             left = max(0.0, self._until - time.monotonic())
             message = await asyncio.wait_for(self._receive(), left)
         except TimeoutError:
-            self._house.metrics.rejected("slow")
             detail = "The request did not arrive in time."
-            raise Problem(408, detail, {"Connection": "close"}) from None
+            raise Problem(408, detail, {"Connection": "close"}, rejected="slow") from None
         self._seen += len(message.get("body", b""))
         if self._seen > self._limit:
-            self._house.metrics.rejected("too_large")
             raise _too_large(self._limit)
         self._ended = not message.get("more_body", False)
         return message
@@ -220,7 +216,7 @@ class _Body:
 
 def _too_large(limit: int) -> Problem:
     detail = f"The body may have {limit:,} bytes; send a smaller picture."
-    return Problem(413, detail, {"Connection": "close"})
+    return Problem(413, detail, {"Connection": "close"}, rejected="too_large")
 
 
 def _check_address(scope: Scope) -> None:

@@ -45,6 +45,7 @@ _LOG = logging.getLogger(__name__)
 _MOST_RUNS = 1000
 _MOST_LOOKED = 20_000  # files and folders
 _MOST_KEPT = 3
+_LEAST_BATCH = 16  # crops in one forward pass
 
 
 class EmbedderCache:
@@ -62,11 +63,13 @@ class EmbedderCache:
         with self._lock:
             if key not in self._known:
                 settings = self._settings
-                loaded = Embedder(
-                    folder / MODEL_FOLDER, device=settings.device, precision=settings.precision
+                plain = Embedder(
+                    folder / MODEL_FOLDER,
+                    device=settings.device,
+                    precision=settings.precision,
+                    batch_size=max(settings.batch_crops, _LEAST_BATCH),
                 )
-                size = max(settings.batch_crops, loaded.batch_size)
-                self._known[key] = BatchedEmbedder(loaded, self._network, size)
+                self._known[key] = BatchedEmbedder(plain, self._network)
             return self._known[key]
 
 
@@ -101,8 +104,8 @@ class ServedLibrary:
                 self.calibrated = read_calibration(self.folder, needed=False) is not None
                 library = Library(self.folder, catalog=self.catalog)
                 library.embedder = self._networks.of(self.folder, self.catalog)
-                assert len(library.image_index) >= 0  # loads them
-                assert len(library.crop_index) >= 0
+                vectors = len(library.image_index) + len(library.crop_index)  # loads them
+                _LOG.debug("%s: %d vectors", self.name, vectors)
             except Exception as error:  # told to whoever asks; the old vectors stay in use
                 known = isinstance(error, VaeneerError | OSError)
                 _LOG.log(logging.WARNING, "%s: %s", self.name, error, exc_info=not known)

@@ -58,13 +58,23 @@ class Json(JSONResponse):
 class Problem(HTTPException):
     """An answer that is an error; raised wherever it is found."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        *,
+        rejected: str | None = None,
+    ) -> None:
+        """rejected: why no work was done for the request, as the metrics count it."""
         super().__init__(status, detail, headers)
+        self.rejected = rejected
 
 
-def busy(detail: str, retry_after_seconds: int = 1) -> Problem:
+def busy(detail: str, retry_after_seconds: int = 1, *, rejected: str | None = None) -> Problem:
     """503: come again in a while."""
-    return Problem(503, detail, {"Retry-After": str(retry_after_seconds)})
+    headers = {"Retry-After": str(retry_after_seconds)}
+    return Problem(503, detail, headers, rejected=rejected)
 
 
 def problem_response(
@@ -99,6 +109,8 @@ async def answer_problem(request: Request, error: Exception) -> JSONResponse:
     detail = str(error.detail)
     if not isinstance(error, Problem):  # the framework's own
         detail = _OWN_WORDS.get(error.status_code, detail)
+    elif error.rejected is not None:
+        request.app.state.house.metrics.rejected(error.rejected)
     headers = dict(error.headers) if error.headers else None
     return problem_response(error.status_code, detail, request.url.path, headers)
 

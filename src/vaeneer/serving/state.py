@@ -30,10 +30,10 @@ class AppState:
         self.token = token
         self.wrong_tokens = WrongTokens()
         self.metrics = Metrics()
-        self.network = Batcher(settings, self.metrics)
+        self.network = Batcher(settings, self.metrics.batch)
         self.networks = EmbedderCache(self.network, settings)
         self.drawn = ModelCache(served, settings.device)
-        self.workroom = RequestPool(settings, self.metrics)
+        self.workroom = RequestPool(settings)
         self.pixels = PixelBudget(settings.max_megapixels)
         self.jobs: Jobs[Any] = Jobs()
         self.indexing: Jobs[IndexReport] = Jobs()

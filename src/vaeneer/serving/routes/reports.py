@@ -27,7 +27,7 @@ from vaeneer.library.library import Library
 from vaeneer.library.library_folders import is_finished
 from vaeneer.progress import Bar, Progress
 from vaeneer.serving import schemas
-from vaeneer.serving.background import Job, JobProgress
+from vaeneer.serving.background import Job
 from vaeneer.serving.models import ServedFolder, ServedLibrary
 from vaeneer.serving.problems import Json, Problem, Whole
 from vaeneer.serving.schemas import API, thumbnail_address
@@ -177,8 +177,7 @@ def _job(house: AppState, library: ServedLibrary, what: str) -> Job[Any]:
 
 
 def _not_yet(job: Job[Any]) -> Response:
-    progress = job.progress
-    body = {"state": "computing", "stage": progress.stage, "progress": round(progress.fraction, 4)}
+    body = {"state": "computing", "stage": job.stage, "progress": round(job.fraction, 4)}
     return Json(body, 202, {"Retry-After": str(_RETRY_AFTER_SECONDS)})
 
 
@@ -239,7 +238,7 @@ def _map(library: Library, progress: Progress) -> bytes:
 class _Watching:
     """The progress of a job, which also serves the library once it is finished."""
 
-    def __init__(self, house: AppState, name: str, progress: JobProgress) -> None:
+    def __init__(self, house: AppState, name: str, progress: Job[IndexReport]) -> None:
         self._house, self._name, self._progress = house, name, progress
 
     def bar(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Bar]:
@@ -274,7 +273,7 @@ def folders(house: State) -> Response:
 def start(house: State, asked: schemas.IndexRequest) -> Response:
     """Make or bring up to date the library of a folder; where that is under way, nothing new."""
     found = _folder(house, asked.library)
-    house.indexing.start_again(asked.library, lambda job: _indexed(house, asked.library, job))
+    house.indexing.start(asked.library, lambda job: _indexed(house, asked.library, job), again=True)
     return Json(_told(house, asked.library, found), 202)
 
 
@@ -298,7 +297,7 @@ def _folder(house: AppState, name: str) -> ServedFolder:
     return found
 
 
-def _indexed(house: AppState, name: str, progress: JobProgress) -> IndexReport:
+def _indexed(house: AppState, name: str, progress: Job[IndexReport]) -> IndexReport:
     """Index a folder, in a thread of its own."""
     found, settings = house.served.folders[name], house.settings
     progress.begin("listing")
@@ -317,10 +316,10 @@ def _told(house: AppState, name: str, found: ServedFolder) -> dict[str, Any]:
     job = house.indexing.get(name)
     state = "ready" if name in house.libraries else "new"
     if job is not None and job.state == "computing":
-        state = "stopping" if job.ending else "indexing"
+        state = "stopping" if job.stopping else "indexing"
     elif job is not None and (job.state == "failed" or (job.state == "stopped" and state == "new")):
         state = job.state
-    at = None if job is None or job.state != "computing" else job.progress
+    at = None if job is None or job.state != "computing" else job
     left = None if at is None else at.seconds_left
     return {
         "name": name,
