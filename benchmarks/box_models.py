@@ -1,4 +1,4 @@
-"""Make the models in the box: surface-base, and reference-base that it is compared with.
+"""Make the bundled models: surface-base, and reference-base that it is compared with.
 
     python benchmarks/box_models.py SURFACES SURFACES_CSV SPLIT_CSV WORK
 
@@ -71,7 +71,7 @@ reconstructions are those of a cosine transform coder of 512 coefficients: blurr
 }
 CARD = """# {name}
 
-A model in the box of vaeneer: take it by name wherever a model is asked for.
+A model that comes with vaeneer: use its name wherever a command takes a model.
 
 ## Data
 
@@ -121,7 +121,7 @@ class Log(Silent):
 
 
 def main(surfaces: Path, surfaces_csv: Path, split: Path, work: Path) -> None:
-    """Train the models and the twin, put them in the box, and measure the twin."""
+    """Train the models and the twin, copy them into the package, and measure the twin."""
     rows = [row for row in rows_of(surfaces_csv) if any(f in row["licence"] for f in FREE)]
     sides = {row["file"]: row["split"] for row in rows_of(split)}
     free = [row["file"] for row in rows]
@@ -219,7 +219,7 @@ def put_in_box(model: Path, name: str, rows: list[dict[str, str]], lines: list[s
 
 
 def write_card(name: str, figures: dict[str, Any]) -> None:
-    """README.md of a model in the box: data, recipe, figures, limits."""
+    """README.md of a bundled model: data, recipe, figures, limits."""
     made = json.loads((BOX / name / "made.json").read_text(encoding="utf-8"))
     said = (BOX / name / "log.txt").read_text(encoding="utf-8").splitlines()
     shown = {

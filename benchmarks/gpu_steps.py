@@ -251,7 +251,7 @@ def _last_rate(metrics: list[Figures]) -> float:
 
 
 def _cpu_figures() -> Figures:
-    """Best excess and seconds of the last runs on a CPU, in results/ and in the box."""
+    """Best excess and seconds of the last runs on a CPU, in results/ and in the bundled models."""
     file = ROOT / "benchmarks" / "results" / "time-to-loss.json"
     found: Figures = {}
     if file.is_file():

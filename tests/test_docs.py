@@ -77,6 +77,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 DATA = ROOT / "src" / "vaeneer" / "data"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "benchmarks" / "lab-notebook.md"])
+SOURCES = [*(ROOT / "src" / "vaeneer").rglob("*.py"), *(ROOT / "src" / "vaeneer").rglob("*.md")]
 COMMANDS = [name for name in app if not name.startswith("-")]
 
 
@@ -518,7 +519,7 @@ PHRASES = (
 
 @pytest.mark.parametrize(
     "file",
-    [p for p in [*(ROOT / "src").rglob("*.py"), *PAGES] if p.name != "lab-notebook.md"],
+    [p for p in [*SOURCES, *PAGES] if p.name != "lab-notebook.md"],
     ids=lambda p: p.relative_to(ROOT).as_posix(),
 )
 def test_phrases_of_the_past_stay_away(file: Path) -> None:
