@@ -494,6 +494,19 @@ def test_the_architecture_names_each_module() -> None:
     assert modules - empty - shown == set()
 
 
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_what_a_page_for_engineers_names_is_there(name: str) -> None:
+    """Paths exist; identifiers are modules or stand in the code."""
+    prose = re.sub(r"^```.*?^```", "", (ROOT / name).read_text("utf-8"), flags=re.M | re.S)
+    modules = list((ROOT / "src").rglob("*.py"))
+    code = "\n".join([*(file.read_text("utf-8") for file in modules), *map(str, modules)])
+    for quoted in re.findall(r"`([^`\s]+)`", prose):
+        if re.fullmatch(r"[A-Za-z_]\w+", quoted):
+            assert quoted in code, quoted
+        elif re.fullmatch(r"[\w./-]+/[\w.-]*", quoted):
+            assert any((root / quoted).exists() for root in (ROOT, ROOT / "src/vaeneer")), quoted
+
+
 def test_each_word_of_the_glossary_is_in_use() -> None:
     words = re.findall(r"^- \*\*(.+?)\*\*: ", page("glossary.md"), re.M)
     assert len(words) >= 40
