@@ -658,14 +658,14 @@ def test_a_library_without_its_model_fails_alone(folders: dict[str, Path], tmp_p
     shutil.copytree(folders["small"], broken)
     (broken / "model" / "model.safetensors").write_bytes(b"nothing")
     app = create_app(Served({"broken": broken}), ServeSettings(device="cpu"))
-    house = app._house  # type: ignore[attr-defined]
-    house.network.start()
-    house.libraries["broken"].load()
-    assert house.libraries["broken"].state == "failed"
-    assert house.troubles()
+    state = app._state  # type: ignore[attr-defined]
+    state.batcher.start()
+    state.libraries["broken"].load()
+    assert state.libraries["broken"].state == "failed"
+    assert state.troubles()
     with pytest.raises(Exception, match="cannot be loaded"):
-        house.libraries["broken"].ready()
-    house.stop()
+        state.libraries["broken"].ready()
+    state.stop()
 
 
 def test_settings_and_ports_are_checked() -> None:

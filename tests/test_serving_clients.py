@@ -172,7 +172,7 @@ def test_a_mistake_of_the_server_is_a_problem_too(
     def fail(*_: object) -> None:
         raise RuntimeError("nobody foresaw it")
 
-    monkeypatch.setattr(app, "_file", fail)
+    monkeypatch.setattr(app.PageFiles, "file_response", fail)
     answer = client.get("/static/js/main.js")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"

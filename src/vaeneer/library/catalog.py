@@ -50,6 +50,8 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 PixelBox = tuple[int, int, int, int]
 """x, y, width, height in upright pixels of the file."""
+FIELD_DOCS = {"use_attribute_docstrings": True}
+"""Makes pydantic describe a report by its docstrings: the reports are the schemas of HTTP, too."""
 
 
 @dataclass(frozen=True)

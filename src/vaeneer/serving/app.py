@@ -3,58 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+import mimetypes
+import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from starlette.concurrency import run_in_threadpool
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
-from vaeneer.errors import VaeneerError
-from vaeneer.serving import schemas as schemas_module
-from vaeneer.serving.auth import COOKIE, Token, token_of
-from vaeneer.serving.metrics import METRICS_MEDIA_TYPE
+from vaeneer.serving import schemas
+from vaeneer.serving.auth import COOKIE, token_of
 from vaeneer.serving.middleware import SecurityMiddleware
 from vaeneer.serving.models import Served
-from vaeneer.serving.problems import (
-    MEDIA_TYPE,
-    Json,
-    Problem,
-    answer_disconnected,
-    answer_invalid,
-    answer_mistake,
-    answer_problem,
-    answer_vaeneer_error,
-    busy,
-)
+from vaeneer.serving.problems import MEDIA_TYPE, Problem, add_handlers, busy
 from vaeneer.serving.routes import generate, items, reports, runs, search
-from vaeneer.serving.schemas import API
-from vaeneer.serving.state import AppState, State
+from vaeneer.serving.schemas import API, Json
+from vaeneer.serving.state import METRICS_MEDIA_TYPE, AppState, State
+from vaeneer.serving.uploads import DatedFile, unchanged
 from vaeneer.settings import ServeSettings
 
 router = APIRouter()
-WEB = Path(__file__).parent / "web"
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".json": "application/json",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".ico": "image/x-icon",
-    ".woff2": "font/woff2",
-    ".txt": "text/plain; charset=utf-8",
-    ".md": "text/plain; charset=utf-8",
-}
+mimetypes.add_type("text/javascript", ".js")  # whatever the registry of Windows says
 _COOKIE_SECONDS = 30 * 24 * 3600
 _DESCRIPTION = (
     "Search, compare and draw the surfaces of material libraries. Items are named by their ids,"
@@ -77,103 +53,119 @@ _PROBLEMS = {
 }
 
 
-@router.get(
-    "/healthz", summary="Whether the process lives", response_model=schemas_module.StateAnswer
-)
-async def healthz() -> dict[str, str]:
+class PageFiles(StaticFiles):
+    """The files of the page. Their ETag follows from the content: dates in a package may repeat."""
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """The file, or 304 where the client has it."""
+        digest = hashlib.sha256(Path(full_path).read_bytes()).hexdigest()
+        headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "no-cache"}
+        return unchanged(Request(scope), headers) or DatedFile(
+            full_path, status_code, headers, stat_result=stat_result
+        )
+
+
+_PAGE = PageFiles(directory=Path(__file__).parent / "web")
+
+
+class LoginRequest(BaseModel):
+    """What logs the page in."""
+
+    token: str = Field(max_length=4096)
+
+
+@router.get("/healthz", summary="Whether the process lives")
+async def healthz() -> schemas.StateAnswer:
     """Answers as long as the event loop runs."""
-    return {"state": "alive"}
+    return schemas.StateAnswer(state="alive")
 
 
-@router.get("/readyz", summary="Whether it can search", response_model=schemas_module.StateAnswer)
-async def readyz(house: State) -> dict[str, str]:
+@router.get("/readyz", summary="Whether it can search")
+def readyz(state: State) -> schemas.StateAnswer:
     """200 when every library is there and loaded, else 503 with the reasons."""
-    troubles = await run_in_threadpool(house.troubles)
-    if troubles:
+    if troubles := state.troubles():
         raise busy(" ".join(f"{name}: {reason}" for name, reason in troubles.items()), 2)
-    return {"state": "ready"}
+    return schemas.StateAnswer(state="ready")
 
 
-@router.get(
-    "/metrics",
-    summary="Counters for Prometheus",
-    response_class=PlainTextResponse,
-)
-async def prometheus(house: State) -> Response:
+@router.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
+async def prometheus(state: State) -> Response:
     """Requests, latency, queues and batches, in the text format."""
-    return Response(house.metrics.text(), media_type=METRICS_MEDIA_TYPE)
+    return Response(state.metrics.text(), media_type=METRICS_MEDIA_TYPE)
 
 
-@router.post(f"{API}/login", summary="Log the page in", response_model=schemas_module.StateAnswer)
-async def login(request: Request, house: State, asked: schemas_module.LoginRequest) -> Response:
+@router.post(f"{API}/login", summary="Log the page in")
+async def login(
+    request: Request, response: Response, state: State, asked: LoginRequest
+) -> schemas.StateAnswer:
     """Sets a cookie for whoever knows the token; scripts of the page cannot read it."""
-    answer = Json({"state": "in"})
-    if house.token is None:
-        return answer
-    if not house.token.matches(asked.token):
-        await house.wrong_tokens.wait(request.client.host if request.client else "")
-        headers = {"WWW-Authenticate": "Bearer"}
-        raise Problem(401, "That is not the token.", headers, rejected="login")
-    answer.set_cookie(
-        COOKIE,
-        house.token.cookie,
-        max_age=_COOKIE_SECONDS,
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
-    return answer
+    if state.token is not None:
+        if not state.token.matches(asked.token):
+            await state.wrong_tokens.wait(request.client.host if request.client else "")
+            headers = {"WWW-Authenticate": "Bearer"}
+            raise Problem(401, "That is not the token.", headers, rejected="login")
+        response.set_cookie(
+            COOKIE,
+            state.token.cookie,
+            max_age=_COOKIE_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+    return schemas.StateAnswer(state="in")
 
 
-@router.post(f"{API}/logout", summary="Log the page out", response_model=schemas_module.StateAnswer)
-async def logout() -> Response:
+@router.post(f"{API}/logout", summary="Log the page out")
+async def logout(response: Response) -> schemas.StateAnswer:
     """Takes the cookie away."""
-    answer = Json({"state": "out"})
-    answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
-    return answer
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return schemas.StateAnswer(state="out")
 
 
 @router.get("/", include_in_schema=False)
-def page(request: Request) -> Response:
+async def page(request: Request) -> Response:
     """The page."""
-    return _file(request, "index.html")
+    return await _PAGE.get_response("index.html", request.scope)
 
 
 @router.get("/favicon.ico", include_in_schema=False)
-def favicon() -> Response:
+async def favicon() -> Response:
     """The page names its own icon."""
     return Response(status_code=204)
 
 
 @router.get("/static/{name:path}", include_in_schema=False)
-def static(request: Request, name: str) -> Response:
+async def static(request: Request, name: str) -> Response:
     """What the page consists of."""
-    return _file(request, name)
-
-
-def _file(request: Request, name: str) -> Response:
-    """A file of the page, found in a list of names, so that no name leads anywhere else."""
-    known = {file.relative_to(WEB).as_posix(): file for file in WEB.rglob("*") if file.is_file()}
-    file = known.get(name)
-    if file is None or file.suffix not in _TYPES:
-        raise Problem(404, "The page has no such file.")
-    content = file.read_bytes()
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=_TYPES[file.suffix])
+    try:
+        return await _PAGE.get_response(name, request.scope)
+    except HTTPException:
+        raise Problem(404, "The page has no such file.") from None
 
 
 def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp:
-    """The application of some libraries and runs; its lifespan loads and lets go of them.
+    """The application of some libraries and runs; its lifespan loads and closes them.
 
     Raises LibraryError for a folder that is no good library, SettingsError for a host that others
     can reach without a token.
     """
     settings = settings or ServeSettings()
-    token: Token | None = token_of(settings)
-    house = AppState(served, settings, token)
+    state = AppState(served, settings, token_of(settings))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.start()
+        try:
+            yield
+        finally:
+            state.stop()
+
     app = FastAPI(
         title="vaeneer",
         version=version("vaeneer"),
@@ -181,43 +173,28 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
         openapi_url=f"{API}/openapi.json",
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(house),
+        default_response_class=Json,
+        lifespan=lifespan,
     )
-    app.state.house = house
+    app.state.vaeneer = state
     for module in (items, search, reports, generate, runs):
         app.include_router(module.router)
     app.include_router(router)
-    app.add_exception_handler(HTTPException, answer_problem)
-    app.add_exception_handler(RequestValidationError, answer_invalid)
-    app.add_exception_handler(VaeneerError, answer_vaeneer_error)
-    app.add_exception_handler(ClientDisconnect, answer_disconnected)
-    app.add_exception_handler(Exception, answer_mistake)
-    _describe(app)
-    return SecurityMiddleware(app, house)
+    add_handlers(app)
+    _describe_problems(app)
+    return SecurityMiddleware(app, state)
 
 
-def _lifespan(house: AppState) -> Callable[[FastAPI], Any]:
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        house.start()
-        try:
-            yield
-        finally:
-            house.stop()
-
-    return lifespan
-
-
-def _describe(app: FastAPI) -> None:
+def _describe_problems(app: FastAPI) -> None:
     """Put the problems that any route may answer into openapi.json."""
     framework = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = framework()
-        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Problem"] = schemas_module.Problem.model_json_schema()
+        known = schema.setdefault("components", {}).setdefault("schemas", {})
+        known["Problem"] = TypeAdapter(schemas.ProblemAnswer).json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
+            known.pop(unused, None)
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         for operations in schema["paths"].values():
             for operation in operations.values():

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import time
 from http import HTTPStatus
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vaeneer.serving.auth import is_loopback
-from vaeneer.serving.problems import Problem, busy, mistake_in, problem_response
+from vaeneer.serving.problems import Problem, busy, problem_response
 from vaeneer.serving.schemas import API
 from vaeneer.serving.state import AppState
+from vaeneer.settings import ServeSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ HEADERS = {
 class SecurityMiddleware:
     """ASGI middleware around all routes; what goes wrong inside becomes a problem here."""
 
-    def __init__(self, app: ASGIApp, house: AppState) -> None:
+    def __init__(self, app: ASGIApp, state: AppState) -> None:
         self._app = app
-        self._house = house
-        self._hosts = _hosts(house)
+        self._state = state
+        self._hosts = _hosts(state.settings)
         self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,11 +75,11 @@ class SecurityMiddleware:
         path = scope["path"]
         try:
             limit = await self._check_request(scope)
-            await self._app(scope, _Body(receive, limit, self._house).receive, answer.send)
+            await self._app(scope, _Body(receive, limit, self._state).receive, answer.send)
         except Problem as problem:
             headers = dict(problem.headers or {})
             if problem.rejected is not None:
-                self._house.metrics.rejected(problem.rejected)
+                self._state.metrics.rejected(problem.rejected)
             if not answer.status:
                 response = problem_response(problem.status_code, problem.detail, path, headers)
                 await response(scope, receive, answer.send)
@@ -100,13 +101,13 @@ class SecurityMiddleware:
         self._check_host(headers)
         self._check_origin(headers, path, scope["method"])
         _check_address(scope)
-        token = self._house.token
+        token = self._state.token
         if token and not _is_open(path) and not token.authorizes(headers):
             if token.is_guessed(headers):
-                await self._house.wrong_tokens.wait(str((scope.get("client") or [""])[0]))
+                await self._state.wrong_tokens.wait(str((scope.get("client") or [""])[0]))
             detail = "Show the token: Authorization: Bearer TOKEN, or log in on the page."
             raise Problem(401, detail, {"WWW-Authenticate": "Bearer"}, rejected="token")
-        limit = self._house.settings.max_upload_bytes if path in UPLOADS else MOST_JSON_BYTES
+        limit = self._state.settings.max_upload_bytes if path in UPLOADS else MOST_JSON_BYTES
         length = headers.get("content-length", "0")
         if not length.isdigit() or len(length) > 18 or int(length) > limit:
             raise _too_large(limit)
@@ -134,7 +135,7 @@ class SecurityMiddleware:
     def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
         method = method if method in (*_SAFE, "POST") else "other"
-        self._house.metrics.answered(method, route, status or 499, seconds)
+        self._state.metrics.answered(method, route, status or 499, seconds)
 
 
 class _Answer:
@@ -190,12 +191,12 @@ class _Answer:
 class _Body:
     """The body of a request, as long as it is not too large and does not take too long."""
 
-    def __init__(self, receive: Receive, limit: int, house: AppState) -> None:
+    def __init__(self, receive: Receive, limit: int, state: AppState) -> None:
         self._receive = receive
         self._limit = limit
-        self._house = house
+        self._state = state
         self._seen = 0
-        self._until = time.monotonic() + house.settings.timeout_seconds
+        self._until = time.monotonic() + state.settings.timeout_seconds
         self._ended = False
 
     async def receive(self) -> Message:
@@ -220,12 +221,16 @@ def _too_large(limit: int) -> Problem:
 
 
 def _check_address(scope: Scope) -> None:
-    """Refuse what no name can be. Raises Problem 422."""
+    """Refuse a NUL character, and what is not UTF-8. Raises Problem 422."""
     sent = {"path": scope.get("raw_path") or b"", "query": scope.get("query_string", b"")}
     for part, value in sent.items():
-        mistake = mistake_in(value)
-        if mistake is not None:
-            raise Problem(422, f"The {part} of the address {mistake}.")
+        data = unquote_to_bytes(value)
+        if b"\0" in data:
+            raise Problem(422, f"The {part} of the address has a NUL character.")
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            raise Problem(422, f"The {part} of the address is not UTF-8.") from None
 
 
 def _netloc_of(origin: str) -> str | None:
@@ -241,9 +246,8 @@ def _is_open(path: str) -> bool:
     return path in _OPEN_PATHS or path.startswith(_OPEN)
 
 
-def _hosts(house: AppState) -> frozenset[str] | None:
+def _hosts(settings: ServeSettings) -> frozenset[str] | None:
     """The names that the server may be called by; None for any, where the token is the guard."""
-    settings = house.settings
     if settings.host in _WILDCARDS and settings.allowed_hosts is None:
         return None
     names = {"localhost", "127.0.0.1", "::1", settings.host.lower()}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 import time
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
@@ -39,6 +41,8 @@ State = Literal["loading", "ready", "failed"]
 Version = tuple[int, int, int]
 """What the vectors of a catalog follow: the file itself, the generation in it, and as much of that
 as is not of small parts that came later."""
+MOST_SECONDS = 5.0
+"""That the filters of one page may take."""
 _RETRY_SECONDS = 60
 _LOAD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
@@ -186,10 +190,6 @@ class ServedLibrary:
             raise Problem(404, f"The library {self.name} has no item {number}.")
         return found[0]
 
-    def path(self, item: Item) -> Path:
-        """Where an item's file lies. Raises Problem 404 for a place outside of the root."""
-        return self.below_root(item.path)
-
     def below_root(self, path: str) -> Path:
         """Where a file of the catalog lies. Raises Problem 404 for a place outside of the root."""
         if Path(path).is_absolute() or ".." in Path(path).parts:
@@ -197,11 +197,23 @@ class ServedLibrary:
         return self.catalog.root / path
 
     def has_file(self, item: Item) -> bool:
-        """Whether an item's file is there now. Raises Problem 404 as `path` does."""
+        """Whether an item's file is there now. Raises Problem 404 as `below_root` does."""
         try:
-            return self.path(item).is_file()
+            return self.below_root(item.path).is_file()
         except OSError:  # a folder that may not be entered, a disk that fails
             return False
+
+    @contextmanager
+    def query_timeout(self, seconds: float = MOST_SECONDS) -> Iterator[None]:
+        """Stop SQLite's work for this thread after some time. Raises Problem 422 then."""
+        try:
+            with self.catalog.limited(seconds):
+                yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            detail = "The filters take too long on this library; make them simpler."
+            raise Problem(422, detail) from None
 
     def close(self) -> None:
         """Let go of the catalog's file, after what is being loaded."""

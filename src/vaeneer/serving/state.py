@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from starlette.exceptions import HTTPException
 
 from vaeneer.errors import LibraryError
@@ -14,10 +24,61 @@ from vaeneer.library.index.index import IndexReport
 from vaeneer.serving.auth import Token, WrongTokens
 from vaeneer.serving.background import Jobs, PixelBudget, RequestPool
 from vaeneer.serving.batching import Batcher
-from vaeneer.serving.metrics import Metrics
 from vaeneer.serving.models import EmbedderCache, ModelCache, Served, ServedLibrary
 from vaeneer.serving.problems import Problem
 from vaeneer.settings import ServeSettings
+
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_CROPS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class Metrics:
+    """Counters of one server in Prometheus's text format; threads may share it."""
+
+    def __init__(self) -> None:
+        # Else each counter has a second series, the time when it began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "vaeneer_requests", "Requests answered.", ("method", "route", "status"),
+            registry=registry,
+        )  # fmt: skip
+        self._seconds = Histogram(
+            "vaeneer_request_seconds", "From request to answer.", ("route",),
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._batches = Histogram(
+            "vaeneer_batch_crops", "Crops in one pass of the network.",
+            buckets=_CROPS, registry=registry,
+        )  # fmt: skip
+        self._images = Counter("vaeneer_images_embedded", "Images embedded.", registry=registry)
+        self._rejected = Counter(
+            "vaeneer_rejected", "Requests refused unread.", ("reason",), registry=registry
+        )
+
+    def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        """Add a gauge whose value is computed each time it is read."""
+        Gauge(name, meaning, registry=self._registry).set_function(value)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request; route is the template, never the address that a client wrote."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def batch(self, crops: int, images: int) -> None:
+        """Count one pass through the network: its crops, and the images that they are of."""
+        self._batches.observe(crops)
+        self._images.inc(images)
+
+    def rejected(self, reason: str) -> None:
+        """Count a request that was refused before any work was done."""
+        self._rejected.labels(reason).inc()
+
+    def text(self) -> str:
+        """All metrics, one sample a line."""
+        return generate_latest(self._registry).decode()
 
 
 class AppState:
@@ -30,32 +91,46 @@ class AppState:
         self.token = token
         self.wrong_tokens = WrongTokens()
         self.metrics = Metrics()
-        self.network = Batcher(settings, self.metrics.batch)
-        self.networks = EmbedderCache(self.network, settings)
-        self.drawn = ModelCache(served, settings.device)
-        self.workroom = RequestPool(settings)
+        self.batcher = Batcher(settings, self.metrics.batch)
+        self.embedders = EmbedderCache(self.batcher, settings)
+        self.models = ModelCache(served, settings.device)
+        self.pool = RequestPool(settings)
         self.pixels = PixelBudget(settings.max_megapixels)
         self.jobs: Jobs[Any] = Jobs()
         self.indexing: Jobs[IndexReport] = Jobs()
         self.libraries = {
-            name: ServedLibrary(name, folder, self.networks)
+            name: ServedLibrary(name, folder, self.embedders)
             for name, folder in served.libraries.items()
         }
         self._adding = threading.Lock()
-        self._add_gauges()
+        self.metrics.gauge(
+            "vaeneer_queue_depth",
+            "Requests that wait for the network or are worked on.",
+            lambda: self.pool.pending,
+        )
+        self.metrics.gauge(
+            "vaeneer_network_queue_depth",
+            "Crops and other work in front of the network.",
+            lambda: self.batcher.depth,
+        )
+        self.metrics.gauge(
+            "vaeneer_libraries_ready",
+            "Libraries that can be searched.",
+            lambda: sum(one.state == "ready" for one in self.libraries.values()),
+        )
 
     def start(self) -> None:
         """Start the threads, and load the libraries behind the scenes, one after the other."""
-        self.network.start()
+        self.batcher.start()
         for library in self.libraries.values():
             library.load_in_background()
 
     def stop(self) -> None:
         """End the threads and close the catalogs."""
-        self.workroom.close()
+        self.pool.close()
         self.jobs.stop()
         self.indexing.stop()
-        self.network.stop()
+        self.batcher.stop()
         for library in self.libraries.values():
             library.close()
 
@@ -77,7 +152,7 @@ class AppState:
         """Serve a library that was indexed just now, too. Raises LibraryError."""
         with self._adding:
             if name not in self.libraries:
-                library = ServedLibrary(name, folder, self.networks)
+                library = ServedLibrary(name, folder, self.embedders)
                 self.libraries = {**self.libraries, name: library}
                 library.load_in_background()
 
@@ -93,40 +168,25 @@ class AppState:
                 found[name] = str(error)
         return found
 
-    def _add_gauges(self) -> None:
-        self.metrics.gauge(
-            "vaeneer_queue_depth",
-            "Requests that wait for the network or are worked on.",
-            lambda: self.workroom.pending,
-        )
-        self.metrics.gauge(
-            "vaeneer_network_queue_depth",
-            "Crops and other work in front of the network.",
-            lambda: self.network.depth,
-        )
-        self.metrics.gauge(
-            "vaeneer_libraries_ready",
-            "Libraries that can be searched.",
-            lambda: sum(one.state == "ready" for one in self.libraries.values()),
-        )
+
+async def _state(request: Request) -> AppState:
+    """The state of the application that got a request; async, so that it takes no thread."""
+    state = request.app.state.vaeneer
+    assert isinstance(state, AppState)
+    return state
 
 
-async def house_of(request: Request) -> AppState:
-    """The house of the application that got a request; async, so that no thread is taken for it."""
-    house = request.app.state.house
-    assert isinstance(house, AppState)
-    return house
+State = Annotated[AppState, Depends(_state)]
 
 
 async def _library(
-    house: Annotated[AppState, Depends(house_of)],
+    state: State,
     library: Annotated[
         str | None,
         Query(max_length=255, description="Name of a library; may be left out where there is one."),
     ] = None,
 ) -> ServedLibrary:
-    return house.library(library)
+    return state.library(library)
 
 
-State = Annotated[AppState, Depends(house_of)]
 TheLibrary = Annotated[ServedLibrary, Depends(_library)]

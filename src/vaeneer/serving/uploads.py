@@ -7,16 +7,16 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fastapi import Request
+from fastapi import Request, Response
 from PIL import Image
 from python_multipart.exceptions import FormParserError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.responses import FileResponse
 
@@ -57,9 +57,51 @@ class DatedFile(FileResponse):
         super().set_stat_headers(os.stat_result(fields))
 
 
-def shown_as(item: Item) -> str | None:
-    """The media type of a file that a browser shows as it is; None for others."""
+@dataclass(frozen=True)
+class StoredFile:
+    """A picture of a library that can be read now."""
+
+    name: str
+    """In the catalog."""
+    path: Path
+    facts: os.stat_result
+    media_type: str | None
+    """Of a file that browsers show as it is; None for others."""
+
+    @classmethod
+    def of(
+        cls, name: str, path: Path, *, offline: bool, media_type: str | None = None
+    ) -> StoredFile:
+        """The file at a path. Raises Problem 404 where it cannot be read."""
+        try:
+            facts = path.stat()
+        except OSError:
+            what = "offline: its folder is not there now" if offline else "gone"
+            raise Problem(404, f"The file is {what}; run vaeneer index again.") from None
+        if not stat.S_ISREG(facts.st_mode):  # a named pipe would block for ever
+            raise Problem(404, "There is no file any more, but something else of its name.")
+        if not os.access(path, os.R_OK):
+            raise Problem(404, "The file may not be read by the server; check its permissions.")
+        return cls(name, path, facts, media_type)
+
+
+def media_type_of(item: Item) -> str | None:
+    """The media type of an item's file where browsers show it as it is; None for others."""
     return SHOWN.get(item.format) if item.mode in _MODES else None
+
+
+def etag_of(facts: os.stat_result, max_px: int | None = None) -> str:
+    """The ETag of a file, or of a picture of it whose longest side is `max_px`."""
+    return f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-{max_px or 0}"'
+
+
+def unchanged(request: Request, headers: dict[str, str]) -> Response | None:
+    """304 where the client has the content of this ETag already; None where it must be sent."""
+    asked = request.headers.get("if-none-match", "")
+    tags = {one.strip().removeprefix("W/") for one in asked.split(",")}
+    if headers["ETag"] in tags or "*" in tags:
+        return Response(status_code=304, headers=headers)
+    return None
 
 
 def megapixels_of(path: Path) -> float:
@@ -94,37 +136,41 @@ class Upload:
     stream: BinaryIO
 
 
-@contextmanager
-def read_as_form(form: FormData) -> Iterator[tuple[list[Upload], dict[str, list[str]]]]:
-    """The files called `image` of a form, and its other fields. Raises Problem 422."""
-    uploads: list[Upload] = []
-    fields: dict[str, list[str]] = {}
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if name != "image":
-                raise Problem(422, f"{name[:60]}: files are called image.")
-            uploads.append(Upload(_shown(value.filename), value.file))
-        elif name == "image":
-            raise Problem(422, "image: send a file, with a file name.")
-        elif "\0" in value:
-            raise Problem(422, f"{name[:60]}: a text has no NUL characters.")
-        else:
-            fields.setdefault(name, []).append(value)
-    yield uploads, fields
+@asynccontextmanager
+async def read_form(
+    request: Request,
+) -> AsyncIterator[tuple[list[Upload], dict[str, list[str]]]]:
+    """The files called `image` of the form that a request brings, and its other fields.
 
-
-async def form_of(request: Request) -> FormData:
-    """The form that a request brings. Raises Problem 400 for a malformed one, 415 for another."""
+    Raises Problem 400 for a malformed form, 415 for what is none, 422 for other files.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
         raise Problem(415, "Send multipart/form-data, with the picture as the file image.")
     try:
-        return await request.form(
+        form = await request.form(
             max_files=MOST_IMAGES, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES
         )
     except (MultiPartException, FormParserError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]
         raise Problem(400, f"The form cannot be read: {reason or type(error).__name__}.") from None
+    uploads: list[Upload] = []
+    fields: dict[str, list[str]] = {}
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name != "image":
+                    raise Problem(422, f"{name[:60]}: files are called image.")
+                uploads.append(Upload(_shown(value.filename), value.file))
+            elif name == "image":
+                raise Problem(422, "image: send a file, with a file name.")
+            elif "\0" in value:
+                raise Problem(422, f"{name[:60]}: a text has no NUL characters.")
+            else:
+                fields.setdefault(name, []).append(value)
+        yield uploads, fields
+    finally:
+        await form.close()
 
 
 @contextmanager

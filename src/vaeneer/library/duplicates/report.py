@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from vaeneer.library.catalog import PixelBox
+from vaeneer.library.catalog import FIELD_DOCS, PixelBox
 from vaeneer.library.duplicates.groups import WHOLE, Group
 from vaeneer.library.duplicates.verify import Kind
 from vaeneer.text import to_csv
@@ -25,6 +25,8 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 @dataclass(frozen=True)
 class DuplicateItem:
     """One file of a group of duplicates."""
+
+    __pydantic_config__ = FIELD_DOCS
 
     id: int
     path: str
@@ -65,6 +67,8 @@ class DuplicateItem:
 class DuplicateGroup:
     """Files that are copies of each other."""
 
+    __pydantic_config__ = FIELD_DOCS
+
     id: int
     """Its place among all groups, from 1."""
     kind: Kind
@@ -80,6 +84,8 @@ class DuplicateGroup:
 @dataclass(frozen=True)
 class DuplicatesReport:
     """What a library has twice."""
+
+    __pydantic_config__ = FIELD_DOCS
 
     library: str
     root: str
@@ -109,6 +115,8 @@ class DuplicatesReport:
 @dataclass(frozen=True)
 class Mark:
     """Decision of a person about one file."""
+
+    __pydantic_config__ = FIELD_DOCS
 
     decision: Decision
     keep_path: str

@@ -17,7 +17,7 @@ import numpy as np
 from vaeneer.checksums import damaged_file
 from vaeneer.errors import LibraryError, ModelFileError, SettingsError
 from vaeneer.files import read_json
-from vaeneer.library.catalog import Crop, Floats, Ids, Item, PixelBox
+from vaeneer.library.catalog import FIELD_DOCS, Crop, Floats, Ids, Item, PixelBox
 from vaeneer.library.catalog_file import remedy
 from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.library.search.exact_match import PIXEL_MATCH_PROBABILITY, Copies, Localizer, is_small
@@ -82,6 +82,8 @@ def read_calibration(library: Path, *, needed: bool) -> Calibration | None:
 @dataclass(frozen=True)
 class Hit:
     """One item that a search found."""
+
+    __pydantic_config__ = FIELD_DOCS
 
     id: int
     path: str

@@ -6,12 +6,13 @@ import base64
 import io
 import math
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 from PIL import Image
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from vaeneer.data.crops import Pixels
@@ -26,8 +27,8 @@ from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.provenance import picture_options
 from vaeneer.serving import schemas
 from vaeneer.serving.models import ServedLibrary
-from vaeneer.serving.problems import Json, Problem, Whole
-from vaeneer.serving.schemas import API
+from vaeneer.serving.problems import Problem
+from vaeneer.serving.schemas import API, LibraryName, Number, Whole
 from vaeneer.serving.state import AppState, State, TheLibrary
 
 router = APIRouter(prefix=API)
@@ -42,28 +43,43 @@ Epoch = Annotated[
 ]
 
 
-@router.post("/sample", summary="Random samples", response_model=schemas.PicturesAnswer)
-async def sample(house: State, asked: schemas.SampleRequest) -> Response:
+class SampleRequest(BaseModel, extra="forbid"):
+    """Pictures to draw from the prior."""
+
+    count: Whole = Field(16, ge=1, le=64, examples=[4])
+    seed: Whole = Field(0, ge=0, le=2**63 - 1)
+    temperature: Number = Field(1.0, ge=0, le=3, description="Scale of the latents.")
+    library: LibraryName | None = Field(None, description="Whose network draws.")
+    model: LibraryName | None = Field(
+        None,
+        description="A bundled model, or a run, instead of a library.",
+        examples=["surface-base"],
+    )
+    epoch: Whole | None = Field(
+        None, ge=1, le=10**6, description="Of a run: the model that it kept after this epoch."
+    )
+
+
+@router.post("/sample", summary="Random samples")
+async def sample(state: State, asked: SampleRequest) -> schemas.PicturesAnswer:
     """Pictures drawn from the prior; one seed, the same pictures as `vaeneer sample`."""
 
-    def work() -> list[str]:
-        vae = _network(house, asked.library, asked.model, asked.epoch)
+    def work() -> schemas.PicturesAnswer:
+        vae = _vae(state, asked.library, asked.model, asked.epoch)
         random = torch.Generator().manual_seed(asked.seed)
         pixels: list[Pixels] = []
         while len(pixels) < asked.count:
             count = min(_AT_ONCE, asked.count - len(pixels))
             z = asked.temperature * torch.randn(count, vae.latent_size, generator=random)
-            pixels += house.network.do(partial(_decoded, vae, z))
-        return [data_address(one) for one in pixels]
+            pixels += state.batcher.do(partial(_decoded, vae, z))
+        return schemas.PicturesAnswer(images=[data_address(one) for one in pixels])
 
-    return Json({"images": await house.workroom.submit(work)})
+    return await state.pool.submit(work)
 
 
-@router.get(
-    "/reconstruct", summary="What the network keeps", response_model=schemas.ReconstructAnswer
-)
+@router.get("/reconstruct", summary="What the network keeps")
 async def reconstruct(
-    house: State,
+    state: State,
     library: TheLibrary,
     item: ItemId,
     box: Annotated[
@@ -71,44 +87,53 @@ async def reconstruct(
     ] = None,
     model: Model = None,
     epoch: Epoch = None,
-) -> Response:
+) -> schemas.ReconstructAnswer:
     """An item, or a box on it, and its decoded posterior mean; of a long one the middle square."""
 
-    def work() -> dict[str, Any]:
-        vae = _network(house, library.name, model, epoch)
+    def work() -> schemas.ReconstructAnswer:
+        vae = _vae(state, library.name, model, epoch)
         asked = None if box is None else box_of(box)
-        pixels = _square(house, library, item, asked, vae.image_side_px)
-        answer = house.network.do(lambda: _reconstructed(vae, pixels))
-        return {
-            "original": data_address(pixels),
-            "reconstruction": data_address(answer),
-            "psnr_db": psnr_db(pixels, answer),
-        }
+        pixels = _square(state, library, item, asked, vae.image_side_px)
 
-    return Json(await house.workroom.submit(work))
+        def decoded() -> Pixels:
+            return to_pixels(vae.reconstruct(to_tensor([pixels]).to(_device(vae))))[0]
+
+        answer = state.batcher.do(decoded)
+        error = float(np.mean((pixels.astype(np.float64) - answer.astype(np.float64)) ** 2))
+        return schemas.ReconstructAnswer(
+            original=data_address(pixels),
+            reconstruction=data_address(answer),
+            psnr_db=None if error == 0 else round(10 * math.log10(255**2 / error), 3),
+        )
+
+    return await state.pool.submit(work)
 
 
-@router.get("/interpolate", summary="Between two items", response_model=schemas.InterpolateAnswer)
+@router.get("/interpolate", summary="Between two items")
 async def interpolate(
-    house: State,
+    state: State,
     library: TheLibrary,
     a: ItemId,
     b: ItemId,
     steps: Annotated[Whole, Query(ge=2, le=16)] = 8,
     model: Model = None,
     epoch: Epoch = None,
-) -> Response:
+) -> schemas.InterpolateAnswer:
     """Decoded points of the line from one item's posterior mean to the other's."""
 
-    def work() -> dict[str, Any]:
-        vae = _network(house, library.name, model, epoch)
-        ends = [_square(house, library, one, None, vae.image_side_px) for one in (a, b)]
+    def work() -> schemas.InterpolateAnswer:
+        vae = _vae(state, library.name, model, epoch)
+        ends = [_square(state, library, one, None, vae.image_side_px) for one in (a, b)]
         t = torch.linspace(0, 1, steps)
-        pixels = house.network.do(lambda: _between(vae, ends, t))
-        values = [round(float(one), 4) for one in t]
-        return {"images": [data_address(one) for one in pixels], "t": values}
 
-    return Json(await house.workroom.submit(work))
+        def decoded() -> list[Pixels]:
+            means = vae.representation(to_tensor(ends).to(_device(vae)))
+            return _decoded(vae, torch.lerp(means[:1], means[1:], t[:, None].to(means.device)))
+
+        images = [data_address(one) for one in state.batcher.do(decoded)]
+        return schemas.InterpolateAnswer(images=images, t=[round(float(one), 4) for one in t])
+
+    return await state.pool.submit(work)
 
 
 def data_address(pixels: Pixels) -> str:
@@ -118,31 +143,25 @@ def data_address(pixels: Pixels) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def psnr_db(one: Pixels, other: Pixels) -> float | None:
-    """Peak signal-to-noise ratio of two pictures of uint8, decibels; None where they are equal."""
-    error = float(np.mean((one.astype(np.float64) - other.astype(np.float64)) ** 2))
-    return None if error == 0 else round(10 * math.log10(255**2 / error), 3)
-
-
-def _network(house: AppState, library: str | None, model: str | None, epoch: int | None) -> VAE:
+def _vae(state: AppState, library: str | None, model: str | None, epoch: int | None) -> VAE:
     """A library's own network, unless another is named. Raises Problem 404, 422, 503."""
     if model is not None:
-        return house.drawn.of(model, epoch)
+        return state.models.of(model, epoch)
     if epoch is not None:
         raise Problem(422, "epoch: name a run as the model.")
-    return house.library(library).ready().embedder.vae
+    return state.library(library).ready().embedder.vae
 
 
 def _square(
-    house: AppState, library: ServedLibrary, number: int, box: PixelBox | None, side_px: int
+    state: AppState, library: ServedLibrary, number: int, box: PixelBox | None, side_px: int
 ) -> Pixels:
     """What the network sees of an item, (side, side, 3) uint8. Raises Problem 404, 422."""
-    item, settings = library.item(number), house.settings
+    item, settings = library.item(number), state.settings
     megapixels = item.width_px * item.height_px / 1e6
     if megapixels > settings.max_megapixels:
         raise Problem(422, f"{item.path} has {megapixels:,.0f} megapixels, too many here.")
     try:
-        with house.pixels.taking(megapixels, settings.timeout_seconds):
+        with state.pixels.taking(megapixels, settings.timeout_seconds):
             # a small box wants the pixels of the whole file
             least = side_px if box is None else None
             picture = Library(library.folder, catalog=library.catalog).picture(
@@ -163,15 +182,8 @@ def _square(
 
 def _decoded(vae: VAE, z: Tensor) -> list[Pixels]:
     with eval_mode(vae):
-        return to_pixels(vae.decode(z.to(next(vae.parameters()).device)).sigmoid())
+        return to_pixels(vae.decode(z.to(_device(vae))).sigmoid())
 
 
-def _reconstructed(vae: VAE, pixels: Pixels) -> Pixels:
-    device = next(vae.parameters()).device
-    return to_pixels(vae.reconstruct(to_tensor([pixels]).to(device)))[0]
-
-
-def _between(vae: VAE, ends: list[Pixels], t: Tensor) -> list[Pixels]:
-    device = next(vae.parameters()).device
-    means = vae.representation(to_tensor(ends).to(device))
-    return _decoded(vae, torch.lerp(means[:1], means[1:], t[:, None].to(device)))
+def _device(vae: VAE) -> torch.device:
+    return next(vae.parameters()).device

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from starlette.concurrency import run_in_threadpool
+from pydantic import BaseModel, Field
 
 from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.duplicates.groups import KINDS
 from vaeneer.library.duplicates.report import (
+    Decision,
     DuplicateGroup,
     DuplicatesReport,
     Mark,
@@ -28,12 +29,11 @@ from vaeneer.library.library_folders import is_finished
 from vaeneer.progress import Bar, Progress
 from vaeneer.serving import schemas
 from vaeneer.serving.background import Job
-from vaeneer.serving.models import ServedFolder, ServedLibrary
-from vaeneer.serving.problems import Json, Problem, Whole
-from vaeneer.serving.schemas import API, thumbnail_address
+from vaeneer.serving.models import ServedLibrary
+from vaeneer.serving.problems import Problem
+from vaeneer.serving.schemas import API, Json, LibraryName, Text, Whole, thumbnail_address
 from vaeneer.serving.state import AppState, State, TheLibrary
 from vaeneer.settings import ClusterSettings, DuplicatesSettings, IndexSettings, MapSettings
-from vaeneer.text import to_json
 
 router = APIRouter(prefix=API)
 _COMPUTING: dict[int | str, dict[str, Any]] = {
@@ -44,6 +44,42 @@ _STARTED: dict[int | str, dict[str, Any]] = {
     202: {"model": schemas.Computing, "description": "Being computed; GET says how far it is."},
 }
 _RETRY_AFTER_SECONDS = 2
+_LONGEST_PATH = 4096
+
+
+class IndexRequest(BaseModel, extra="forbid"):
+    """Which folder to index."""
+
+    library: LibraryName = Field(description="Name of a folder in GET /indexing.")
+
+
+class DuplicateMark(BaseModel, extra="forbid"):
+    """Decision of a person about one file."""
+
+    decision: Decision
+    keep_path: Text = Field(
+        max_length=_LONGEST_PATH,
+        description="The file that stands for it; of the file to keep, its own path.",
+    )
+
+
+class CsvRequest(BaseModel, extra="forbid"):
+    """Decisions, by the paths of the files as in `GET /duplicates`."""
+
+    library: LibraryName | None = None
+    marks: dict[Text, DuplicateMark] = Field({}, examples=[{}])
+
+    def decisions(self) -> dict[str, Mark]:
+        """The marks as the library has them."""
+        return {path: Mark(mark.decision, mark.keep_path) for path, mark in self.marks.items()}
+
+
+class DecisionsRequest(CsvRequest):
+    """Decisions, and which page of groups to answer."""
+
+    page: Whole = Field(1, ge=1, le=10**6)
+    page_size: Whole = Field(50, ge=1, le=200)
+    kind: Kind | None = None
 
 
 @router.post(
@@ -52,20 +88,17 @@ _RETRY_AFTER_SECONDS = 2
     response_model=schemas.StateAnswer,
     responses=_STARTED,
 )
-async def start_duplicates(house: State, library: TheLibrary) -> Response:
+def start_duplicates(state: State, library: TheLibrary) -> schemas.StateAnswer | Response:
     """Start the computation, where it is not done or under way."""
-    return _start(house, library, "duplicates", _all_duplicates)
+    return _start(state, library, "duplicates", _all_duplicates)
 
 
 @router.post(
-    "/map",
-    summary="Lay out the map",
-    response_model=schemas.StateAnswer,
-    responses=_STARTED,
+    "/map", summary="Lay out the map", response_model=schemas.StateAnswer, responses=_STARTED
 )
-async def start_map(house: State, library: TheLibrary) -> Response:
+def start_map(state: State, library: TheLibrary) -> schemas.StateAnswer | Response:
     """Start the computation, where it is not done or under way."""
-    return _start(house, library, "map", _map)
+    return _start(state, library, "map", _map)
 
 
 @router.get(
@@ -74,19 +107,18 @@ async def start_map(house: State, library: TheLibrary) -> Response:
     response_model=schemas.DuplicatesAnswer,
     responses=_COMPUTING,
 )
-async def duplicate_groups(
-    house: State,
+def duplicate_groups(
+    state: State,
     library: TheLibrary,
     page: Annotated[Whole, Query(ge=1, le=10**6)] = 1,
     page_size: Annotated[Whole, Query(ge=1, le=200)] = 50,
     kind: Annotated[Kind | None, Query(description=f"One of {', '.join(KINDS)}.")] = None,
-) -> Response:
+) -> schemas.DuplicatesAnswer | Response:
     """Groups of copies, by kind; 202 with the progress until they are there, 404 before POST."""
-    job = _job(house, library, "duplicates")
-    if job.value is None:
-        return _not_yet(job)
-    report: DuplicatesReport = job.value
-    return await run_in_threadpool(lambda: _page(library, report, kind, page, page_size))
+    report = _value(state, library, "duplicates")
+    if isinstance(report, Response):
+        return report
+    return schemas.DuplicatesAnswer(**_page(library, report, kind, page, page_size))
 
 
 @router.post(
@@ -95,28 +127,20 @@ async def duplicate_groups(
     response_model=schemas.DecisionsAnswer,
     responses=_COMPUTING,
 )
-async def decided_groups(house: State, asked: schemas.DecisionsRequest) -> Response:
+def decided_groups(state: State, asked: DecisionsRequest) -> schemas.DecisionsAnswer | Response:
     """As GET /duplicates, with a person's decisions instead of the proposal; nothing is stored."""
-    library = house.library(asked.library)
-    job = _job(house, library, "duplicates")
-    if job.value is None:
-        return _not_yet(job)
-    report: DuplicatesReport = job.value
-
-    def work() -> Response:
-        marks = valid_marks(report.groups, _marks(asked))
-        groups = decided(report.groups, marks)
-        sizes = redundant_in(groups)
-        shown = dataclasses.replace(
-            report,
-            groups=groups,
-            redundant_files=len(sizes),
-            redundant_bytes=sum(sizes.values()),
-        )
-        told = {path: dataclasses.asdict(mark) for path, mark in marks.items()}
-        return _page(library, shown, asked.kind, asked.page, asked.page_size, marks=told)
-
-    return await run_in_threadpool(work)
+    library = state.library(asked.library)
+    report = _value(state, library, "duplicates")
+    if isinstance(report, Response):
+        return report
+    marks = valid_marks(report.groups, asked.decisions())
+    groups = decided(report.groups, marks)
+    sizes = redundant_in(groups)
+    shown = dataclasses.replace(
+        report, groups=groups, redundant_files=len(sizes), redundant_bytes=sum(sizes.values())
+    )
+    page = _page(library, shown, asked.kind, asked.page, asked.page_size)
+    return schemas.DecisionsAnswer(**page, marks=marks)
 
 
 @router.post(
@@ -125,60 +149,51 @@ async def decided_groups(house: State, asked: schemas.DecisionsRequest) -> Respo
     response_class=Response,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **_COMPUTING},
 )
-async def duplicates_csv(house: State, asked: schemas.CsvRequest) -> Response:
+def duplicates_csv(state: State, asked: CsvRequest) -> Response:
     """All groups with a person's decisions; without any the bytes of `vaeneer duplicates --csv`."""
-    library = house.library(asked.library)
-    job = _job(house, library, "duplicates")
-    if job.value is None:
-        return _not_yet(job)
-    groups: list[DuplicateGroup] = job.value.groups
-    text = await run_in_threadpool(lambda: csv_text(decided(groups, _marks(asked))))
+    report = _value(state, state.library(asked.library), "duplicates")
+    if isinstance(report, Response):
+        return report
+    text = csv_text(decided(report.groups, asked.decisions()))
     return Response(text.encode(), media_type="text/csv")
-
-
-def _marks(asked: schemas.CsvRequest) -> dict[str, Mark]:
-    return {path: Mark(mark.decision, mark.keep_path) for path, mark in asked.marks.items()}
 
 
 @router.get(
     "/map", summary="A place for each item", response_model=schemas.MapAnswer, responses=_COMPUTING
 )
-async def library_map(house: State, library: TheLibrary) -> Response:
+def library_map(state: State, library: TheLibrary) -> Response:
     """Items that look alike lie together; 202 with the progress until then, 404 before POST."""
-    job = _job(house, library, "map")
-    return (
-        _not_yet(job) if job.value is None else Response(job.value, media_type="application/json")
-    )
+    found = _value(state, library, "map")
+    return found if isinstance(found, Response) else Response(found, media_type="application/json")
 
 
 def _start(
-    house: AppState, library: ServedLibrary, what: str, work: Callable[[Library, Progress], Any]
-) -> Response:
+    state: AppState, library: ServedLibrary, what: str, work: Callable[[Library, Progress], Any]
+) -> schemas.StateAnswer | Response:
     opened = library.current()
-    job = house.jobs.start(
-        (library.name, what), lambda progress: work(opened, progress), library.content()
-    )
-    if job.value is None:
-        return _not_yet(job)
-    return Json({"state": "ready"})
+    job = state.jobs.start((library.name, what), lambda job: work(opened, job), library.content())
+    return _not_yet(job) if job.value is None else schemas.StateAnswer(state="ready")
 
 
-def _job(house: AppState, library: ServedLibrary, what: str) -> Job[Any]:
-    """A job that was started. Raises Problem 404 where none was, 409 where it failed."""
+def _value(state: AppState, library: ServedLibrary, what: str) -> Any:
+    """What a job computed; 202 with its progress where that is not there yet.
+
+    Raises Problem 404 where none was started, 409 where it failed.
+    """
     library.ready()
-    job: Job[Any] | None = house.jobs.get((library.name, what), library.content())
+    job = state.jobs.get((library.name, what), library.content())
     if job is None:
         raise Problem(
             404, f"{library.name} has no computed {what} yet: POST {API}/{what} starts that."
         )
     if job.state in ("failed", "stopped"):
         raise Problem(409, f"{job.reason} POST {API}/{what} starts it again.")
-    return job
+    return _not_yet(job) if job.value is None else job.value
 
 
 def _not_yet(job: Job[Any]) -> Response:
-    body = {"state": "computing", "stage": job.stage, "progress": round(job.fraction, 4)}
-    return Json(body, 202, {"Retry-After": str(_RETRY_AFTER_SECONDS)})
+    answer = schemas.Computing(stage=job.stage, progress=round(job.fraction, 4))
+    return Json(vars(answer), 202, {"Retry-After": str(_RETRY_AFTER_SECONDS)})
 
 
 def _all_duplicates(library: Library, progress: Progress) -> DuplicatesReport:
@@ -187,149 +202,131 @@ def _all_duplicates(library: Library, progress: Progress) -> DuplicatesReport:
 
 
 def _page(
-    library: ServedLibrary,
-    report: DuplicatesReport,
-    kind: Kind | None,
-    page: int,
-    page_size: int,
-    **more: Any,
-) -> Response:
+    library: ServedLibrary, report: DuplicatesReport, kind: Kind | None, page: int, page_size: int
+) -> dict[str, Any]:
+    """The fields of a DuplicatesAnswer. Raises Problem 404 for a page beyond the last."""
     groups = [group for group in report.groups if kind is None or group.kind == kind]
     pages = max(1, -(-len(groups) // page_size))
     if page > pages:
         raise Problem(404, f"page is {page}; there are {pages}, of {page_size} groups each.")
     start = (page - 1) * page_size
-    shown = dataclasses.replace(
-        report,
-        groups=groups[start : start + page_size],
-        page=page,
-        pages=pages,
-        total_groups=len(groups),
-    )
-    values = shown.to_dict()
-    told = [item for group in values["groups"] for item in group["items"]]
-    hashes = {one.id: one.sha256 for one in library.catalog.items(item["id"] for item in told)}
-    for item in told:
-        address = thumbnail_address(library.name, item["id"], hashes.get(item["id"], ""))
-        item["thumbnail"] = address
-    return Json(values | more)
+    shown = groups[start : start + page_size]
+    items = library.catalog.items(item.id for group in shown for item in group.items)
+    hashes = {item.id: item.sha256 for item in items}
+
+    def answer(group: DuplicateGroup) -> schemas.DuplicateGroupAnswer:
+        items = [
+            schemas.DuplicateItemAnswer(
+                **vars(item),
+                thumbnail=thumbnail_address(library.name, item.id, hashes.get(item.id, "")),
+            )
+            for item in group.items
+        ]
+        return schemas.DuplicateGroupAnswer(**vars(group) | {"items": items})
+
+    own = {"page": page, "pages": pages, "total_groups": len(groups)}
+    return vars(report) | own | {"groups": [answer(group) for group in shown]}
 
 
 def _map(library: Library, progress: Progress) -> bytes:
-    """The answer as JSON, made once."""
+    """A MapAnswer as JSON, made once."""
     from vaeneer.library.map.build import map_of  # imports openTSNE and scikit-learn
 
     found = map_of(library, MapSettings(), ClusterSettings(), progress)
     names = sorted({item.category or "" for item in found.items})
     places = {name: place for place, name in enumerate(names)}
     xy = found.xy.round(4).astype(float)
-    values = {
-        "ids": [item.id for item in found.items],
-        "x": xy[:, 0].round(4).tolist(),
-        "y": xy[:, 1].round(4).tolist(),
-        "clusters": found.labels.tolist(),
-        "categories": [places[item.category or ""] for item in found.items],
-        "cluster_names": {str(cluster.id): cluster.name for cluster in found.clusters},
-        "category_names": names,
-    }
-    return to_json(values, compact=True).encode()
+    answer = schemas.MapAnswer(
+        ids=[item.id for item in found.items],
+        x=xy[:, 0].round(4).tolist(),
+        y=xy[:, 1].round(4).tolist(),
+        clusters=found.labels.tolist(),
+        categories=[places[item.category or ""] for item in found.items],
+        cluster_names={str(cluster.id): cluster.name for cluster in found.clusters},
+        category_names=names,
+    )
+    return bytes(Json(vars(answer)).body)
 
 
-class _Watching:
-    """The progress of a job, which also serves the library once it is finished."""
+@router.get("/indexing", summary="Folders that can be indexed")
+def folders(state: State) -> schemas.IndexingAnswer:
+    """The folders of images that the server was started with, and how far each is."""
+    return schemas.IndexingAnswer(folders=[_folder(state, name) for name in state.served.folders])
 
-    def __init__(self, house: AppState, name: str, progress: Job[IndexReport]) -> None:
-        self._house, self._name, self._progress = house, name, progress
+
+@router.post("/indexing", summary="Index a folder", status_code=202)
+def start(state: State, asked: IndexRequest) -> schemas.FolderAnswer:
+    """Make or bring up to date the library of a folder; where that is under way, nothing new."""
+    _folder(state, asked.library)
+    state.indexing.start(asked.library, lambda job: _index(state, asked.library, job), again=True)
+    return _folder(state, asked.library)
+
+
+@router.post("/indexing/stop", summary="Stop indexing a folder", status_code=202)
+def stop(state: State, asked: IndexRequest) -> schemas.FolderAnswer:
+    """End it after the images under way; what is indexed remains, and another POST continues."""
+    _folder(state, asked.library)
+    state.indexing.cancel(asked.library)
+    return _folder(state, asked.library)
+
+
+class _ServingProgress:
+    """The progress of indexing, which serves the library as soon as its whole images are in."""
+
+    def __init__(self, state: AppState, name: str, job: Job[IndexReport]) -> None:
+        self._state, self._name, self._job = state, name, job
 
     def bar(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Bar]:
-        self.look()
-        return self._progress.bar(title, total=total, unit=unit)
+        self.serve_finished()
+        return self._job.bar(title, total=total, unit=unit)
 
     def say(self, line: str) -> None:
-        self.look()
+        self.serve_finished()
 
-    def look(self) -> None:
-        """Serve the library where it is there."""
-        library = self._house.served.folders[self._name].library
-        if self._name not in self._house.libraries and is_finished(library):
-            self._house.add_library(self._name, library)
-
-
-@router.get(
-    "/indexing", summary="Folders that can be indexed", response_model=schemas.IndexingAnswer
-)
-def folders(house: State) -> Response:
-    """The folders of images that the server was started with, and how far each is."""
-    told = [_told(house, name, one) for name, one in house.served.folders.items()]
-    return Json({"folders": told})
+    def serve_finished(self) -> None:
+        """Serve the library where it can be searched."""
+        library = self._state.served.folders[self._name].library
+        if self._name not in self._state.libraries and is_finished(library):
+            self._state.add_library(self._name, library)
 
 
-@router.post(
-    "/indexing",
-    summary="Index a folder",
-    status_code=202,
-    response_model=schemas.FolderAnswer,
-)
-def start(house: State, asked: schemas.IndexRequest) -> Response:
-    """Make or bring up to date the library of a folder; where that is under way, nothing new."""
-    found = _folder(house, asked.library)
-    house.indexing.start(asked.library, lambda job: _indexed(house, asked.library, job), again=True)
-    return Json(_told(house, asked.library, found), 202)
-
-
-@router.post(
-    "/indexing/stop",
-    summary="Stop indexing a folder",
-    status_code=202,
-    response_model=schemas.FolderAnswer,
-)
-def stop(house: State, asked: schemas.IndexRequest) -> Response:
-    """End it after the images under way; what is indexed remains, and another POST continues."""
-    found = _folder(house, asked.library)
-    house.indexing.cancel(asked.library)
-    return Json(_told(house, asked.library, found), 202)
-
-
-def _folder(house: AppState, name: str) -> ServedFolder:
-    found = house.served.folders.get(name)
-    if found is None:
-        raise Problem(404, f"No folder is called {name[:80]!r}; GET {API}/indexing.")
-    return found
-
-
-def _indexed(house: AppState, name: str, progress: Job[IndexReport]) -> IndexReport:
+def _index(state: AppState, name: str, job: Job[IndexReport]) -> IndexReport:
     """Index a folder, in a thread of its own."""
-    found, settings = house.served.folders[name], house.settings
-    progress.begin("listing")
-    watching = _Watching(house, name, progress)
+    found, settings = state.served.folders[name], state.settings
+    job.begin("listing")
+    progress = _ServingProgress(state, name, job)
     report = index(
         found.folder,
         library=found.library,
         settings=IndexSettings(device=settings.device, precision=settings.precision),
-        progress=watching,
+        progress=progress,
     )
-    watching.look()
+    progress.serve_finished()
     return report
 
 
-def _told(house: AppState, name: str, found: ServedFolder) -> dict[str, Any]:
-    job = house.indexing.get(name)
-    state = "ready" if name in house.libraries else "new"
+def _folder(state: AppState, name: str) -> schemas.FolderAnswer:
+    """A folder, and how far its indexing is. Raises Problem 404."""
+    found = state.served.folders.get(name)
+    if found is None:
+        raise Problem(404, f"No folder is called {name[:80]!r}; GET {API}/indexing.")
+    job = state.indexing.get(name)
+    status: schemas.FolderState = "ready" if name in state.libraries else "new"
+    under_way: dict[str, Any] = {}
     if job is not None and job.state == "computing":
-        state = "stopping" if job.stopping else "indexing"
-    elif job is not None and (job.state == "failed" or (job.state == "stopped" and state == "new")):
-        state = job.state
-    at = None if job is None or job.state != "computing" else job
-    left = None if at is None else at.seconds_left
-    return {
-        "name": name,
-        "folder": str(found.folder),
-        "library": str(found.library),
-        "state": state,
-        "searchable": name in house.libraries,
-        "stage": "" if at is None else at.stage,
-        "done": 0 if at is None else at.done,
-        "total": 0 if at is None else at.total,
-        "seconds_left": None if left is None else round(left, 1),
-        "reason": job.reason if job is not None and state == "failed" else "",
-    }
+        status = "stopping" if job.stopping else "indexing"
+        left = None if job.seconds_left is None else round(job.seconds_left, 1)
+        under_way = {"stage": job.stage, "done": job.done, "total": job.total, "seconds_left": left}
+    elif job is not None and (
+        job.state == "failed" or (job.state == "stopped" and status == "new")
+    ):
+        status = job.state
+    return schemas.FolderAnswer(
+        name=name,
+        folder=str(found.folder),
+        library=str(found.library),
+        state=status,
+        searchable=name in state.libraries,
+        reason=job.reason if job is not None and status == "failed" else "",
+        **under_way,
+    )

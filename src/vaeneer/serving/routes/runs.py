@@ -10,14 +10,15 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import JsonValue
 
 from vaeneer.errors import VaeneerError
 from vaeneer.model.checkpoint import read_card
 from vaeneer.serving import schemas
-from vaeneer.serving.problems import Json, Problem, Whole
-from vaeneer.serving.schemas import API
+from vaeneer.serving.problems import Problem
+from vaeneer.serving.schemas import API, JsonObject, Whole
 from vaeneer.serving.state import AppState, State
-from vaeneer.serving.uploads import DatedFile
+from vaeneer.serving.uploads import DatedFile, etag_of, unchanged
 from vaeneer.settings import read_sections
 from vaeneer.training.run_folder import RunFolder, planned_epochs, read_metrics
 
@@ -28,40 +29,50 @@ _MODEL_PLACES = ("", "best", "last")
 Name = Annotated[str, Path(max_length=255, description="Name of a run.")]
 
 
-@router.get("/runs", summary="Training runs", response_model=schemas.RunsAnswer)
-def runs(house: State) -> Response:
+@router.get("/runs", summary="Training runs")
+def runs(state: State) -> schemas.RunsAnswer:
     """All runs that are served, with how far they are."""
-    return Json({"runs": [_summary(n, f) for n, f in house.served.runs().items()]})
+    found = [
+        schemas.RunSummary(**_summary(name, folder)) for name, folder in state.served.runs().items()
+    ]
+    return schemas.RunsAnswer(runs=found)
 
 
-@router.get("/runs/{name}", summary="One run", response_model=schemas.RunAnswer)
-def run(house: State, name: Name) -> Response:
+@router.get("/runs/{name}", summary="One run")
+def run(state: State, name: Name) -> schemas.RunAnswer:
     """Settings, facts, the card of the best model, and the names of its pictures."""
-    folder = _run(house, name)
-    checkpoints = RunFolder(folder).root.glob("checkpoints/epoch-*/config.json")
-    return Json(
-        _summary(name, folder)
-        | {
-            "config": _config(folder),
-            "facts": _json_in(RunFolder(folder).facts) or {},
-            "card": _card(folder),
-            "pictures": sorted(_pictures(folder)),
-            "checkpoints": sorted(int(file.parent.name[6:]) for file in checkpoints),
-            "similarity": _similarity(folder),
-        }
+    folder = _run(state, name)
+    checkpoints = folder.glob("checkpoints/epoch-*/config.json")
+    card = None
+    with suppress(VaeneerError):
+        card = asdict(read_card(folder))
+        card.pop("latent_mean", None)  # hundreds of numbers that nobody reads
+    places = [folder / place for place in _MODEL_PLACES]
+    measured = [file for one in places for file in one.glob("similarity*/similarity.json")]
+    newest = max(measured, key=lambda file: file.stat().st_mtime, default=None)
+    return schemas.RunAnswer(
+        **_summary(name, folder),
+        config=_config(folder),
+        facts=_json_in(RunFolder(folder).facts) or {},
+        card=None if card is None else _json_ready(card),
+        pictures=sorted(_pictures(folder)),
+        checkpoints=sorted(int(file.parent.name[6:]) for file in checkpoints),
+        similarity=None if newest is None else _json_in(newest),
     )
 
 
-@router.get("/runs/{name}/metrics", summary="Its curves", response_model=schemas.MetricsAnswer)
+@router.get("/runs/{name}/metrics", summary="Its curves")
 def metrics(
-    house: State, name: Name, after_epoch: Annotated[Whole, Query(ge=0, le=10**9)] = 0
-) -> Response:
+    state: State, name: Name, after_epoch: Annotated[Whole, Query(ge=0, le=10**9)] = 0
+) -> schemas.MetricsAnswer:
     """The figures of each epoch, those after one that is known; the last may be new any moment."""
-    folder = _run(house, name)
+    folder = _run(state, name)
     lines = read_metrics(folder)
-    new = [line for line in lines if line.get("epoch", 0) > after_epoch]
-    state = RunFolder(folder).state_of(len(lines))
-    return Json({"lines": _finite(new), "epochs": len(lines), "state": state})
+    return schemas.MetricsAnswer(
+        lines=[_json_ready(line) for line in lines if line.get("epoch", 0) > after_epoch],
+        epochs=len(lines),
+        state=RunFolder(folder).state_of(len(lines)),
+    )
 
 
 @router.get(
@@ -71,77 +82,53 @@ def metrics(
     responses={200: {"content": {"image/png": {}}}, 304: {"description": "Known already."}},
 )
 def picture(
-    request: Request, house: State, name: Name, file: Annotated[str, Path(max_length=255)]
+    request: Request, state: State, name: Name, file: Annotated[str, Path(max_length=255)]
 ) -> Response:
     """A PNG file by one of the names that the run lists."""
-    found = _pictures(_run(house, name)).get(file)
+    found = _pictures(_run(state, name)).get(file)
     if found is None:
         raise Problem(404, f"The run {name} has no picture of that name; it lists those it has.")
     try:
         facts = found.stat()
     except OSError:
         raise Problem(404, "The picture is gone.") from None
-    tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return DatedFile(found, headers=headers, media_type="image/png", stat_result=facts)
+    headers = {"ETag": etag_of(facts), "Cache-Control": "private, no-cache"}
+    return unchanged(request, headers) or DatedFile(
+        found, headers=headers, media_type="image/png", stat_result=facts
+    )
 
 
-def _run(house: AppState, name: str) -> FilePath:
-    found = house.served.runs().get(name)
+def _run(state: AppState, name: str) -> FilePath:
+    found = state.served.runs().get(name)
     if found is None:
         raise Problem(404, f"No run is called {name[:80]!r}; GET /api/v1/runs lists them.")
     return found
 
 
 def _summary(name: str, folder: FilePath) -> dict[str, Any]:
-    lines = read_metrics(folder)
-    train = _config(folder).get("train", {})
-    facts = _json_in(RunFolder(folder).facts) or {}
+    """The fields of a RunSummary."""
+    lines, files = read_metrics(folder), RunFolder(folder)
+    train = _config(folder).get("train")
+    facts = _json_in(files.facts) or {}
     nats = lines[-1].get("valid", {}).get("nats_per_image") if lines else None
-    with_file = RunFolder(folder).metrics
     return {
         "name": name,
         "epochs": len(lines),
         "planned_epochs": planned_epochs(folder),
-        "state": RunFolder(folder).state_of(len(lines)),
+        "state": files.state_of(len(lines)),
         "started": facts.get("started"),
-        "updated": with_file.stat().st_mtime if with_file.is_file() else None,
-        "architecture": train.get("architecture"),
+        "updated": files.metrics.stat().st_mtime if files.metrics.is_file() else None,
+        "architecture": train.get("architecture") if isinstance(train, dict) else None,
         "valid_nats_per_image": _finite(nats),
     }
 
 
-def _config(folder: FilePath) -> dict[str, Any]:
+def _config(folder: FilePath) -> JsonObject:
     """config.toml; empty where it cannot be read, as in the moment that it is written."""
     try:
-        return json_ready(read_sections(RunFolder(folder).config))
+        return _json_ready(read_sections(RunFolder(folder).config))
     except VaeneerError:
         return {}
-
-
-def json_ready(value: dict[str, Any]) -> dict[str, Any]:
-    """What TOML knows and JSON does not (dates) as text; numbers that are not finite as null."""
-    ready: dict[str, Any] = _finite(json.loads(json.dumps(value, default=str)))
-    return ready
-
-
-def _card(folder: FilePath) -> dict[str, Any] | None:
-    try:
-        card = asdict(read_card(folder))
-    except VaeneerError:
-        return None
-    card.pop("latent_mean", None)  # hundreds of numbers that nobody reads
-    return json_ready(card)
-
-
-def _similarity(folder: FilePath) -> dict[str, Any] | None:
-    """similarity.json of the run, the newest where there are several."""
-    places = [folder / place for place in _MODEL_PLACES]
-    found = [file for place in places for file in place.glob("similarity*/similarity.json")]
-    newest = max(found, key=lambda file: file.stat().st_mtime, default=None)
-    return None if newest is None else _json_in(newest)
 
 
 def _pictures(folder: FilePath) -> dict[str, FilePath]:
@@ -156,20 +143,27 @@ def _pictures(folder: FilePath) -> dict[str, FilePath]:
     return found
 
 
-def _json_in(file: FilePath) -> dict[str, Any] | None:
+def _json_in(file: FilePath) -> JsonObject | None:
+    """The object that a JSON file holds; None where there is none, or a very large one."""
     with suppress(OSError, ValueError):
         if file.stat().st_size <= _MOST_JSON_BYTES:
             value = json.loads(file.read_text(encoding="utf-8"))
-            return json_ready(value) if isinstance(value, dict) else None
+            return _json_ready(value) if isinstance(value, dict) else None
     return None
 
 
-def _finite(value: Any) -> Any:
+def _json_ready(value: dict[str, Any]) -> JsonObject:
+    """What TOML has and JSON has not (dates) as text; numbers that are not finite as null."""
+    return {name: _finite(one) for name, one in json.loads(json.dumps(value, default=str)).items()}
+
+
+def _finite(value: Any) -> JsonValue:
     """The same value with null where a number is not finite, which JSON does not know."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_finite(one) for one in value]
-    return value
+    found: JsonValue = value
+    return found

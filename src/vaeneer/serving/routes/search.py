@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from dataclasses import fields
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from vaeneer.library.library import Library
 from vaeneer.library.search.query import Source, box_of, query_of
-from vaeneer.library.search.search import search
+from vaeneer.library.search.search import SearchReport, search
 from vaeneer.library.search.words import search_words
 from vaeneer.serving import schemas
-from vaeneer.serving.item_queries import query_timeout
 from vaeneer.serving.models import ServedLibrary
-from vaeneer.serving.problems import Json, Number, Problem, Whole, problem_response
-from vaeneer.serving.schemas import API, thumbnail_address
+from vaeneer.serving.problems import Problem
+from vaeneer.serving.schemas import API, Number, Whole, thumbnail_address
 from vaeneer.serving.state import AppState, State, TheLibrary
-from vaeneer.serving.uploads import MOST_IMAGES, Upload, form_of, read_as_form, save_uploads
+from vaeneer.serving.uploads import MOST_IMAGES, Upload, read_form, save_uploads
 from vaeneer.settings import SearchSettings
 
 router = APIRouter(prefix=API)
 _LARGEST = 2**63 - 1
 _AT_ONCE = 8  # images of one request that wait for the network together
 _LISTS = frozenset({"item", "negative"})
+_EMPTY_IS_NONE = ("where", "category", "tag")
 Id = Annotated[Whole, Field(ge=0, le=_LARGEST)]
 
 
@@ -72,17 +72,9 @@ class SearchFields(BaseModel):
 
     def settings(self) -> SearchSettings:
         """Those of `vaeneer.search`."""
-        return SearchSettings(
-            k=self.k,
-            where=self.where or None,
-            category=self.category or None,
-            tag=self.tag or None,
-            min_probability=self.min_probability,
-            likely_threshold=self.likely_threshold,
-            exclude_duplicates=self.exclude_duplicates,
-            parts=self.parts,
-            exact_match=self.exact_match,
-        )
+        names = {one.name for one in fields(SearchSettings)}
+        values: dict[str, Any] = self.model_dump(include=names)
+        return SearchSettings(**values | {n: values[n] or None for n in _EMPTY_IS_NONE})
 
 
 def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
@@ -96,130 +88,117 @@ def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
     return {"requestBody": {"content": {"multipart/form-data": {"schema": schema}}}}
 
 
-@router.get(
-    "/search",
-    summary="What looks like an item, or has some words",
-    response_model=schemas.SearchAnswer,
-)
-async def search_by_item(house: State, asked: Annotated[SearchFields, Query()]) -> Response:
+@router.get("/search", summary="What looks like an item, or has some words")
+async def search_by_item(
+    state: State, asked: Annotated[SearchFields, Query()]
+) -> schemas.SearchAnswer:
     """Search by items of the library, or by words, so that an answer has a link."""
-    return await _searched(house, asked, [])
+    return await _search(state, asked, [])
 
 
 @router.post(
-    "/search",
-    summary="What looks like a picture",
-    response_model=schemas.SearchAnswer,
-    openapi_extra=_form_schema(SearchFields),
+    "/search", summary="What looks like a picture", openapi_extra=_form_schema(SearchFields)
 )
 async def search_by_image(
-    request: Request, house: State, asked: Annotated[SearchFields, Query()]
-) -> Response:
+    request: Request, state: State, asked: Annotated[SearchFields, Query()]
+) -> schemas.SearchAnswer:
     """Search by pictures, items or both; fields of the form count before those of the query."""
-    form = await form_of(request)
-    try:
-        with read_as_form(form) as (uploads, fields):
-            known = asked.model_dump(exclude_unset=True)
-            said = {n: v if n in _LISTS else v[-1] for n, v in fields.items() if v != [""]}
-            try:
-                asked = SearchFields.model_validate(known | said)
-            except ValidationError as error:
-                return _invalid(request, error)
-            return await _searched(house, asked, uploads)
-    finally:
-        await form.close()
+    async with read_form(request) as (uploads, texts):
+        own = {n: v if n in _LISTS else v[-1] for n, v in texts.items() if v != [""]}
+        try:
+            asked = SearchFields.model_validate(asked.model_dump(exclude_unset=True) | own)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from None
+        return await _search(state, asked, uploads)
 
 
-@router.post(
-    "/embed",
-    summary="Vectors of pictures",
-    response_model=schemas.EmbedAnswer,
-    openapi_extra=_form_schema(None),
-)
-async def embed(request: Request, house: State, library: TheLibrary) -> Response:
+@router.post("/embed", summary="Vectors of pictures", openapi_extra=_form_schema(None))
+async def embed(request: Request, state: State, library: TheLibrary) -> schemas.EmbedAnswer:
     """The vectors that the library would give to pictures, each of length 1."""
-    opened = library.ready()
-    form = await form_of(request)
-    try:
-        with read_as_form(form) as (uploads, fields):
-            if fields or not uploads:
-                raise Problem(422, f"image: send 1 to {MOST_IMAGES} pictures, and nothing else.")
-            turns = asyncio.Semaphore(_AT_ONCE)
+    opened, settings = library.ready(), state.settings
+    turns = asyncio.Semaphore(_AT_ONCE)
 
-            async def one(upload: Upload) -> list[float]:
-                async with turns:
-                    return await house.workroom.submit(_embedding(house, opened, upload))
+    async def vector_of(upload: Upload) -> list[float]:
+        def work() -> list[float]:
+            with save_uploads([upload], settings.max_megapixels) as (paths, megapixels):
+                with state.pixels.taking(megapixels, settings.timeout_seconds):
+                    vector = query_of(opened, paths[0]).vector
+                return [round(float(number), 7) for number in vector]
 
-            vectors = await asyncio.gather(*(one(upload) for upload in uploads))
-    finally:
-        await form.close()
-    model = library.catalog.require_meta("model")
-    return Json({"model": model, "dimensions": opened.embedder.dimensions, "vectors": vectors})
+        async with turns:
+            return await state.pool.submit(work)
+
+    async with read_form(request) as (uploads, texts):
+        if texts or not uploads:
+            raise Problem(422, f"image: send 1 to {MOST_IMAGES} pictures, and nothing else.")
+        vectors = await asyncio.gather(*(vector_of(upload) for upload in uploads))
+    return schemas.EmbedAnswer(
+        model=library.catalog.require_meta("model"),
+        dimensions=opened.embedder.dimensions,
+        vectors=vectors,
+    )
 
 
-async def _searched(house: AppState, asked: SearchFields, uploads: list[Upload]) -> Response:
-    library = house.library(asked.library)
+async def _search(
+    state: AppState, asked: SearchFields, uploads: list[Upload]
+) -> schemas.SearchAnswer:
+    library = state.library(asked.library)
     opened = library.ready()
     if asked.words and (uploads or asked.item or asked.negative or asked.box):
         raise Problem(422, "words: search by words or by pictures and items, not by both.")
     if not uploads and not asked.item and not asked.words:
         raise Problem(422, "image: send a picture, name an item, or give words.")
-    answer = await house.workroom.submit(lambda: _search(house, library, opened, asked, uploads))
-    return Json(answer)
+
+    def work() -> schemas.SearchAnswer:
+        seconds, max_megapixels = state.settings.timeout_seconds, state.settings.max_megapixels
+        box = None if asked.box is None else box_of(asked.box)
+        items = [library.item(number) for number in asked.item]
+        negative = [library.item(number).id for number in asked.negative]
+        with (
+            save_uploads(uploads, max_megapixels) as (paths, megapixels),
+            library.query_timeout(seconds),
+        ):
+            if box is not None:
+                sizes = [item.width_px * item.height_px / 1e6 for item in items]
+                megapixels = max([megapixels, *sizes])
+            sources: list[Source] = [*paths, *(item.id for item in items)]
+            with state.pixels.taking(megapixels, seconds):
+                if asked.words:
+                    report = search_words(opened, asked.words, settings=asked.settings())
+                else:
+                    settings = asked.settings()
+                    report = search(opened, sources, box=box, negative=negative, settings=settings)
+        names = [one.name for one in uploads] + [item.path for item in items]
+        return _answer(library, report, names)
+
+    return await state.pool.submit(work)
 
 
-def _search(
-    house: AppState,
-    library: ServedLibrary,
-    opened: Library,
-    asked: SearchFields,
-    uploads: list[Upload],
-) -> dict[str, Any]:
-    """In a thread of the workroom: decode, wait for the network, look up."""
-    settings, seconds = house.settings, house.settings.timeout_seconds
-    box = None if asked.box is None else box_of(asked.box)
-    by_items = [library.item(number) for number in asked.item]
-    against = [library.item(number).id for number in asked.negative]
-    with (
-        save_uploads(uploads, settings.max_megapixels) as (paths, megapixels),
-        query_timeout(library.catalog, seconds),
-    ):
-        if box is not None:
-            sizes = [item.width_px * item.height_px / 1e6 for item in by_items]
-            megapixels = max([megapixels, *sizes])
-        sources: list[Source] = [*paths, *(item.id for item in by_items)]
-        with house.pixels.taking(megapixels, seconds):
-            if asked.words:
-                report = search_words(opened, asked.words, settings=asked.settings())
-            else:
-                report = search(
-                    opened, sources, box=box, negative=against, settings=asked.settings()
-                )
-        values = report.to_dict()
-    values["query"]["images"] = [one.name for one in uploads] + [item.path for item in by_items]
-    hashes = {item.id: item.sha256 for item in library.catalog.items(h.id for h in report.hits)}
-    for hit in values["hits"]:
-        sha256 = hashes.get(hit["id"], "")
-        hit["thumbnail"] = thumbnail_address(library.name, hit["id"], sha256)
-    return values
-
-
-def _embedding(house: AppState, opened: Library, upload: Upload) -> Callable[[], list[float]]:
-    settings = house.settings
-
-    def work() -> list[float]:
-        with save_uploads([upload], settings.max_megapixels) as (paths, megapixels):
-            with house.pixels.taking(megapixels, settings.timeout_seconds):
-                vector = query_of(opened, paths[0]).vector
-            return [round(float(number), 7) for number in vector]
-
-    return work
-
-
-def _invalid(request: Request, error: ValidationError) -> Response:
-    errors = [
-        {"where": ".".join(str(part)[:60] for part in one["loc"]), "what": one["msg"]}
-        for one in error.errors()[:10]
-    ]
-    detail = f"{errors[0]['where']}: {errors[0]['what']}"
-    return problem_response(422, detail, request.url.path, errors=errors)
+def _answer(
+    library: ServedLibrary, report: SearchReport, images: list[str]
+) -> schemas.SearchAnswer:
+    """A report with addresses of thumbnails. images: the client's names of the query images."""
+    found = library.catalog.items(hit.id for hit in report.hits)
+    hashes = {item.id: item.sha256 for item in found}
+    return schemas.SearchAnswer(
+        query=schemas.QueryAnswer(
+            library=report.library,
+            images=images,
+            words=report.words,
+            box=report.box,
+            negative=report.negative,
+            compared=report.compared,
+            **vars(report.settings),
+        ),
+        hits=[
+            schemas.HitAnswer(
+                **vars(hit),
+                thumbnail=thumbnail_address(library.name, hit.id, hashes.get(hit.id, "")),
+            )
+            for hit in report.hits
+        ],
+        matches=report.matches,
+        gallery_size=report.gallery_size,
+        parts_pending=report.parts_pending,
+        seconds=report.seconds,
+    )
