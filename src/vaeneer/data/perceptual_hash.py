@@ -67,7 +67,14 @@ def fingerprint(image: Image.Image) -> Fingerprint:
     if max(image.size) > 256:
         image = image.resize((min(image.width, 256), min(image.height, 256)), box)
     thumb = image.resize((_THUMB_PX, _THUMB_PX), box)
-    grey = _stretched(image.convert("L").convert("F").resize((_HASH_PX, _HASH_PX), box))
+    grey = image.convert("L").convert("F").resize((_HASH_PX, _HASH_PX), box)
+    # Full contrast in 8 bits, so that rounding does not drown a low-contrast surface.
+    values = np.asarray(grey)
+    low, high = float(values.min()), float(values.max())
+    if high - low < _FLAT_LEVELS:
+        grey = Image.new("L", grey.size, 128)
+    else:
+        grey = Image.fromarray(np.rint((values - low) * (255 / (high - low))).astype(np.uint8))
     turned = [grey if turn is None else grey.transpose(turn) for turn in _ORIENTATIONS]
     bits = [imagehash.phash(picture).hash for picture in turned]
     return Fingerprint(
@@ -81,17 +88,20 @@ def near_duplicate_groups(prints: Sequence[Fingerprint], max_bits: int) -> list[
     Memory grows with the number of pictures, not with its square. Time grows with the square,
     below 1 ns for each pair and orientation.
     """
+    from scipy.cluster.hierarchy import DisjointSet
+
     distinct: dict[Fingerprint, list[int]] = defaultdict(list)
     for position, one in enumerate(prints):
         distinct[one].append(position)  # thousands of equal flat pictures cost one query
     members = list(distinct.values())
-    parents = list(range(len(members)))
+    surfaces = DisjointSet(range(len(members)))
     for first, second in near_pairs(list(distinct), max_bits):
-        _join(parents, first, second)
-    groups: dict[int, list[int]] = defaultdict(list)
-    for index, positions in enumerate(members):
-        groups[_root(parents, index)] += positions
-    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+        surfaces.merge(first, second)
+    groups = (
+        sorted(position for index in surface for position in members[index])
+        for surface in surfaces.subsets()
+    )
+    return sorted(group for group in groups if len(group) > 1)
 
 
 def near_pairs(prints: Sequence[Fingerprint], max_bits: int) -> Iterator[tuple[int, int]]:
@@ -145,8 +155,14 @@ def _structured_pairs(
             for begin in range(0, len(asked), 2**14):  # floats of a few only, to stay small
                 part = slice(begin, begin + 2**14)
                 left, right = _turned(thumbs[asked[part]], turn), thumbs[found[part]]
-                near = few[part] & (_difference(left, right) <= MAX_COLOUR_DIFFERENCE)
-                near |= _correlation(left, right) >= MIN_CORRELATION
+                # The left one is brought to the brightness of the right one, by MAX_GAIN at most.
+                one = left.reshape(len(left), -1).astype(np.float32)
+                two = right.reshape(len(right), -1).astype(np.float32)
+                gain = np.clip((two.mean(1) + 0.01) / (one.mean(1) + 0.01), 1 / MAX_GAIN, MAX_GAIN)
+                difference_levels = np.abs(one * gain[:, None] - two).mean(1)
+                near = few[part] & (difference_levels <= MAX_COLOUR_DIFFERENCE)
+                correlation = (_light_and_dark(left) * _light_and_dark(right)).sum(1)
+                near |= correlation >= MIN_CORRELATION
                 yield asked[part][near], found[part][near]
 
 
@@ -158,15 +174,6 @@ def _askers(ends: NDArray[Any]) -> NDArray[np.int64]:
     """The query that each result of a faiss range search belongs to."""
     ends = ends.astype(np.int64)
     return np.repeat(np.arange(len(ends) - 1), ends[1:] - ends[:-1])
-
-
-def _stretched(grey: Image.Image) -> Image.Image:
-    """Full contrast in 8 bits, so that rounding does not drown a low-contrast surface."""
-    values = np.asarray(grey)
-    low, high = float(values.min()), float(values.max())
-    if high - low < _FLAT_LEVELS:
-        return Image.new("L", grey.size, 128)
-    return Image.fromarray(np.rint((values - low) * (255 / (high - low))).astype(np.uint8))
 
 
 def _turned(thumbs: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
@@ -181,38 +188,9 @@ def _turned(thumbs: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     return swapped if turn == 6 else swapped[:, ::-1, ::-1]
 
 
-def _difference(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Mean absolute difference of (N, 8, 8, 3) thumbnails, in levels: (N,) float32.
-
-    The left one is first brought to the brightness of the right one, by MAX_GAIN at most.
-    """
-    one = left.reshape(len(left), -1).astype(np.float32)
-    two = right.reshape(len(right), -1).astype(np.float32)
-    gain = np.clip((two.mean(1) + 0.01) / (one.mean(1) + 0.01), 1 / MAX_GAIN, MAX_GAIN)
-    answer: NDArray[np.float32] = np.abs(one * gain[:, None] - two).mean(1)
-    return answer
-
-
-def _correlation(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Correlation of the brightness of (N, 8, 8, 3) thumbnails: (N,) float32."""
-    answer: NDArray[np.float32] = (_light_and_dark(left) * _light_and_dark(right)).sum(1)
-    return answer
-
-
 def _light_and_dark(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Brightness of (N, 8, 8, 3) thumbnails, (N, 64) float32 of mean 0 and length 1."""
     grey = (thumbs @ np.array([0.299, 0.587, 0.114], np.float32)).reshape(len(thumbs), -1)
     grey -= grey.mean(1, keepdims=True)
     answer: NDArray[np.float32] = grey / (np.linalg.norm(grey, axis=1, keepdims=True) + 1e-6)
     return answer
-
-
-def _root(parents: list[int], index: int) -> int:
-    while parents[index] != index:
-        parents[index] = parents[parents[index]]
-        index = parents[index]
-    return index
-
-
-def _join(parents: list[int], first: int, second: int) -> None:
-    low, high = sorted((_root(parents, first), _root(parents, second)))
-    parents[high] = low
