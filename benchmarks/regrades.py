@@ -24,7 +24,7 @@ from PIL import Image, ImageEnhance
 
 from vaeneer.data.filenames import group_names
 from vaeneer.errors import ImageFileError
-from vaeneer.library.duplicates.grading import Grade, Traces, read_traces, regraded
+from vaeneer.library.duplicates.near_copies import Grade, Traces, read_traces, regraded
 
 ORIGINAL, REGRADE = 1, 2
 

@@ -17,7 +17,7 @@ from vaeneer.cli.app import run
 from vaeneer.data.synthetic.synthesize import surface
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.duplicates.duplicates import duplicates
-from vaeneer.library.duplicates.extra_content import read_extra
+from vaeneer.library.duplicates.near_copies import read_extra
 from vaeneer.library.duplicates.report import DuplicateGroup, DuplicatesReport, csv_text
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library

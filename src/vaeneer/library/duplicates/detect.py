@@ -24,15 +24,7 @@ from vaeneer.data.pixel_digest import pixel_digest
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Ids, Item, Vectors
 from vaeneer.library.duplicates.candidates import Pairs, container_pairs, frame_pairs
-from vaeneer.library.duplicates.extra_content import (
-    ExtraContent,
-    content_classes,
-    keep_extras,
-    known_extras,
-    read_extra,
-)
 from vaeneer.library.duplicates.features import WORKING_PX, FeatureStore
-from vaeneer.library.duplicates.grading import Grade, grades_of, name_order, regraded, try_traces
 from vaeneer.library.duplicates.matches import (
     Copies,
     DisjointSets,
@@ -40,6 +32,18 @@ from vaeneer.library.duplicates.matches import (
     Part,
     Recoloured,
     is_lossless,
+)
+from vaeneer.library.duplicates.near_copies import (
+    ExtraContent,
+    Grade,
+    content_classes,
+    grades_of,
+    keep_extras,
+    known_extras,
+    name_order,
+    read_extra,
+    regraded,
+    try_traces,
 )
 from vaeneer.library.duplicates.verify import CropMatch, copy_kind, frame_proofs, verify_crop
 from vaeneer.library.file_states import OFFLINE, FileState, file_states

@@ -20,7 +20,6 @@ from vaeneer.files import atomic_write
 from vaeneer.library.catalog import Item
 from vaeneer.library.duplicates.detect import find_copies
 from vaeneer.library.duplicates.groups import KINDS, Group, Member, groups_of
-from vaeneer.library.duplicates.registration import LEAST_LIKENESS
 from vaeneer.library.duplicates.report import (
     DuplicateGroup,
     DuplicateItem,
@@ -28,6 +27,7 @@ from vaeneer.library.duplicates.report import (
     csv_text,
     proposed_keepers,
 )
+from vaeneer.library.duplicates.verify import LEAST_LIKENESS
 from vaeneer.library.file_states import ABSENT, disk_digest
 from vaeneer.library.index.finalize import DUPLICATES
 from vaeneer.library.open_library import LibraryLike, OpenLibrary
@@ -74,9 +74,9 @@ def duplicates(
         if out_csv is not None:
             write_csv(Path(out_csv), report.groups)
         if out_html is not None:
-            from vaeneer.library.duplicates.html import write_page
+            from vaeneer.library.duplicates.html import write_duplicates_html
 
-            write_page(Path(out_html), library, report, progress=progress)
+            write_duplicates_html(report, Path(out_html), progress=progress)
     return report
 
 

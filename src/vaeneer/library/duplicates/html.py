@@ -71,18 +71,21 @@ class ShownGroup:
     """Paths of its other files, which the page does not show."""
 
 
-def write_page(
-    path: Path, library: OpenLibrary, report: DuplicatesReport, *, progress: Progress | None = None
-) -> Path:
+def write_duplicates_html(
+    report: DuplicatesReport, path: Path, *, progress: Progress | None = None
+) -> None:
     """Write the groups of a report, the first 500, as one page that needs nothing else.
 
-    Returns `path`.
+    The library is opened for its thumbnails. Raises LibraryError.
     """
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     groups = []
     told = report.groups[:MOST_GROUPS]
-    with (progress or Silent()).bar("pictures", total=len(told), unit="groups") as bar:
+    with (
+        OpenLibrary.open(report.library) as library,
+        (progress or Silent()).bar("pictures", total=len(told), unit="groups") as bar,
+    ):
         for group in told:
             groups.append(_shown(library, group))
             bar.advance()
@@ -101,7 +104,6 @@ def write_page(
         serve=f"vaeneer serve {shlex.quote(report.library)}",
     )
     write_text(path, page)
-    return path
 
 
 def _shown(library: OpenLibrary, group: DuplicateGroup) -> ShownGroup:

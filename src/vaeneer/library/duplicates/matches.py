@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Item, PixelBox
-from vaeneer.library.duplicates.extra_content import ExtraContent
+from vaeneer.library.duplicates.near_copies import ExtraContent
 from vaeneer.library.file_states import FileState
 from vaeneer.text import printable
 

@@ -12,8 +12,12 @@ from PIL import Image
 from vaeneer.data.perceptual_hash import Fingerprint, fingerprint, near_pairs
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Floats, Item, PixelBox
-from vaeneer.library.duplicates.features import WORKING_PX, ImageFeatures, sketch
-from vaeneer.library.duplicates.registration import MOST_FEATURES
+from vaeneer.library.duplicates.features import (
+    MOST_FEATURES,
+    WORKING_PX,
+    ImageFeatures,
+    sketch,
+)
 from vaeneer.library.duplicates.verify import CropMatch, verify_crop
 from vaeneer.library.open_library import OpenLibrary
 from vaeneer.library.search.query import Query, whole_vector_of

@@ -8,17 +8,13 @@ import pytest
 from numpy.typing import NDArray
 
 from vaeneer.data.synthetic.synthesize import surface
-from vaeneer.library.duplicates.registration import (
+from vaeneer.library.duplicates.features import Features, align, find_features, mirrored, thumb
+from vaeneer.library.duplicates.verify import (
     LEAST_LIKENESS,
     ORIENTATIONS,
-    Features,
-    align,
     best_orientations,
     compare,
-    find_features,
-    mirrored,
     oriented,
-    thumb,
 )
 
 Pixels = NDArray[np.uint8]
