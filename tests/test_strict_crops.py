@@ -139,5 +139,5 @@ def test_wrong_input_is_named() -> None:
         centre_square(np.zeros((5, 5), np.uint8))
     with pytest.raises(SettingsError, match="scale_gap is 2"):
         StrictRecipe(scale_gap=2)
-    with pytest.raises(SettingsError, match="0 px"):
+    with pytest.raises(SettingsError, match="side_px is 0; use 1 or more"):
         StrictRecipe(side_px=0)

@@ -13,7 +13,6 @@ from vaeneer.data.dataset import DataSet, open_data_set
 from vaeneer.data.prepare import prepare
 from vaeneer.demo_library import COPIES, board_of, photo_of, raw_library
 from vaeneer.demo_report import Found, Learnt, write_page
-from vaeneer.errors import SettingsError
 from vaeneer.evaluation.evaluate import evaluate
 from vaeneer.evaluation.similarity import similarity
 from vaeneer.files import new_output_dir
@@ -28,11 +27,13 @@ from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import kind_on_disk
 from vaeneer.settings import (
     SEED,
+    CountOrZero,
     MapSettings,
     PrepareSettings,
     SearchSettings,
     SimilaritySettings,
     TrainSettings,
+    check,
 )
 from vaeneer.training.train import train
 
@@ -96,8 +97,7 @@ def demo(
     `out`; report.html in it shows the whole in one file. `epochs` 0 chooses as many as two cores
     train in about half a minute. Raises what those functions raise.
     """
-    if epochs < 0:
-        raise SettingsError(f"epochs is {epochs}; use 1 or more, or 0 for as many as fit the time.")
+    check("epochs", epochs, CountOrZero)
     progress = progress or Silent()
     started = time.monotonic()
     inputs = [Path(data)] if data else []

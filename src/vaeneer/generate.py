@@ -19,7 +19,7 @@ from vaeneer.evaluation.plots import save_grid, to_pixels
 from vaeneer.model.checkpoint import load
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings import RECONSTRUCTIONS, SAMPLES, SEED, require_number
+from vaeneer.settings import RECONSTRUCTIONS, SAMPLES, SEED, Count, Seed, check
 
 _AT_ONCE = 16
 _MOST_COLUMNS = 8
@@ -42,8 +42,8 @@ def sample(
     model: Path | str,
     *,
     out: Path | str,
-    count: int = SAMPLES,
-    seed: int = SEED,
+    count: Count = SAMPLES,
+    seed: Seed = SEED,
     device: str = "auto",
     overwrite: bool = False,
 ) -> PictureReport:
@@ -51,8 +51,8 @@ def sample(
 
     Raises ModelFileError, SettingsError or OutputExistsError.
     """
-    require_number("count", count, 1)
-    require_number("seed", seed, 0)
+    check("count", count, Count)
+    check("seed", seed, Seed)
     path = _claim_file(Path(out), overwrite)
     vae = load(model, device=choose_device(device))
     random = torch.Generator().manual_seed(seed)
@@ -69,8 +69,8 @@ def reconstruct(
     images: Sequence[Path | str],
     *,
     out: Path | str,
-    count: int = RECONSTRUCTIONS,
-    seed: int = SEED,
+    count: Count = RECONSTRUCTIONS,
+    seed: Seed = SEED,
     device: str = "auto",
     all_maps: bool = False,
     overwrite: bool = False,
@@ -82,8 +82,8 @@ def reconstruct(
     any maps. Unreadable files are skipped and listed.
     Raises ModelFileError, DataError, SettingsError or OutputExistsError.
     """
-    require_number("count", count, 1)
-    require_number("seed", seed, 0)
+    check("count", count, Count)
+    check("seed", seed, Seed)
     path = _claim_file(Path(out), overwrite)
     vae = load(model, device=choose_device(device))
     progress = progress or Silent()

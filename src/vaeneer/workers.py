@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from vaeneer.errors import SettingsError
+from vaeneer.settings import CountOrZero, check
 
 Made = TypeVar("Made")
 
@@ -19,8 +19,7 @@ def core_count(requested: int = 0) -> int:
     Available are the cores of the affinity mask (taskset, a scheduler) within the CPU quota of the
     control group (a container), as joblib reads them. Raises SettingsError for less than 0.
     """
-    if requested < 0:
-        raise SettingsError(f"workers is {requested}; use 0 (one for each core) or more.")
+    check("workers", requested, CountOrZero)
     if requested:
         return requested
     from joblib import cpu_count

@@ -23,6 +23,7 @@ from cyclopts import App
 from vaeneer.cli.app import app
 from vaeneer.errors import VaeneerError
 from vaeneer.files import write_text
+from vaeneer.settings import LARGEST_SEED, range_in_words
 
 _INTRODUCTION = """\
 <!-- Made by: python -m vaeneer.cli.reference --write docs/cli.md. Do not edit. -->
@@ -80,10 +81,11 @@ def _described(command: App) -> list[str]:
 
 
 def _table(command: App) -> str:
-    rows = ["| argument | default | meaning |", "|---|---|---|"]
+    rows = ["| argument | default | range | meaning |", "|---|---|---|---|"]
     for argument in _arguments(command):
         meaning = " ".join((argument.parameter.help or "").split()).replace("|", "\\|")
-        rows.append(f"| {_named(argument)} | {_default(argument)} | {meaning} |")
+        cells = _named(argument), _default(argument), _range(argument), meaning
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -106,6 +108,10 @@ def _default(argument: Any) -> str:
     if default is None or default is False:
         return ""
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def _range(argument: Any) -> str:
+    return range_in_words(argument.field_info.annotation).replace(f" to {LARGEST_SEED}", " or more")
 
 
 def _is_positional(argument: Any) -> bool:

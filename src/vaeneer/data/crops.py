@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaeneer.errors import DataError, SettingsError
-from vaeneer.settings import Recipe, TrainSettings
+from vaeneer.settings import ColorJitter, Count, Recipe, ScaleGap, TrainSettings, check
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 Ints = NDArray[np.int64]
@@ -64,14 +64,11 @@ class CropRecipe:
         )
 
     def __post_init__(self) -> None:
+        check("color_jitter", self.color_jitter, ColorJitter)
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise SettingsError(f"crop scale {self.scale} must be 0 < minimum <= maximum <= 1.")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise SettingsError(f"crop ratio {self.ratio} must be 0 < minimum <= maximum.")
-        if not 0 <= self.color_jitter <= 5:
-            raise SettingsError(
-                f"color_jitter is {self.color_jitter}; use 0 (off) to 5 (1 is usual)."
-            )
 
     @property
     def source_side_px(self) -> int:
@@ -203,12 +200,8 @@ class StrictRecipe:
     """
 
     def __post_init__(self) -> None:
-        if self.side_px < 1:
-            raise SettingsError(f"the side of a crop is {self.side_px} px; use 1 or more.")
-        if not 0.05 <= self.scale_gap <= 1:
-            raise SettingsError(
-                f"scale_gap is {self.scale_gap}; use 0.05 to 1, such as 0.5 for half the scale."
-            )
+        check("side_px", self.side_px, Count)
+        check("scale_gap", self.scale_gap, ScaleGap)
 
 
 _USUAL = StrictRecipe()

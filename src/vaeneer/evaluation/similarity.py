@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.data.crops import SQUARE_SIDE_PX, StrictRecipe
+from vaeneer.data.crops import SQUARE_SIDE_PX
 from vaeneer.data.dataset import ImageFolder, ImageItem, open_folder
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import describe_device
@@ -123,7 +123,6 @@ def similarity(
     Raises ModelFileError, DataError (fewer than two assets), OutputExistsError or SettingsError.
     """
     settings = settings or SimilaritySettings()
-    _check(settings)
     progress = progress or Silent()
     started = time.monotonic()
     embedder = Embedder(
@@ -201,10 +200,6 @@ def _of_the_whole(
         "verdict": first.verdict,
         **{name: variants.get(name) for name in STRICT_VARIANTS},
     }
-
-
-def _check(settings: SimilaritySettings) -> None:
-    StrictRecipe(scale_gap=settings.scale_gap)
 
 
 def _check_assets(items: Sequence[ImageItem], folder: Path | str, files: int) -> None:

@@ -31,7 +31,7 @@ from vaeneer.model.checkpoint import load
 from vaeneer.model.projection import Readout, Vectors, plain_readout, unit_length
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings import require_number
+from vaeneer.settings import Count, check
 from vaeneer.workers import core_count, prefetch
 
 LEAST_SIDE_PX = 64
@@ -65,7 +65,7 @@ class Embedder:
         where the centre is known. name: what errors call it. views: see `embed_files`. Raises
         ModelFileError or SettingsError.
         """
-        require_number("batch_size", batch_size, 1)
+        check("batch_size", batch_size, Count)
         square_boxes(1, 1, views)  # refuses an unknown word
         if isinstance(precision, str):
             place = next(model.parameters()).device if isinstance(model, VAE) else None

@@ -1,26 +1,31 @@
-"""Every setting once: name, type, default, range, unit and help. Standard library only."""
+"""Every setting once: name, type, default, range, unit and help.
+
+Of libraries, only annotated-types is imported.
+"""
 
 from vaeneer.settings.base import LARGEST_SEED as LARGEST_SEED
 from vaeneer.settings.base import SEED as SEED
-from vaeneer.settings.base import require as require
-from vaeneer.settings.base import require_number as require_number
-from vaeneer.settings.base import require_positive as require_positive
-from vaeneer.settings.base import require_shares as require_shares
-from vaeneer.settings.base import require_types as require_types
+from vaeneer.settings.base import Count as Count
+from vaeneer.settings.base import CountOrZero as CountOrZero
+from vaeneer.settings.base import Seed as Seed
+from vaeneer.settings.base import check as check
+from vaeneer.settings.base import range_in_words as range_in_words
 from vaeneer.settings.base import with_changes as with_changes
+from vaeneer.settings.commands import CalibrateSettings as CalibrateSettings
+from vaeneer.settings.commands import ClusterSettings as ClusterSettings
+from vaeneer.settings.commands import DuplicatesSettings as DuplicatesSettings
+from vaeneer.settings.commands import EmbedSettings as EmbedSettings
 from vaeneer.settings.commands import EvaluateSettings as EvaluateSettings
+from vaeneer.settings.commands import IndexSettings as IndexSettings
+from vaeneer.settings.commands import MapSettings as MapSettings
+from vaeneer.settings.commands import OutliersSettings as OutliersSettings
+from vaeneer.settings.commands import PrepareSettings as PrepareSettings
+from vaeneer.settings.commands import ReadoutSettings as ReadoutSettings
+from vaeneer.settings.commands import ScaleGap as ScaleGap
+from vaeneer.settings.commands import SearchOptions as SearchOptions
+from vaeneer.settings.commands import SearchSettings as SearchSettings
 from vaeneer.settings.commands import ServeSettings as ServeSettings
 from vaeneer.settings.commands import SimilaritySettings as SimilaritySettings
-from vaeneer.settings.library import CalibrateSettings as CalibrateSettings
-from vaeneer.settings.library import ClusterSettings as ClusterSettings
-from vaeneer.settings.library import DuplicatesSettings as DuplicatesSettings
-from vaeneer.settings.library import EmbedSettings as EmbedSettings
-from vaeneer.settings.library import IndexSettings as IndexSettings
-from vaeneer.settings.library import MapSettings as MapSettings
-from vaeneer.settings.library import OutliersSettings as OutliersSettings
-from vaeneer.settings.library import ReadoutSettings as ReadoutSettings
-from vaeneer.settings.library import SearchOptions as SearchOptions
-from vaeneer.settings.library import SearchSettings as SearchSettings
 from vaeneer.settings.training import INVARIANCES as INVARIANCES
 from vaeneer.settings.training import RECIPES as RECIPES
 from vaeneer.settings.training import RECONSTRUCTIONS as RECONSTRUCTIONS
@@ -29,8 +34,9 @@ from vaeneer.settings.training import SURFACE_SIDE_PX as SURFACE_SIDE_PX
 from vaeneer.settings.training import SURFACES as SURFACES
 from vaeneer.settings.training import USUAL_LIGHT as USUAL_LIGHT
 from vaeneer.settings.training import WIDE_SCALE_MIN as WIDE_SCALE_MIN
-from vaeneer.settings.training import PrepareSettings as PrepareSettings
+from vaeneer.settings.training import ColorJitter as ColorJitter
 from vaeneer.settings.training import Recipe as Recipe
+from vaeneer.settings.training import SidePx as SidePx
 from vaeneer.settings.training import TrainSettings as TrainSettings
 from vaeneer.settings.training import default_recipe as default_recipe
 from vaeneer.settings.training import invariances as invariances

@@ -1,56 +1,74 @@
-"""Settings of the commands that evaluate, and of `vaeneer serve`. Standard library only."""
-
-from __future__ import annotations
+"""Settings of every command but training. Standard library and annotated-types only."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypedDict
+
+from annotated_types import Interval
 
 from vaeneer.errors import SettingsError
-from vaeneer.settings.base import SEED, require, require_types
+from vaeneer.settings.base import (
+    SEED,
+    BatchSettings,
+    Checked,
+    Count,
+    CountOrZero,
+    DeviceSettings,
+    FolderSettings,
+    NotNegative,
+    ScanSettings,
+    Seed,
+    Share,
+    own_fields_first,
+)
+from vaeneer.text import is_utf8
 
-_LARGEST_PORT = 65535
+ScaleGap = Annotated[float, Interval(ge=0.05, le=1)]
 
 
+@own_fields_first
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
-    """How a model is measured on a folder of images."""
+class PrepareSettings(ScanSettings):
+    """How a raw folder becomes a data set."""
 
-    batch_size: int = 16
-    """Images in one forward pass; changes the speed, not the figures."""
+    valid_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.15
+    """Share of the assets that is held out for validation, 0 to 1."""
+
+    seed: Seed = SEED
+    """Seed of the split; the same seed always sends the same asset to the same side."""
+
+    min_side_px: Count = 64
+    """Images with a shorter side than this are skipped."""
+
+    near_duplicate_bits: Annotated[int, Interval(ge=0, le=31)] = 6
+    """Bits of 64 in which perceptual hashes of near duplicates may differ; where the light and
+    dark of their thumbnails agree, twice as many."""
+
+    split: Path | None = None
+    """CSV file (columns: file, split) with a given split; files it does not name are skipped."""
+
+
+@own_fields_first
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(BatchSettings, FolderSettings):
+    """How a model is measured on a folder of images."""
 
     quality: bool = True
     """Also PSNR and SSIM, which take two thirds of the time."""
 
-    iwae: int = 0
+    iwae: CountOrZero = 0
     """Samples K of the importance-weighted bound (Burda et al. 2016); 0 leaves it out."""
 
-    worst: int = 8
+    worst: CountOrZero = 8
     """How many of the worst images to picture."""
 
-    seed: int = SEED
+    seed: Seed = SEED
     """Seed of the latents that are sampled from the posterior."""
 
-    all_maps: bool = False
-    """Also take normal maps, roughness and the like; by default colour maps only, as told by their
-    names. A prepared data set is taken as it is."""
 
-    cache: Path | None = None
-    """Folder for the pack of decoded images; by default in the user's cache."""
-
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto is bfloat16 where the hardware has it."""
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        require(self, batch_size=1, iwae=0, worst=0, seed=0)
-
-
+@own_fields_first
 @dataclass(frozen=True, kw_only=True)
-class SimilaritySettings:
+class SimilaritySettings(BatchSettings, FolderSettings):
     """How crops of one image are told from crops of two."""
 
     protocol: Literal["reference", "strict", "seed"] = "reference"
@@ -63,66 +81,42 @@ class SimilaritySettings:
     whitened: Path | None = None
     """Another matrix for the whitened baseline, as benchmarks/whitened_baseline.py writes it."""
 
-    pairs_per_image: int = 5
+    pairs_per_image: Count = 5
     """Pairs of random crops drawn from each image (protocol reference)."""
 
-    scale_gap: float = 0.5
+    scale_gap: ScaleGap = 0.5
     """Scale of the crops that ask over that of the crops that are asked, in the strict protocol's
     variants with a scale gap."""
 
-    max_images: int = 2000
+    max_images: Annotated[int, Interval(ge=2)] = 2000
     """Images that take part; of a larger folder, a seeded sample."""
 
-    different_pairs: int | None = None
+    different_pairs: Count | None = None
     """Max number of pairs of crops from two assets, a seeded sample (reference: 20000; strict:
     500000, which are all of them up to 250 images)."""
 
-    bootstrap: int = 1000
+    bootstrap: CountOrZero = 1000
     """Resamples of the images behind each 95 % interval."""
 
-    all_maps: bool = False
-    """Also take normal maps, roughness and the like; by default colour maps only, as told by their
-    names. A prepared data set is taken as it is."""
-
-    cache: Path | None = None
-    """Folder for the pack of decoded images (protocol strict); by default in the user's cache."""
-
-    batch_size: int = 16
-    """Crops in one forward pass; changes the speed, not the figures."""
-
-    seed: int = SEED
+    seed: Seed = SEED
     """Seed of the crops, the pairs, the sampled latents and the bootstrap."""
-
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto is bfloat16 where the hardware has it."""
 
     def __post_init__(self) -> None:
         if self.protocol == "seed":  # its name in older scripts
             object.__setattr__(self, "protocol", "reference")
-        require_types(self)
-        require(
-            self,
-            pairs_per_image=1,
-            max_images=2,
-            bootstrap=0,
-            batch_size=1,
-            seed=0,
-            different_pairs=1,
-        )
+        super().__post_init__()
 
 
+@own_fields_first
 @dataclass(frozen=True, kw_only=True)
-class ServeSettings:
+class ServeSettings(DeviceSettings):
     """Where the page and the API are, and how much one request may ask for."""
 
     host: str = "127.0.0.1"
     """Address to listen on; any other than this machine's own (127.0.0.1, ::1, localhost) needs a
     token."""
 
-    port: int = 8765
+    port: Annotated[int, Interval(ge=0, le=65535)] = 8765
     """TCP port; 0 takes a free one."""
 
     token_file: Path | None = None
@@ -131,41 +125,205 @@ class ServeSettings:
     allowed_hosts: str | None = None
     """Other names that the server is called by, divided by commas: surfaces.example.org."""
 
-    max_upload_bytes: int = 32 * 2**20
+    max_upload_bytes: Annotated[int, Interval(ge=1024)] = 32 * 2**20
     """Largest body of a request with pictures."""
 
-    max_megapixels: float = 100.0
+    max_megapixels: Annotated[float, Interval(ge=0.01)] = 100.0
     """Pictures with more pixels are not decoded."""
 
-    timeout_seconds: float = 30.0
+    timeout_seconds: Annotated[float, Interval(ge=0.1)] = 30.0
     """Longest that a request may take to arrive, and then to be answered."""
 
-    queue_length: int = 64
+    queue_length: Count = 64
     """Requests that may wait for the network; the next get 503 with Retry-After."""
 
-    batch_crops: int = 32
+    batch_crops: Count = 32
     """Crops of several requests that go through the network together."""
 
-    batch_wait_ms: float = 5.0
+    batch_wait_ms: NotNegative = 5.0
     """Longest that the first of them waits for others, milliseconds."""
 
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
 
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto is bfloat16 where the hardware has it."""
+@own_fields_first
+@dataclass(frozen=True, kw_only=True)
+class IndexSettings(BatchSettings, ScanSettings):
+    """How a folder of images becomes a library."""
+
+    parts: Literal["auto", "none", "halves", "quarters"] = "auto"
+    """The smallest parts of an image that search by region finds and places: of half its short
+    side, or of a quarter too (four times the work); none finds whole images only. auto is quarters
+    for up to 2,000 images, else halves. A library keeps what it began with."""
+
+    min_side_px: Annotated[int, Interval(ge=16)] = 64
+    """Images with a shorter side are skipped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings(Checked):
+    """Which hits a search returns."""
+
+    k: Count = 10
+    """Max number of hits."""
+
+    where: str | None = None
+    """A condition on the items: category = 'wood' and width >= 1024 (docs/library.md)."""
+
+    category: str | None = None
+    """Only items of this category."""
+
+    tag: str | None = None
+    """Only items with this tag."""
+
+    min_probability: Share = 0.0
+    """Min probability of a hit, 0 to 1; less probable ones are left out."""
+
+    likely_threshold: Share = 0.5
+    """Min probability of a hit that counts as a likely match, 0 to 1; below it a hit is only
+    similar."""
+
+    exclude_duplicates: bool = False
+    """Leave out copies of the query, and of better hits."""
+
+    parts: bool = False
+    """Compare with the parts of images, also without a box; each hit has the place of its best
+    part."""
+
+    exact_match: bool = True
+    """Prove by local features which hits contain the pixels of the query; these come first, with
+    their place to the pixel."""
 
     def __post_init__(self) -> None:
-        require_types(self)
-        require(
-            self,
-            port=0,
-            max_upload_bytes=1024,
-            max_megapixels=0.01,
-            timeout_seconds=0.1,
-            queue_length=1,
-            batch_crops=1,
-            batch_wait_ms=0,
-        )
-        if self.port > _LARGEST_PORT:
-            raise SettingsError(f"port is {self.port}; use 0 to {_LARGEST_PORT}.")
+        super().__post_init__()
+        for name, text in (("category", self.category), ("tag", self.tag)):
+            if text is not None and not is_utf8(text):
+                raise SettingsError(f"{name} is {text!r}, which is not UTF-8; no item has it.")
+
+
+class SearchOptions(TypedDict, total=False):
+    """The fields of SearchSettings as keywords of `search`."""
+
+    k: int
+    where: str | None
+    category: str | None
+    tag: str | None
+    min_probability: float
+    likely_threshold: float
+    exclude_duplicates: bool
+    parts: bool
+    exact_match: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicatesSettings(Checked):
+    """Which pictures count as copies of each other."""
+
+    threshold: Annotated[float, Interval(gt=0, le=1)] | Literal["auto"] = "auto"
+    """Least likeness of a pair, 0 to 1; auto takes what was measured best (docs/library.md)."""
+
+    page: Count = 1
+    """Which page of groups to answer, from 1."""
+
+    page_size: CountOrZero = 0
+    """Groups on a page; 0 answers all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSettings(Checked):
+    """How a library is laid out on a plane."""
+
+    perplexity: Annotated[float, Interval(ge=1)] | None = None
+    """About how many neighbours each item looks at, less in a small library; by default that of
+    the layout which the library keeps, of a new one 15."""
+
+    colour: Literal["cluster", "category"] = "cluster"
+    """What the frames of the pictures show."""
+
+    recompute: bool = False
+    """Compute a new layout, instead of placing only what is new."""
+
+    seed: Seed | None = None
+    """Seed of the layout; by default that of the layout which the library keeps, of a new one 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings(Checked):
+    """Which items form a cluster."""
+
+    min_size: CountOrZero = 0
+    """Items that a cluster has at least; 0 is 5, and in a large library a quarter of the root of
+    its items."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutliersSettings(Checked):
+    """Which items do not belong."""
+
+    limit: CountOrZero = 50
+    """How many to list at most, the strangest first."""
+
+    neighbours: Count = 10
+    """How many nearest items each is compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadoutSettings(Checked):
+    """How latents become the vectors that search compares; each step can be switched off."""
+
+    centre: bool = True
+    """Take away the mean latent."""
+
+    min_relative_std: Annotated[float, Interval(ge=0, lt=1)] = 1e-3
+    """Leave out latents that vary less than this share of the one that varies most; 0 is off."""
+
+    whiten: bool = True
+    """Make small what varies between crops of one image (within-asset whitening)."""
+
+    shrinkage: Share = 0.5
+    """How far that covariance is drawn to a multiple of the identity, 0 to 1."""
+
+    dimensions: CountOrZero = 128
+    """Numbers in a vector, at most: the directions in which images differ most; 0 keeps all."""
+
+    discriminant_power: Annotated[float, Interval(ge=-2, le=2)] = 0.0
+    """Multiply each direction by its variance between images over that within, to this power."""
+
+    norm: bool = True
+    """Scale the vectors to length 1."""
+
+
+@own_fields_first
+@dataclass(frozen=True, kw_only=True)
+class CalibrateSettings(BatchSettings, FolderSettings, ReadoutSettings):
+    """How a model's read-out, and the probability of the same surface, are fitted."""
+
+    draws: Count = 4
+    """How often the four crops of each image are drawn."""
+
+    color_jitter: bool = True
+    """Change gamma, colour and brightness of each crop, for invariance to light."""
+
+    max_images: Annotated[int, Interval(ge=2)] = 2000
+    """Images of each side that take part; of a larger folder, a seeded sample."""
+
+    different_pairs: Count = 100000
+    """Most pairs of crops from two assets behind the probability."""
+
+    seed: Seed = SEED
+    """Seed of the crops, the pairs and the sample."""
+
+
+@own_fields_first
+@dataclass(frozen=True, kw_only=True)
+class EmbedSettings(BatchSettings, FolderSettings):
+    """How images become vectors."""
+
+    vectors: Literal["embedding", "latent"] = "embedding"
+    """The unit vectors that search compares, or the latent of the image squeezed to a square."""
+
+    views: Literal["all", "squares", "tiles", "centre"] = "all"
+    """What an embedding is the average of: squares along the image, tiles of half their side,
+    all of both, or the central square alone."""
+
+    shard: str | None = None
+    """Only the i-th of n parts of the folder, as i/n, into OUT.shard-i-of-n.parquet; vaeneer
+    merge-vectors OUT joins them."""

@@ -1,30 +1,38 @@
-"""Settings of preparation and training, the named recipes, and settings read from TOML files.
+"""Settings of training, the named recipes, and settings read from TOML files.
 
 Flags, `--help`, docs/cli.md and config.toml are all made from these dataclasses; the text below a
-field is its help everywhere. Standard library only.
+field is its help everywhere. Standard library and annotated-types only.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from vaeneer.errors import SettingsError
 from vaeneer.settings.base import (
     SEED,
-    require,
-    require_positive,
-    require_shares,
-    require_types,
+    Changed,
+    Count,
+    CountOrZero,
+    DeviceSettings,
+    FolderSettings,
+    NotNegative,
+    Positive,
+    Seed,
+    Share,
+    own_fields_first,
 )
 
 SURFACES = 192
 """How many surfaces `synthesize` makes."""
 SURFACE_SIDE_PX = 384
+SidePx = Annotated[int, Interval(ge=64)]
+"""Of a surface that `synthesize` makes."""
 SAMPLES = 16
 """How many samples `sample` draws."""
 RECONSTRUCTIONS = 8
@@ -32,9 +40,9 @@ RECONSTRUCTIONS = 8
 INVARIANCES = ("light", "turn", "scale")
 """What two crops of one surface may differ in, as `invariant_to` names it."""
 USUAL_LIGHT = 1.0
+ColorJitter = Annotated[float, Interval(ge=0, le=5)]
 WIDE_SCALE_MIN = 0.1
 """With `scale`, crops go down to this share of an image: one side three times the other's."""
-Settings = TypeVar("Settings", bound="PrepareSettings | TrainSettings")
 _RENAMED = {
     "averaging": "ema_decay",
     "final_rate": "min_lr_ratio",
@@ -48,56 +56,9 @@ _RENAMED = {
 """Names in the config.toml of runs from before vaeneer 0.1 -> today's."""
 
 
+@own_fields_first
 @dataclass(frozen=True, kw_only=True)
-class PrepareSettings:
-    """How a raw folder becomes a data set."""
-
-    valid_fraction: float = 0.15
-    """Share of the assets that is held out for validation, 0 to 1."""
-
-    seed: int = SEED
-    """Seed of the split; the same seed always sends the same asset to the same side."""
-
-    min_side_px: int = 64
-    """Images with a shorter side than this are skipped."""
-
-    max_megapixels: float = 500.0
-    """Images with more pixels than this are skipped undecoded (decompression bombs)."""
-
-    near_duplicate_bits: int = 6
-    """Bits of 64 in which perceptual hashes of near duplicates may differ; where the light and
-    dark of their thumbnails agree, twice as many."""
-
-    exclude: tuple[str, ...] | None = None
-    """Leave out paths below the folder that fit a pattern as in .gitignore, without case: wip/ or
-    *.psd. Repeatable. By default as in the run before; --empty-exclude ends it."""
-
-    include_previews: bool | None = None
-    """Also take folders of thumbnails, and previews and much smaller copies beside their originals.
-    By default as in the run before, at first not."""
-
-    split: Path | None = None
-    """CSV file (columns: file, split) with a given split; files it does not name are skipped."""
-
-    workers: int = 0
-    """Processes that decode; 0 takes one for each core."""
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        limits = {
-            "valid_fraction": (0 < self.valid_fraction < 1, "between 0 and 1"),
-            "min_side_px": (self.min_side_px >= 1, "1 or more"),
-            "max_megapixels": (self.max_megapixels > 0, "more than 0"),
-            "near_duplicate_bits": (0 <= self.near_duplicate_bits <= 31, "0 to 31"),
-            "workers": (self.workers >= 0, "0 or more"),
-        }
-        for name, (good, allowed) in limits.items():
-            if not good:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be {allowed}.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
+class TrainSettings(DeviceSettings, FolderSettings):
     """How a model is trained; what is left out is as the recipe says, by default `surface`."""
 
     recipe: Literal["surface", "improved", "reference", "seed"] | None = None
@@ -112,41 +73,41 @@ class TrainSettings:
     init_from: str | None = None
     """Start from the weights of this model (a folder, a run, a name such as surface-base)."""
 
-    epochs: int | None = None
+    epochs: Count | None = None
     """Passes over the training images (surface: 12, reference: 16)."""
 
-    batch_size: int | None = None
+    batch_size: Count | None = None
     """Crops in one step (surface: 32, reference: 16)."""
 
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Step size of Adam (surface and reference: 0.001)."""
 
     init: Literal["pytorch", "scaled"] | None = None
     """First weights: PyTorch's own (reference), or scaled so that no signal shrinks and the first
     output is the mean colour (surface)."""
 
-    warmup_fraction: float | None = None
+    warmup_fraction: Share | None = None
     """Share of all steps over which the step size rises from 0 (surface: 0.1, reference: 0)."""
 
-    min_lr_ratio: float | None = None
+    min_lr_ratio: Share | None = None
     """Share of the step size that is left at the end of a cosine (surface: 0.01; reference: 1,
     constant)."""
 
-    kl_warmup_fraction: float | None = None
+    kl_warmup_fraction: Share | None = None
     """Share of all steps over which the weight of the KL term rises to beta (0 in every recipe)."""
 
-    weight_decay: float | None = None
+    weight_decay: NotNegative | None = None
     """Decoupled weight decay, as in AdamW (0 in every recipe)."""
 
-    clip_norm: float | None = None
+    clip_norm: NotNegative | None = None
     """Largest norm of a gradient; longer ones are shortened to it (surface: 20000; reference: 0,
     off)."""
 
-    ema_decay: float | None = None
+    ema_decay: Share | None = None
     """Share of the averaged weights that each step keeps, such as 0.998; the averaged weights are
     what is measured and saved (0, off, in every recipe)."""
 
-    views: int | None = None
+    views: Count | None = None
     """Crops of one surface in a step, of all its images in turn (surface: 2, reference: 1)."""
 
     invariant_to: str | None = None
@@ -156,7 +117,7 @@ class TrainSettings:
     rotate_flip: bool | None = None
     """Also turn crops by quarters and mirror them (surface: yes, reference: no)."""
 
-    color_jitter: float | None = None
+    color_jitter: ColorJitter | None = None
     """Strength of random changes of gamma, colour and brightness; 0 is off (reference), 1
     usual (surface)."""
 
@@ -164,57 +125,44 @@ class TrainSettings:
     """Term that asks crops of one surface to agree in their latents; needs 2 views (surface:
     infonce, reference: off)."""
 
-    consistency_weight: float | None = None
+    consistency_weight: NotNegative | None = None
     """Nats of the ELBO that one unit of the consistency term weighs (surface: 300, others:
     100)."""
 
-    temperature: float | None = None
+    temperature: Positive | None = None
     """Of infonce: the difference of cosines that counts, such as 0.1."""
 
-    beta: float = 1.0
+    beta: NotNegative = 1.0
     """Weight of the KL term in the training loss (1 is the ELBO)."""
 
     reconstruction_loss: Literal["bce", "mse"] = "bce"
     """Reconstruction loss: binary cross entropy, or the sum of squared errors."""
 
-    crop_scale_min: float | None = None
+    crop_scale_min: Annotated[float, Interval(gt=0, le=1)] | None = None
     """Smallest share of an image's area that a training crop may cover (surface: 0.125,
     reference: 0.2)."""
 
-    crop_scale_max: float | None = None
+    crop_scale_max: Annotated[float, Interval(gt=0, le=1)] | None = None
     """Largest share of an image's area that a training crop may cover (surface: 0.6,
     reference: 1)."""
 
-    crop_ratio_min: float | None = None
+    crop_ratio_min: Positive | None = None
     """Smallest width / height of a training crop before it is resized (3/4)."""
 
-    crop_ratio_max: float | None = None
+    crop_ratio_max: Positive | None = None
     """Largest width / height of a training crop before it is resized (4/3)."""
 
-    seed: int = SEED
+    seed: Seed = SEED
     """Seed of the weights, the order, the crops and the latents."""
 
-    checkpoint_every: int = 5
+    checkpoint_every: Count = 5
     """Epochs between the models kept under checkpoints/."""
 
-    state_every_minutes: float = 10.0
+    state_every_minutes: Positive = 10.0
     """Minutes between the resume states written inside a long epoch."""
 
-    all_maps: bool = False
-    """Also take normal maps, roughness and the like; by default colour maps only, as told by their
-    names. A prepared data set is taken as it is."""
-
-    cache: Path | None = None
-    """Folder for the packs of decoded images; by default in the user's cache."""
-
-    workers: int = 0
+    workers: CountOrZero = 0
     """Processes that decode, threads that cut crops; 0 chooses by the cores and the device."""
-
-    device: str = "auto"
-    """Where to train: auto, cpu, cuda or cuda:N."""
-
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto is bfloat16 where the hardware has it."""
 
     tensorboard: bool = False
     """Also write TensorBoard events (they need: pip install tensorboard)."""
@@ -222,11 +170,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.recipe == "seed":  # its name in older runs and scripts
             object.__setattr__(self, "recipe", "reference")
-        require_types(self)
-        require(self, checkpoint_every=1, beta=0, seed=0, workers=0, epochs=1, batch_size=1)
-        require(self, views=1, weight_decay=0, clip_norm=0, consistency_weight=0)
-        require_positive(self, "temperature", "learning_rate", "state_every_minutes")
-        require_shares(self, "warmup_fraction", "min_lr_ratio", "kl_warmup_fraction", "ema_decay")
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,17 +201,29 @@ class Recipe:
     temperature: float = 0.1
 
     @classmethod
-    def of(cls, settings: TrainSettings) -> Recipe:
+    def of(cls, settings: TrainSettings) -> "Recipe":
         """What `settings` asks for, and where it leaves things open, what its recipe says.
 
         What `invariant_to` says of turns, light and scale stands between the two.
-        Raises SettingsError for an unknown recipe and for unknown invariances.
+        Raises SettingsError for an unknown recipe, for unknown invariances, and for views that
+        do not go together with the batch size or the consistency term.
         """
         named = _named(settings)
         asked = {field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)}
         given = {name: value for name, value in asked.items() if value is not None}
         recipe = dataclasses.replace(named, **given)
-        return dataclasses.replace(recipe, **(_implied(recipe) | given))
+        recipe = dataclasses.replace(recipe, **(_implied(recipe) | given))
+        if 1 < recipe.views > recipe.batch_size // 2:
+            raise SettingsError(
+                f"views is {recipe.views}, so a step of {recipe.batch_size} crops holds fewer than"
+                f" two surfaces; use a batch_size of {2 * recipe.views} or more."
+            )
+        if recipe.consistency != "off" and recipe.views < 2:
+            raise SettingsError(
+                f"consistency is {recipe.consistency}, which compares crops of one surface, and"
+                f" views is {recipe.views}; use --views 2 or more."
+            )
+        return recipe
 
     @property
     def varies_scale(self) -> bool:
@@ -362,8 +318,8 @@ RECIPES = {
 
 
 def read_settings(
-    path: Path, kind: type[Settings], section: str, *, ignore: tuple[str, ...] = ()
-) -> Settings:
+    path: Path, kind: type[Changed], section: str, *, ignore: tuple[str, ...] = ()
+) -> Changed:
     """Read one section of a TOML file into its dataclass; names in `ignore` may stand there too.
 
     Raises SettingsError for a file that cannot be read and for unknown names, with a hint.

@@ -211,8 +211,9 @@ def start_run(
     goes_on = resume and folder.state.is_file()
     settings = with_place_of_init(settings)
     settings = settings_to_resume(folder, settings) if goes_on else with_init(settings)
-    check_settings(settings)
-    recipe = Recipe.of(settings)
+    recipe, crops = Recipe.of(settings), CropRecipe.of(settings)
+    if settings.tensorboard:
+        require_tensorboard()
     precision = choose_precision(settings.precision, choose_device(settings.device))
     settings = written_out(settings, recipe, precision)
     sides = open_data_set(data, all_maps=settings.all_maps, progress=progress)
@@ -220,7 +221,6 @@ def start_run(
         inputs = [data] if settings.init_from is None else [data, Path(settings.init_from)]
         folder.clear_unstarted()
         new_output_dir(folder.root, kind="run", overwrite=overwrite, inputs=inputs)
-    crops = CropRecipe.of(settings)
     train = packed(sides.train, PackLayout(crops.source_side_px), settings, progress)
     valid = packed(sides.valid, PackLayout(crops.side_px, square=True), settings, progress)
     cut = partial(PackedCrops, device=precision.device, workers=settings.workers)
@@ -320,21 +320,3 @@ def resume_run(run: Run, data: Path) -> None:
     run.state = load_state(run.folder.state, run.vae, run.averaged, run.optimizer)
     run.folder.keep_metrics(run.state.epoch)
     run.folder.write_config(data, run.settings)
-
-
-def check_settings(settings: TrainSettings) -> None:
-    """Raise SettingsError for settings that do not go together with their recipe."""
-    recipe = Recipe.of(settings)
-    if 1 < recipe.views > recipe.batch_size // 2:
-        raise SettingsError(
-            f"views is {recipe.views}, so a step of {recipe.batch_size} crops holds fewer than two"
-            f" surfaces; use a batch_size of {2 * recipe.views} or more."
-        )
-    if recipe.consistency != "off" and recipe.views < 2:
-        raise SettingsError(
-            f"consistency is {recipe.consistency}, which compares crops of one surface, and views"
-            f" is {recipe.views}; use --views 2 or more."
-        )
-    CropRecipe.of(settings)
-    if settings.tensorboard:
-        require_tensorboard()

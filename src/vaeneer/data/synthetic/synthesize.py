@@ -20,7 +20,7 @@ from vaeneer.data.synthetic.textures import Material, Sheet, normals, render
 from vaeneer.errors import SettingsError
 from vaeneer.files import new_output_dir, write_bytes, write_json
 from vaeneer.progress import Progress, Silent
-from vaeneer.settings import SEED, SURFACE_SIDE_PX, SURFACES
+from vaeneer.settings import SEED, SURFACE_SIDE_PX, SURFACES, Count, Seed, SidePx, check
 
 _MAKERS: Mapping[str, Callable[[Sheet], Material]] = MappingProxyType(
     {
@@ -51,7 +51,6 @@ _MAKERS: Mapping[str, Callable[[Sheet], Material]] = MappingProxyType(
 FAMILIES: tuple[str, ...] = tuple(_MAKERS)
 """The kinds of surface that can be made."""
 
-_SMALLEST_PX = 64
 _SEEDS_APART = 1_000_000  # surfaces of one family in libraries of neighbouring seeds never meet
 _NORMAL_EVERY = 3
 
@@ -69,9 +68,9 @@ def surface(family: str, *, seed: int, side_px: int = SURFACE_SIDE_PX) -> NDArra
 def synthesize(
     folder: Path | str,
     *,
-    count: int = SURFACES,
-    side_px: int = SURFACE_SIDE_PX,
-    seed: int = SEED,
+    count: Count = SURFACES,
+    side_px: SidePx = SURFACE_SIDE_PX,
+    seed: Seed = SEED,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
@@ -83,8 +82,7 @@ def synthesize(
     Raises SettingsError, and OutputExistsError for a folder that holds
     something, unless `overwrite` empties it.
     """
-    if count < 1:
-        raise SettingsError(f"count is {count}; make at least 1 surface.")
+    check("count", count, Count)
     _check(FAMILIES[0], seed, side_px)
     root = new_output_dir(Path(folder), kind=None, overwrite=overwrite)
 
@@ -123,10 +121,8 @@ def _surface_and_height(
 def _check(family: str, seed: int, side_px: int) -> None:
     if family not in _MAKERS:
         raise SettingsError(f"there is no family {family!r}; choose from {', '.join(FAMILIES)}.")
-    if side_px < _SMALLEST_PX:
-        raise SettingsError(f"side_px is {side_px}; make it at least {_SMALLEST_PX} pixels.")
-    if seed < 0:
-        raise SettingsError(f"seed is {seed}; give 0 or a larger whole number.")
+    check("side_px", side_px, SidePx)
+    check("seed", seed, Seed)
 
 
 def _normal_map(height: NDArray[np.float32]) -> NDArray[np.uint8]:
