@@ -160,7 +160,6 @@ def bench(
     Raises SettingsError, DataError (no image in `settings.data`) or OutputExistsError.
     """
     settings = settings or BenchSettings()
-    check_settings(settings)
     precision = choose_precision(settings.precision, choose_device(settings.device))
     folder = None
     if out is not None:
@@ -189,11 +188,6 @@ def bench(
         draw_speed(report.parts, folder / "bench.png")
         write_json(folder / "bench.json", report.to_dict())
     return report
-
-
-def check_settings(settings: BenchSettings) -> None:
-    """Raise SettingsError for a setting out of range."""
-    core_count(settings.workers)
 
 
 def _measure(settings: BenchSettings, precision: Precision, folder: Path, bar: Bar) -> Found:
