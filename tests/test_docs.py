@@ -37,7 +37,7 @@ from vaeneer.evaluation import evaluate
 from vaeneer.evaluation.calibrate import CalibrationReport
 from vaeneer.evaluation.evaluate import EvaluationReport
 from vaeneer.evaluation.pairs import SimilarityFigures, SimilarityVariant
-from vaeneer.evaluation.per_image import Measurements
+from vaeneer.evaluation.per_image import METRICS, Measurements
 from vaeneer.evaluation.similarity import SimilarityReport
 from vaeneer.generate import PictureReport
 from vaeneer.inspection import InfoReport, StatsReport
@@ -246,7 +246,6 @@ def test_each_kind_of_map_is_documented(kind: str) -> None:
         ("report.json", PrepareReport, {"version", "settings"}),
         ("state.safetensors", TrainState, set()),
         ("config.json", ModelCard, set()),
-        ("evaluation.json", EvaluationReport, set()),
         ("similarity.json", SimilarityReport, set()),
         ("similarity.json: variants", SimilarityVariant, set()),
         ("readout.json: calibration", Calibration, set()),
@@ -258,6 +257,15 @@ def test_each_field_of_a_file_is_documented_once_and_none_is_made_up(
     assert sorted(listed("formats.md", heading)) == sorted(
         {field.name for field in fields(kind)} | others
     )
+
+
+def test_each_field_of_an_evaluation_is_documented_and_so_is_each_metric() -> None:
+    """A metric is one entry of METRICS: its name is in formats.md, the rest in measuring.md."""
+    names = {field.name for field in fields(EvaluationReport)} - {"metrics"}
+    assert sorted(listed("formats.md", "evaluation.json")) == sorted(names | set(METRICS))
+    for name, one in METRICS.items():
+        row = f"- **`{name}`** ({one.unit or 'no unit'}, {one.better} is better): {one.help}"
+        assert row in page("measuring.md")
 
 
 def test_each_column_of_the_catalog_is_documented_once_and_none_is_made_up(
@@ -310,9 +318,8 @@ def two_measurements() -> Measurements:
         rgb=np.full((2, 3), 0.5),
         kl_per_latent_nats=two,
         mu=np.ones((2, 2), np.float32),
-        psnr_db=two,
-        ssim=two,
         iwae_nats=None,
+        metrics=dict.fromkeys(METRICS, two),
     )
 
 

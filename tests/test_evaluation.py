@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import shutil
@@ -14,13 +15,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
+from vaeneer.cli import tables
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.device import choose_precision
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
 from vaeneer.evaluation.evaluate import evaluate
-from vaeneer.evaluation.per_image import measure
+from vaeneer.evaluation.per_image import METRICS, Metric, measure
 from vaeneer.model.checkpoint import load
 from vaeneer.model.losses import bce_nats
 from vaeneer.settings import EvaluateSettings
@@ -59,7 +62,8 @@ def test_the_report_has_what_is_promised_and_adds_up(model: Path, valid: Path) -
     assert report.excess_nats == pytest.approx(report.nats_per_image - report.entropy_nats)
     assert report.excess_nats > 0
     assert report.best_image_nats <= report.nats_per_image <= report.worst_image_nats
-    assert -1 <= report.ssim <= 1
+    assert report.metrics.keys() == METRICS.keys()
+    assert -1 <= report.to_dict()["ssim"] <= 1
     json.dumps(report.to_dict(), allow_nan=False)
 
 
@@ -87,8 +91,9 @@ def test_figures_are_those_of_the_network_on_resized_images(model: Path, valid: 
             )
             error = (vae.decode(posterior.mu).sigmoid() - image).square().mean()
         assert found.kl_nats[place] == pytest.approx(kl.item(), rel=1e-4)
-        assert found.psnr_db is not None
-        assert found.psnr_db[place] == pytest.approx(-10 * math.log10(error.item()), rel=1e-4)
+        assert found.metrics["psnr_db"][place] == pytest.approx(
+            -10 * math.log10(error.item()), rel=1e-4
+        )
 
 
 def test_trivial_predictors_score_what_they_would(model: Path, valid: Path) -> None:
@@ -159,7 +164,7 @@ def test_a_bad_file_is_skipped_listed_and_counted(model: Path, valid: Path, tmp_
     report = evaluate(model, tmp_path / "valid", settings=QUICK)
     assert [Path(path).name for path in report.skipped] == ["aaa.jpg"]
     assert report.images == clean.images
-    assert report.psnr_db == pytest.approx(clean.psnr_db, rel=1e-5)
+    assert report.metrics["psnr_db"] == pytest.approx(clean.metrics["psnr_db"], rel=1e-5)
 
 
 def test_a_folder_of_bad_files_is_an_error(model: Path, tmp_path: Path) -> None:
@@ -201,7 +206,30 @@ def test_each_images_latent_is_its_own_in_every_batch(model: Path, valid: Path) 
 def test_without_quality_the_rest_is_the_same(model: Path, valid: Path, tmp_path: Path) -> None:
     whole = evaluate(model, valid, settings=QUICK)
     less = evaluate(model, valid, out=tmp_path / "out", settings=replace(QUICK, quality=False))
-    assert less.psnr_db is less.ssim is None
+    assert set(less.metrics.values()) == {None}
+    assert less.to_dict()["psnr_db"] is None
     assert less.excess_nats == whole.excess_nats
     with (tmp_path / "out" / "per-image.csv").open(newline="") as file:
         assert [row["ssim"] for row in csv.DictReader(file)] == [""] * 4
+
+
+def test_a_new_metric_is_one_entry(
+    model: Path, valid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Report, JSON, per-image.csv and the table of the command line follow."""
+
+    def distance(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        return (images - others).abs().flatten(1).mean(1)
+
+    monkeypatch.setitem(METRICS, "distance", Metric(distance, "L1", "", "lower", "Any."))
+    report = evaluate(model, valid, out=tmp_path / "out", settings=QUICK)
+    value = report.metrics["distance"]
+    assert value is not None
+    assert 0 < value < 1
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["distance"] == value
+    with (tmp_path / "out" / "per-image.csv").open(newline="") as file:
+        of_each = [float(row["distance"]) for row in csv.DictReader(file)]
+    assert np.mean(of_each) == pytest.approx(value)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(tables.evaluation(report.to_dict()))
+    assert f"L1 {value:.3f}" in console.export_text()

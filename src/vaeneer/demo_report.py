@@ -336,8 +336,8 @@ def _pixels(found: EvaluationReport) -> str:
     ahead = "better than" if found.excess_nats < flat else "worse than"
     psnr = (
         ""
-        if found.psnr_db is None
-        else f" The reconstructions have a PSNR of {found.psnr_db:.1f} dB."
+        if (psnr_db := found.metrics["psnr_db"]) is None
+        else f" The reconstructions have a PSNR of {psnr_db:.1f} dB."
     )
     return (
         f"The model describes pixels {ahead} one flat colour per image:"

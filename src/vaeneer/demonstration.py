@@ -183,7 +183,7 @@ def _report(found: Found, learnt: Learnt, page: Path, seconds: float) -> DemoRep
         epochs=learnt.trained.epochs,
         valid_excess_nats=evaluated.excess_nats,
         own_mean_colour_excess_nats=evaluated.trivial_excess_nats["own_mean"],
-        psnr_db=evaluated.psnr_db,
+        psnr_db=evaluated.metrics["psnr_db"],
         auc=rows["embedding"].auc,
         recall_at_1=rows["embedding"].recall_at_1,
         surface_base_auc=base.auc,

@@ -133,6 +133,10 @@ def training(values: Values) -> RenderableType:
 
 def evaluation(values: Values) -> RenderableType:
     """The model beside the predictors that know nothing but a colour."""
+    from vaeneer.evaluation.per_image import METRICS  # imports PyTorch, as what was shown has
+
+    values_of = {name: values[name] for name in METRICS if values[name] is not None}
+    measured = "".join(f", {METRICS[name].shown(value)}" for name, value in values_of.items())
     entropy = values["entropy_nats"]
     dims = values["nats_per_image"] / values["nats_per_dim"]
     rows = [("this model", values["excess_nats"])]
@@ -150,17 +154,11 @@ def evaluation(values: Values) -> RenderableType:
         _figures(f"evaluate: {values['folder']}", heads, cells),
         f"{values['images']:,} images: reconstruction {values['reconstruction_nats']:,.1f} + KL"
         f" {values['kl_nats']:,.1f} nats, {values['active_units']} active units"
-        f"{_likeness(values)};"
+        f"{measured};"
         f" from {values['best_image_nats']:,.0f} to {values['worst_image_nats']:,.0f}"
         f" nats per image; {values['seconds']:,.1f} s",
         *_paths(values),
     )
-
-
-def _likeness(values: Values) -> str:
-    if values["psnr_db"] is None:
-        return ""
-    return f", PSNR {values['psnr_db']:.2f} dB, SSIM {values['ssim']:.3f}"
 
 
 def similarity(values: Values) -> RenderableType:

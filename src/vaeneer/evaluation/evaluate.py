@@ -16,7 +16,13 @@ from vaeneer.data.loader import to_tensor
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import ModelFileError
-from vaeneer.evaluation.per_image import Figures, Measurements, measure, trivial_excess_nats
+from vaeneer.evaluation.per_image import (
+    METRICS,
+    Figures,
+    Measurements,
+    measure,
+    trivial_excess_nats,
+)
 from vaeneer.evaluation.plots import (
     PER_IMAGE,
     QUIET,
@@ -48,9 +54,6 @@ class EvaluationReport:
     entropy_nats: float
     excess_nats: float
     """nats_per_image - entropy_nats: what the model costs above the least that BCE can be."""
-    psnr_db: float | None
-    ssim: float | None
-    """PSNR and SSIM of the decoded posterior mean; None where they were left out."""
     active_units: int
     squared_error: float
     best_image_nats: float
@@ -59,6 +62,9 @@ class EvaluationReport:
     iwae_samples: int
     trivial_excess_nats: dict[str, float | None]
     """The excess of saying one colour: grey, training_mean (null where unknown), own_mean."""
+    metrics: dict[str, float | None]
+    """Means of METRICS (per_image.py); in JSON they stand beside the other figures, null where
+    they were left out."""
     device: str
     """What computed, and in which precision."""
     skipped: dict[str, str]
@@ -67,7 +73,9 @@ class EvaluationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as one JSON object."""
-        return asdict(self)
+        values = asdict(self)
+        del values["metrics"]
+        return values | self.metrics
 
 
 def evaluate(
@@ -144,7 +152,10 @@ def draw_worst(vae: VAE, found: Measurements, path: Path, count: int) -> Path:
     worst = np.argsort(-found.excess_nats, kind="stable")[:count]
     images = [resize_rgb(read_rgb(found.items[i].path), vae.image_side_px) for i in worst]
     captions = [f"+{found.excess_nats[i]:,.0f}  {found.items[i].path.name}" for i in worst]
-    below = [f"PSNR {found.psnr_db[i]:.1f} dB" if found.psnr_db is not None else "" for i in worst]
+    below = [
+        ", ".join(METRICS[name].shown(values[i]) for name, values in found.metrics.items())
+        for i in worst
+    ]
     device = next(vae.parameters()).device
     with eval_mode(vae):
         answers = vae.reconstruct(to_tensor(images).to(device))
@@ -177,15 +188,14 @@ def _report(
         nats_per_dim=float(total.mean()) / (3 * found.side_px**2),
         entropy_nats=float(found.entropy_nats.mean()),
         excess_nats=float(found.excess_nats.mean()),
-        psnr_db=_mean(found.psnr_db),
-        ssim=_mean(found.ssim),
         active_units=found.active_units,
         squared_error=float(found.squared_error.mean()),
         best_image_nats=float(total.min()),
         worst_image_nats=float(total.max()),
-        iwae_nats=None if found.iwae_nats is None else float(found.iwae_nats.mean()),
+        iwae_nats=_mean(found.iwae_nats),
         iwae_samples=settings.iwae,
         trivial_excess_nats=trivial_excess_nats(found, vae.card.training_mean_rgb),
+        metrics={name: _mean(found.metrics.get(name)) for name in METRICS},
         device=describe_device(precision.device, precision.name),
         skipped={str(error.path): error.reason for error in found.skipped},
         pictures=[str(picture) for picture in pictures],
@@ -205,8 +215,7 @@ def _write_per_image(path: Path, found: Measurements) -> None:
         "kl_nats": found.kl_nats,
         "entropy_nats": found.entropy_nats,
         "excess_nats": found.excess_nats,
-        "psnr_db": [""] * len(found.items) if found.psnr_db is None else found.psnr_db,
-        "ssim": [""] * len(found.items) if found.ssim is None else found.ssim,
+        **{name: found.metrics.get(name, [""] * len(found.items)) for name in METRICS},
     }
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -62,9 +63,9 @@ class Measurements:
     """(latent,): mean over the images."""
     mu: NDArray[np.float32]
     """(n, latent): the posterior means."""
-    psnr_db: Figures | None
-    ssim: Figures | None
     iwae_nats: Figures | None
+    metrics: dict[str, Figures]
+    """The METRICS that were measured, by name."""
 
     @property
     def total_nats(self) -> Figures:
@@ -103,6 +104,51 @@ def trivial_excess_nats(found: Measurements, training_mean: RGB | None) -> dict[
     }
 
 
+def psnr_db(images: Tensor, others: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of images (B, 3, H, W) in [0, 1], (B,) decibels, 120 at most."""
+    error = (others - images).square().flatten(1).mean(1)
+    return -10 * error.clamp_min(1e-12).log10()
+
+
+def ssim(images: Tensor, others: Tensor) -> Tensor:
+    """Structural similarity of images (B, 3, H, W) in [0, 1], by scikit-image, (B,)."""
+    from skimage.metrics import structural_similarity  # slow to import, and training goes without
+
+    of_one = partial(structural_similarity, channel_axis=2, data_range=1.0)
+    sides = [pixels.permute(0, 2, 3, 1).cpu().numpy() for pixels in (images, others)]
+    with ThreadPoolExecutor(core_count()) as pool:
+        return torch.tensor([float(value) for value in pool.map(of_one, *sides)]).double()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of an image beside its reconstruction, the decoded mean of its posterior."""
+
+    compute: Callable[[Tensor, Tensor], Tensor]
+    """Of images and reconstructions, (B, 3, H, W) float32 in [0, 1] each: (B,)."""
+    title: str
+    unit: str
+    better: Literal["lower", "higher"]
+    help: str
+    """One sentence for docs/measuring.md."""
+    digits: int = 3
+    """Digits behind the point in tables."""
+
+    def shown(self, value: float) -> str:
+        """A value with title and unit, as tables and captions have it."""
+        return f"{self.title} {value:.{self.digits}f} {self.unit}".rstrip()
+
+
+METRICS = {
+    "psnr_db": Metric(
+        psnr_db, "PSNR", "dB", "higher", "Peak signal-to-noise ratio; 120 dB at most.", digits=2
+    ),
+    "ssim": Metric(ssim, "SSIM", "", "higher", "Structural similarity, by scikit-image."),
+}
+"""Metrics of reconstructions that `evaluate` measures with `quality`. An entry is all of one:
+report, table, per-image.csv, worst.png and the test of docs/measuring.md follow."""
+
+
 def measure(
     vae: VAE,
     pack: Pack,
@@ -117,15 +163,12 @@ def measure(
 ) -> Measurements:
     """Measure each image of a pack of squares, resized as the reference does, in eval mode.
 
-    `quality` adds PSNR and SSIM; `iwae` adds the importance-weighted bound with that many samples.
+    `quality` adds METRICS; `iwae` adds the importance-weighted bound with that many samples.
     """
-    entropy: list[Tensor] = []
     rows: list[dict[str, Tensor]] = []
-    likenesses: list[Future[list[float]]] = []
     batches = load_batches(chunks(len(pack), batch_size), pack.image, workers=1)
     with (
         eval_mode(vae),
-        ThreadPoolExecutor(core_count()) as beside,
         (progress or Silent()).bar(title, total=len(pack), unit="images") as bar,
     ):
         for batch in batches:
@@ -133,22 +176,30 @@ def measure(
             with precision.autocast():
                 row, posterior = _measure_batch(vae, images, batch.indices, seed)
                 if quality:
-                    mean = vae.decode(posterior.mu).sigmoid()  # what `reconstruct` shows
-                    row["psnr_db"] = _psnr_db(images, mean)
-                    likenesses.append(beside.submit(_ssim, _hwc(images), _hwc(mean)))
+                    means = vae.decode(posterior.mu).sigmoid()  # what `reconstruct` shows
+                    row |= {name: one.compute(images, means) for name, one in METRICS.items()}
                 if iwae:
                     row["iwae_nats"] = _importance_weighted(
                         vae, posterior, images, batch.indices, seed, iwae
                     )
-            rows.append(row)
-            entropy.append(batch.entropy_nats)
+            rows.append(row | {"entropy_nats": batch.entropy_nats})
             bar.advance(len(batch.indices))
-        ssim = [value for likeness in likenesses for value in likeness.result()]
     columns = {name: torch.cat([row[name] for row in rows]).cpu().numpy() for name in rows[0]}
-    columns["entropy_nats"] = torch.cat(entropy).numpy()
-    if quality:
-        columns["ssim"] = np.array(ssim)
-    return _measurements(tuple(pack.items()), pack.skipped, vae.image_side_px, columns)
+    exact = {name: values.astype(np.float64) for name, values in columns.items()}
+    return Measurements(
+        items=tuple(pack.items()),
+        skipped=pack.skipped,
+        side_px=vae.image_side_px,
+        reconstruction_nats=exact["reconstruction_nats"],
+        squared_error=exact["squared_error"],
+        kl_nats=exact["kl"].sum(1),
+        entropy_nats=exact["entropy_nats"],
+        rgb=exact["rgb"],
+        kl_per_latent_nats=exact["kl"].mean(0),
+        mu=columns["mu"],
+        iwae_nats=exact.get("iwae_nats"),
+        metrics={name: exact[name] for name in METRICS if name in exact},
+    )
 
 
 def _measure_batch(
@@ -165,20 +216,6 @@ def _measure_batch(
         "mu": posterior.mu,
     }
     return row, posterior
-
-
-def _psnr_db(images: Tensor, means: Tensor) -> Tensor:
-    error = (means - images).square().flatten(1).mean(1)
-    return -10 * error.clamp_min(1e-12).log10()
-
-
-def _ssim(images: NDArray[np.float32], means: NDArray[np.float32]) -> list[float]:
-    from skimage.metrics import structural_similarity  # slow to import, and training goes without
-
-    return [
-        float(structural_similarity(a, b, channel_axis=2, data_range=1.0))
-        for a, b in zip(images, means, strict=True)
-    ]
 
 
 def _importance_weighted(
@@ -203,35 +240,6 @@ def _noise(seed: int, indices: Sequence[int], size: int, sample: int, like: Tens
     places = [rng_for("measured latent", seed, index, sample) for index in indices]
     draws = [random.standard_normal(size, np.float32) for random in places]
     return torch.from_numpy(np.stack(draws)).to(like.device)
-
-
-def _hwc(images: Tensor) -> NDArray[np.float32]:
-    pixels: NDArray[np.float32] = images.permute(0, 2, 3, 1).cpu().numpy()
-    return pixels
-
-
-def _measurements(
-    items: tuple[ImageItem, ...],
-    skipped: tuple[ImageFileError, ...],
-    side_px: int,
-    columns: dict[str, NDArray[Any]],
-) -> Measurements:
-    exact = {name: values.astype(np.float64) for name, values in columns.items()}
-    return Measurements(
-        items=items,
-        skipped=skipped,
-        side_px=side_px,
-        reconstruction_nats=exact["reconstruction_nats"],
-        squared_error=exact["squared_error"],
-        kl_nats=exact["kl"].sum(1),
-        entropy_nats=exact["entropy_nats"],
-        rgb=exact["rgb"],
-        kl_per_latent_nats=exact["kl"].mean(0),
-        mu=columns["mu"],
-        psnr_db=exact.get("psnr_db"),
-        ssim=exact.get("ssim"),
-        iwae_nats=exact.get("iwae_nats"),
-    )
 
 
 @dataclass(frozen=True)
