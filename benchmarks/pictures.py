@@ -17,23 +17,15 @@ from pathlib import Path
 import cyclopts
 from PIL import Image
 
-from vaeneer.data.synthetic.synthesize import FAMILIES, surface
-from vaeneer.evaluation.plots import save_grid
-
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 FROM_RUNS = {
     "training-loss": "runs/bce-0/plots/training-loss.png",
-    "validation": "runs/bce-0/plots/validation.png",
-    "kl-per-latent": "runs/bce-0/plots/kl-per-latent.png",
     "reconstructions": "runs/bce-0/plots/reconstructions.png",
     "samples": "runs/bce-0/plots/samples.png",
     "loss-per-image": "runs/bce-0/evaluation/loss-per-image.png",
-    "worst": "runs/bce-0/evaluation/worst.png",
     "similarity": "runs/bce-0/similarity/similarity.png",
     "same-image": "runs/bce-0/similarity/same-image-sampled.png",
     "different-image": "runs/bce-0/similarity/different-image-sampled.png",
-    "roc": "runs/bce-0/similarity/roc.png",
-    "similarity-mse": "runs/mse-0/similarity/similarity.png",
     "reconstructions-mse": "runs/mse-0/plots/reconstructions.png",
 }
 
@@ -41,19 +33,10 @@ FROM_RUNS = {
 def main(demo: Path, work: Path) -> None:
     """Write docs/pictures."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    draw_families()
     for name, source in FROM_RUNS.items():
         keep(work / source, PICTURES / f"{name}.webp")
     if shutil.which("chromium"):
         photograph((demo / "report.html").absolute(), PICTURES / "report.webp")
-
-
-def draw_families() -> None:
-    """Two surfaces of each family, side by side."""
-    tiles = [surface(family, seed=seed, side_px=256) for seed in (1, 4) for family in FAMILIES]
-    with tempfile.TemporaryDirectory() as folder:
-        sheet = save_grid(tiles, Path(folder) / "sheet.png", columns=7)
-        keep(sheet, PICTURES / "surfaces.webp", width_px=1120)
 
 
 def photograph(page: Path, target: Path) -> None:
@@ -70,11 +53,11 @@ def photograph(page: Path, target: Path) -> None:
         keep(shot, target)
 
 
-def keep(source: Path, target: Path, *, width_px: int = 1280) -> None:
-    """Copy a picture as WebP, no wider than `width_px`."""
+def keep(source: Path, target: Path) -> None:
+    """Copy a picture as WebP, no wider than 1280 px."""
     with Image.open(source) as image:
         picture = image.convert("RGB")
-    picture.thumbnail((width_px, 4000), Image.Resampling.LANCZOS)
+    picture.thumbnail((1280, 4000), Image.Resampling.LANCZOS)
     picture.save(target, quality=84, method=6)
 
 

@@ -456,6 +456,11 @@ def test_links_lead_somewhere(source: str, target: str) -> None:
         assert anchor in slugs(file), f"{source} links to {target}"
 
 
+def test_each_picture_is_shown() -> None:
+    shown = {Path(target).name for _, target in links()}
+    assert {file.name for file in (DOCS / "pictures").iterdir()} - shown == set()
+
+
 def paths_in_tree(block: str) -> Iterator[str]:
     """The paths of an indented file tree: folders end in /, phrases follow two spaces."""
     above: list[tuple[int, str]] = []
