@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import vaeneer
+from vaeneer.checksums import STAMP_KEY
 from vaeneer.cli.app import run
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.pixel_cache import PackLayout, default_cache, open_pack
@@ -26,7 +27,6 @@ from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import build
 from vaeneer.model.embedder import Embedder
 from vaeneer.settings import IndexSettings, PrepareSettings, TrainSettings
-from vaeneer.stamps import STAMP_KEY
 from vaeneer.training.resume_state import TrainState, save_state
 from vaeneer.training.run_folder import RunFolder
 

@@ -12,13 +12,13 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image, ImageDraw
 
-from vaeneer import fonts as fonts_module
-from vaeneer.fonts import Lettering, ascii_form
+from vaeneer import text as text_module
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.search.contact_sheet import contact_sheet
 from vaeneer.library.search.search import search
 from vaeneer.settings import IndexSettings, SearchSettings
+from vaeneer.text import Lettering, ascii_form
 
 JAPANESE = "錆びた鉄.jpg"
 
@@ -55,7 +55,7 @@ def system(
     if request.param != "without":
         file = _font(tmp_path / "japanese.ttf", set(JAPANESE) | {"…"})
     fonts = (str(tmp_path / "broken.ttf"), *([file] if file else []))
-    monkeypatch.setattr(fonts_module, "system_fonts", lambda: fonts)
+    monkeypatch.setattr(text_module, "system_fonts", lambda: fonts)
     return file
 
 

@@ -20,11 +20,12 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
+from vaeneer.checksums import write_parquet
 from vaeneer.cli.app import run
 from vaeneer.data.manifest import read_manifest
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import LibraryUnavailableError, StorageError, VaeneerError
-from vaeneer.files import atomic_dir, save_picture, write_parquet, write_text
+from vaeneer.files import atomic_dir, save_picture, write_text
 from vaeneer.library.embed.tables import VectorTable, read_vectors, write_vectors
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library

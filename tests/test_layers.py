@@ -18,7 +18,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("serving",),
-    ("checkup", "demo_library", "demo_report", "demonstration", "inspection"),
+    ("checkup", "demo_report", "demonstration", "inspection"),
     ("generate", "library"),
     ("training",),
     ("evaluation",),
@@ -34,7 +34,7 @@ LAYERS = (
     ("rng",),
     ("settings",),
     ("errors",),
-    ("text", "stamps", "fonts"),
+    ("text",),
 )
 """From the top to the ground. A package or module imports from its own layer and below."""
 DEPTHS = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

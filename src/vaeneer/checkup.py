@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaeneer.checksums import file_sha256
+from vaeneer.checksums import file_sha256, read_parquet
 from vaeneer.data.cache_files import default_cache
 from vaeneer.data.cache_index import INDEX_NAME, PackLayout, damaged_rows, read_index
 from vaeneer.data.images import read_image
@@ -27,7 +27,7 @@ from vaeneer.errors import (
     LibraryUnavailableError,
     VaeneerError,
 )
-from vaeneer.files import atomic_write, read_parquet
+from vaeneer.files import atomic_write
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.catalog_file import CATALOG, FACTS, listed_facts, remedy
 from vaeneer.library.embed.tables import read_vectors

@@ -13,7 +13,6 @@ from PIL import Image
 
 from vaeneer.data.dataset import DataSet
 from vaeneer.data.images import read_rgb
-from vaeneer.demo_library import Question
 from vaeneer.errors import ImageFileError
 from vaeneer.evaluation.evaluate import EvaluationReport
 from vaeneer.evaluation.pairs import SimilarityFigures
@@ -33,6 +32,16 @@ from vaeneer.training.train import TrainReport
 
 _SHOWN_SURFACES, _SHOWN_GROUPS, _SHOWN_COPIES = 12, 8, 4
 _LARGE_PX = 512
+
+
+@dataclass(frozen=True)
+class Question:
+    """A picture to search for that is not in the library."""
+
+    path: Path
+    made_of: str
+    """Path of the item that is searched for, below the library's folder of images."""
+    box: PixelBox | None = None
 
 
 @dataclass(frozen=True)

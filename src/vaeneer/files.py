@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from vaeneer.errors import OutputExistsError, StorageError
 from vaeneer.provenance import MARKER, marker_text, picture_options
-from vaeneer.stamps import BLANK, STAMP_KEY, is_whole, stamp
 from vaeneer.storage import FULL, storage_error
 from vaeneer.text import encodable, is_utf8, to_json
 
 if TYPE_CHECKING:
-    import pyarrow
     from PIL import Image
 
 _LONGEST_BYTES = 200  # of the 255 that most file systems allow
@@ -128,35 +126,6 @@ def native_name(path: Path) -> Iterator[str]:
         return
     with path.open("rb") as stream:
         yield f"/dev/fd/{stream.fileno()}"
-
-
-def write_parquet(path: Path, table: pyarrow.Table, **options: Any) -> None:
-    """Write a table with a stamp, whole or not at all; options as of `parquet.write_table`."""
-    import pyarrow.parquet as parquet
-
-    metadata = {**(table.schema.metadata or {}), STAMP_KEY: BLANK}
-    with atomic_write(path, size_bytes=table.nbytes) as temporary:
-        with temporary.open("wb") as stream:
-            stamped = table.replace_schema_metadata(metadata)
-            parquet.write_table(stamped, stream, write_page_checksum=True, **options)
-        stamp(temporary, last=True)
-
-
-def read_parquet(path: Path, **options: Any) -> pyarrow.Table:
-    """Read a table; options are those of `pyarrow.parquet.ParquetFile`.
-
-    Raises OSError or pyarrow.ArrowException where it is missing or damaged.
-    """
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    if is_whole(path, last=True) is False:
-        raise pyarrow.ArrowInvalid("its SHA-256 is not that of its content")
-    options.setdefault("page_checksum_verification", True)
-    with path.open("rb") as stream, parquet.ParquetFile(stream, **options) as file:
-        table = file.read(use_threads=False)
-    metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != STAMP_KEY.encode()}
-    return table.replace_schema_metadata(metadata or None)
 
 
 def read_json(path: Path) -> Any:

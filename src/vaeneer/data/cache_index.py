@@ -16,9 +16,9 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from vaeneer.checksums import file_facts
+from vaeneer.checksums import file_facts, read_parquet, write_parquet
 from vaeneer.errors import SettingsError
-from vaeneer.files import read_json, read_parquet, write_json, write_parquet
+from vaeneer.files import read_json, write_json
 from vaeneer.workers import core_count
 
 if TYPE_CHECKING:

@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vaeneer.checksums import BLANK, stamped
 from vaeneer.data.cache_index import PackLayout
 from vaeneer.data.images import Picture, read_image, resize_rgb
 from vaeneer.data.perceptual_hash import Fingerprint, fingerprint
 from vaeneer.errors import DataError, ImageFileError
 from vaeneer.files import atomic_write
 from vaeneer.provenance import refuse_own_picture
-from vaeneer.stamps import BLANK, stamped
 from vaeneer.workers import core_count
 
 _Job = TypeVar("_Job")

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vaeneer.checksums import read_parquet, write_parquet
 from vaeneer.errors import DataError
-from vaeneer.files import read_parquet, write_parquet
 from vaeneer.storage import storage_error
 from vaeneer.text import to_json
 

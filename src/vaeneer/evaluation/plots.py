@@ -22,9 +22,8 @@ from vaeneer.evaluation.metrics import Floats, ScoredPairs, Separation, roc
 from vaeneer.evaluation.pairs import CropPairs
 from vaeneer.evaluation.representations import CropVectors
 from vaeneer.files import atomic_write, save_picture
-from vaeneer.fonts import Lettering, Written
 from vaeneer.provenance import software
-from vaeneer.text import printable
+from vaeneer.text import Lettering, Written, printable
 
 PER_IMAGE = "nats per image"
 """The unit of every loss in charts, plots and tables."""

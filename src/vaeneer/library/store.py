@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from vaeneer import stamps
+from vaeneer import checksums
 from vaeneer.checksums import SUMS, Remembered, damaged_file, write_sums
 from vaeneer.errors import LibraryError, ModelFileError
 from vaeneer.files import atomic_dir, remove_leftovers, write_bytes
@@ -252,7 +252,7 @@ def is_thumbnail_whole(path: Path) -> bool:
     from PIL import Image
 
     try:
-        if (whole := stamps.is_whole(path)) is not None:
+        if (whole := checksums.is_whole(path)) is not None:
             return whole
         with Image.open(path) as picture:
             picture.load()

@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vaeneer.checksums import BLANK, STAMP_KEY, is_whole, stamp
 from vaeneer.errors import ModelFileError, NonFiniteLossError
 from vaeneer.files import atomic_write, native_name
 from vaeneer.model.vae import VAE
 from vaeneer.rng import rng_for
-from vaeneer.stamps import BLANK, STAMP_KEY, is_whole, stamp
 from vaeneer.storage import storage_error
 
 _REMEDY = (

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.lib.format import write_array
 from numpy.typing import NDArray
 
+from vaeneer.checksums import read_parquet, write_parquet
 from vaeneer.data.dataset import ImageFolder
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
-from vaeneer.files import atomic_write, read_json, read_parquet, write_json, write_parquet
+from vaeneer.files import atomic_write, read_json, write_json
 from vaeneer.progress import Progress
 from vaeneer.storage import storage_error
 from vaeneer.text import to_json

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from vaeneer.checksums import write_parquet
 from vaeneer.errors import OutputExistsError, SettingsError
-from vaeneer.files import save_picture, write_parquet
+from vaeneer.files import save_picture
 from vaeneer.library.catalog import Item
 from vaeneer.library.map import render
 from vaeneer.library.map import render as render_module

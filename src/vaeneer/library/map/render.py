@@ -18,13 +18,13 @@ from PIL import Image, ImageDraw, ImageFilter
 from vaeneer.errors import ImageFileError
 from vaeneer.evaluation.report import stylesheet
 from vaeneer.files import write_text
-from vaeneer.fonts import Lettering
 from vaeneer.library.catalog import Item
 from vaeneer.library.map.build import Groups
 from vaeneer.library.map.clusters import title_of
 from vaeneer.library.map.layout import Grid, Label, name_places
 from vaeneer.library.vector_index import Neighbours
 from vaeneer.progress import Progress
+from vaeneer.text import Lettering
 from vaeneer.workers import core_count
 
 Tiles = NDArray[np.uint8]

@@ -9,12 +9,11 @@ from PIL import Image, ImageDraw
 
 from vaeneer.errors import ImageFileError, SettingsError
 from vaeneer.files import save_picture
-from vaeneer.fonts import Lettering, Written
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.open_library import OpenLibrary
 from vaeneer.library.search.query import Query
 from vaeneer.library.search.search import Hit, SearchReport
-from vaeneer.text import matches_in_words, printable
+from vaeneer.text import Lettering, Written, matches_in_words, printable
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _TILE_PX = 256
