@@ -45,7 +45,7 @@ from vaeneer.library.index.finalize import write_errors
 from vaeneer.library.index.index import index
 from vaeneer.library.index.writer import record_changes, record_images
 from vaeneer.library.library import Library
-from vaeneer.serving.uploads import DatedFile
+from vaeneer.serving.schemas import DatedFile
 from vaeneer.settings import IndexSettings, PrepareSettings
 from vaeneer.text import encodable, is_utf8, printable
 

@@ -25,7 +25,7 @@ from vaeneer.model.projection import Vectors
 from vaeneer.progress import Progress
 from vaeneer.serving.background import Jobs, PixelBudget, RequestPool
 from vaeneer.serving.batching import BatchedEmbedder, Batcher
-from vaeneer.serving.problems import Problem
+from vaeneer.serving.schemas import Problem
 from vaeneer.settings import ServeSettings
 
 SETTINGS = ServeSettings(device="cpu", batch_crops=8, batch_wait_ms=50, timeout_seconds=10)

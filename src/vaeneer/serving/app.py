@@ -6,31 +6,59 @@ import hashlib
 import mimetypes
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Scope
 
-from vaeneer.serving import schemas
+from vaeneer.errors import LibraryUnavailableError, VaeneerError
+from vaeneer.model.bundled_models import bundled_names
 from vaeneer.serving.auth import COOKIE, token_of
 from vaeneer.serving.middleware import SecurityMiddleware
-from vaeneer.serving.models import Served
-from vaeneer.serving.problems import MEDIA_TYPE, Problem, add_handlers, busy
+from vaeneer.serving.models import Served, ServedLibrary
 from vaeneer.serving.routes import generate, items, reports, runs, search
-from vaeneer.serving.schemas import API, Json
+from vaeneer.serving.routes.items import left_out_counts
+from vaeneer.serving.schemas import (
+    API,
+    MEDIA_TYPE,
+    DatedFile,
+    Json,
+    Problem,
+    ProblemAnswer,
+    StateAnswer,
+    answer,
+    as_problem,
+    busy,
+    problem_response,
+    unchanged,
+)
 from vaeneer.serving.state import METRICS_MEDIA_TYPE, AppState, State
-from vaeneer.serving.uploads import DatedFile, unchanged
 from vaeneer.settings import ServeSettings
 
 router = APIRouter()
 mimetypes.add_type("text/javascript", ".js")  # whatever the registry of Windows says
+_MOST_ERRORS = 10
+_FRAMEWORK_ERRORS = {
+    404: "Nothing is at this address; GET /api/v1/openapi.json says what is where.",
+    405: "This address is asked with another method; see Allow.",
+}
+_MOST_NAMES = 500
+_COUNTED = {
+    "categories": "category, count(*) FROM item_facts WHERE category NOT NULL",
+    "tags": "value, count(*) FROM metadata JOIN item_facts USING (asset) WHERE key = 'tag'",
+    "formats": "format, count(*) FROM item_facts",
+}
+_COMPUTING_SECONDS = 2  # until it is worth asking again for what is computed
 _COOKIE_SECONDS = 30 * 24 * 3600
 _DESCRIPTION = (
     "Search, compare and draw the surfaces of material libraries. Items are named by their ids,"
@@ -51,6 +79,38 @@ _PROBLEMS = {
     "429": "Too many wrong tokens.",
     "503": "Busy, loading, or the library is gone; Retry-After says when to ask again.",
 }
+
+
+def _library(library: ServedLibrary) -> LibraryAnswer:
+    """One library; without figures, but with the reason, where its folder is gone."""
+    figures: dict[str, Any] = {}
+    catalog = library.catalog
+    with suppress(LibraryUnavailableError):
+        with suppress(HTTPException):  # loading, or cannot be loaded: the state says so
+            library.ready()
+        counted = "SELECT count(*), count(DISTINCT asset) FROM item_facts"
+        items, assets = catalog.execute(counted).fetchone()
+        figures = {
+            "items": items,
+            "assets": assets,
+            "model": Path(catalog.require_meta("model")).name,
+            "dimensions": catalog.dimensions,
+            "parts": catalog.require_meta("parts"),
+            "revision": catalog.generation,
+            "left_out": sum(left_out_counts(catalog).values()),
+            "parts_pending": catalog.parts_pending,
+            "root_name": catalog.root.name,
+        }
+        for name, what in _COUNTED.items():
+            sql = f"SELECT {what} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_NAMES}"
+            figures[name] = {str(key): int(count) for key, count in catalog.execute(sql)}
+    return LibraryAnswer(
+        name=library.name,
+        calibrated=library.calibrated,
+        state=library.state,
+        reason=library.reason,
+        **figures,
+    )
 
 
 class PageFiles(StaticFiles):
@@ -74,24 +134,90 @@ class PageFiles(StaticFiles):
 _PAGE = PageFiles(directory=Path(__file__).parent / "web")
 
 
+@answer
+class Start:
+    """What a server has."""
+
+    name: str
+    version: str
+    libraries: list[str]
+    runs: list[str]
+    models: list[str]
+    """Models that sample knows by name."""
+
+
+@answer
+class LibraryAnswer:
+    """One library; without figures where its folder is gone."""
+
+    name: str
+    items: int = 0
+    assets: int = 0
+    model: str = ""
+    dimensions: int = 0
+    parts: str = ""
+    """The smallest parts that are searched: none, halves, quarters."""
+    calibrated: bool
+    """Whether hits have a probability."""
+    revision: int = 0
+    """Counts up when vectors, names or tags change."""
+    left_out: int = 0
+    """Files of the folder that are not in it; GET /left-out."""
+    parts_pending: int = 0
+    """Items whose smallest parts are still to be indexed."""
+    root_name: str = ""
+    """Name of the folder of the images."""
+    categories: dict[str, int] = field(default_factory=dict)
+    tags: dict[str, int] = field(default_factory=dict)
+    formats: dict[str, int] = field(default_factory=dict)
+    state: Literal["loading", "ready", "failed"]
+    reason: str
+    """Why it failed; empty otherwise."""
+
+
+@answer
+class LibrariesAnswer:
+    """All libraries."""
+
+    libraries: list[LibraryAnswer]
+
+
 class LoginRequest(BaseModel):
     """What logs the page in."""
 
     token: str = Field(max_length=4096)
 
 
+@router.get(API, summary="What is served")
+def start(state: State) -> Start:
+    """Names of the libraries and runs, and of the models that can draw."""
+    return Start(
+        name="vaeneer",
+        version=version("vaeneer"),
+        libraries=list(state.libraries),
+        runs=list(state.served.runs()),
+        models=bundled_names(),
+    )
+
+
+@router.get(f"{API}/libraries", summary="The libraries")
+def libraries(state: State) -> LibrariesAnswer:
+    """What each library holds, counted, and whether it can be searched yet."""
+    return LibrariesAnswer(libraries=[_library(one) for one in state.libraries.values()])
+
+
 @router.get("/healthz", summary="Whether the process lives")
-async def healthz() -> schemas.StateAnswer:
+async def healthz() -> StateAnswer:
     """Answers as long as the event loop runs."""
-    return schemas.StateAnswer(state="alive")
+    return StateAnswer(state="alive")
 
 
 @router.get("/readyz", summary="Whether it can search")
-def readyz(state: State) -> schemas.StateAnswer:
+def readyz(state: State) -> StateAnswer:
     """200 when every library is there and loaded, else 503 with the reasons."""
     if troubles := state.troubles():
         raise busy(" ".join(f"{name}: {reason}" for name, reason in troubles.items()), 2)
-    return schemas.StateAnswer(state="ready")
+    return StateAnswer(state="ready")
 
 
 @router.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
@@ -103,7 +229,7 @@ async def prometheus(state: State) -> Response:
 @router.post(f"{API}/login", summary="Log the page in")
 async def login(
     request: Request, response: Response, state: State, asked: LoginRequest
-) -> schemas.StateAnswer:
+) -> StateAnswer:
     """Sets a cookie for whoever knows the token; scripts of the page cannot read it."""
     if state.token is not None:
         if not state.token.matches(asked.token):
@@ -118,14 +244,14 @@ async def login(
             samesite="strict",
             secure=request.url.scheme == "https",
         )
-    return schemas.StateAnswer(state="in")
+    return StateAnswer(state="in")
 
 
 @router.post(f"{API}/logout", summary="Log the page out")
-async def logout(response: Response) -> schemas.StateAnswer:
+async def logout(response: Response) -> StateAnswer:
     """Takes the cookie away."""
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
-    return schemas.StateAnswer(state="out")
+    return StateAnswer(state="out")
 
 
 @router.get("/", include_in_schema=False)
@@ -147,6 +273,47 @@ async def static(request: Request, name: str) -> Response:
         return await _PAGE.get_response(name, request.scope)
     except HTTPException:
         raise Problem(404, "The page has no such file.") from None
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Answer every error of the routes with a problem."""
+
+    @app.exception_handler(HTTPException)
+    async def answer_problem(request: Request, error: HTTPException) -> JSONResponse:
+        detail = str(error.detail)
+        if not isinstance(error, Problem):
+            detail = _FRAMEWORK_ERRORS.get(error.status_code, detail)
+        elif error.rejected is not None:
+            request.app.state.vaeneer.metrics.rejected(error.rejected)
+        headers = dict(error.headers) if error.headers else None
+        return problem_response(error.status_code, detail, request.url.path, headers)
+
+    @app.exception_handler(VaeneerError)
+    async def answer_vaeneer_error(request: Request, error: VaeneerError) -> JSONResponse:
+        return await answer_problem(request, as_problem(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = [
+            {"where": ".".join(str(part)[:60] for part in one["loc"]), "what": str(one["msg"])}
+            for one in error.errors()[:_MOST_ERRORS]
+        ]
+        first = found[0] if found else {"where": "request", "what": "not as described"}
+        detail = f"{first['where']}: {first['what']}"
+        return problem_response(422, detail, request.url.path, errors=found)
+
+    @app.exception_handler(reports.NotComputed)
+    async def answer_not_computed(request: Request, error: reports.NotComputed) -> JSONResponse:
+        return Json(vars(error.answer), 202, {"Retry-After": str(_COMPUTING_SECONDS)})
+
+    @app.exception_handler(ClientDisconnect)
+    async def answer_disconnected(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=499)  # to nobody; the metrics count it
+
+    @app.exception_handler(Exception)
+    async def answer_mistake(request: Request, error: Exception) -> JSONResponse:
+        detail = "The server made a mistake; its log says more."  # the SecurityMiddleware logs it
+        return problem_response(500, detail, request.url.path)
 
 
 def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp:
@@ -192,7 +359,7 @@ def _describe_problems(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         schema = framework()
         known = schema.setdefault("components", {}).setdefault("schemas", {})
-        known["Problem"] = TypeAdapter(schemas.ProblemAnswer).json_schema()
+        known["Problem"] = TypeAdapter(ProblemAnswer).json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
             known.pop(unused, None)
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}

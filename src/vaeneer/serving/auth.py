@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
 from vaeneer.errors import SettingsError
-from vaeneer.serving.problems import Problem
+from vaeneer.serving.schemas import Problem
 from vaeneer.settings import ServeSettings
 
 COOKIE = "vaeneer"

@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from vaeneer.errors import VaeneerError
+from vaeneer.data.image_files import check_sides
+from vaeneer.data.images import header_size, read_rgb
+from vaeneer.errors import ImageFileError, VaeneerError
 from vaeneer.progress import Bar
-from vaeneer.serving.problems import busy
+from vaeneer.serving.schemas import busy
 from vaeneer.settings import ServeSettings
 
 T = TypeVar("T")
@@ -72,6 +75,19 @@ def _compute_on_one_core() -> None:
     faiss.omp_set_num_threads(1)
 
 
+def megapixels_of(path: Path) -> float:
+    """Megapixels of the header, before anything is decoded.
+
+    Raises ImageFileError for what is no image, or has too long a side.
+    """
+    size = header_size(path)
+    if size is None:
+        read_rgb(path, max_megapixels=0)  # says why; it cannot be decoded with 0
+        raise ImageFileError(path, "not an image")
+    check_sides(path, size)
+    return size[0] * size[1] / 1e6
+
+
 class PixelBudget:
     """How many pixels may be decoded at the same time: large pictures wait for each other."""
 
@@ -116,6 +132,8 @@ class Job(Generic[T]):
         self.done = 0
         self.stopping = False
         """Whether it ends at its next step."""
+        self.before_stage: Callable[[], None] | None = None
+        """Called before each stage."""
         self._stage_started = time.monotonic()
 
     @property
@@ -134,6 +152,8 @@ class Job(Generic[T]):
     def begin(self, stage: str, total: int = 0) -> None:
         """Begin a stage; ends the job where it was stopped."""
         self.advance(0)
+        if self.before_stage is not None:
+            self.before_stage()
         self.stage, self.total, self.done = stage, total, 0
         self._stage_started = time.monotonic()
 

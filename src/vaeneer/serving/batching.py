@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,11 +26,12 @@ from torch import Tensor
 from vaeneer.device import choose_device, malloc_trim
 from vaeneer.model.embedder import Embedder, Images
 from vaeneer.model.projection import Vectors
-from vaeneer.serving.problems import busy
+from vaeneer.serving.schemas import busy
 from vaeneer.settings import ServeSettings
 
 T = TypeVar("T")
 _TRIM_SECONDS = 10.0
+_LEAST_BATCH = 16  # crops in one forward pass
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Batcher:
         """Nothing runs before `start`. count_batch: gets the crops and images of each batch."""
         self._settings = settings
         self._count_batch = count_batch
+        self._embedders: dict[str, BatchedEmbedder] = {}
+        self._loading = threading.Lock()
         self._queue: deque[_Crops | _Work | None] = deque()
         self._changed = threading.Condition()
         self._cores = torch.get_num_threads()
@@ -93,6 +97,22 @@ class Batcher:
             self._put(None)
         for thread in alive:
             thread.join(self._settings.timeout_seconds)
+
+    def embedder(self, model: Path, fingerprint: str) -> BatchedEmbedder:
+        """The embedder of a model folder; models of the same fingerprint share one.
+
+        Raises ModelFileError.
+        """
+        with self._loading:
+            if fingerprint not in self._embedders:
+                plain = Embedder(
+                    model,
+                    device=self._settings.device,
+                    precision=self._settings.precision,
+                    batch_size=max(self._settings.batch_crops, _LEAST_BATCH),
+                )
+                self._embedders[fingerprint] = BatchedEmbedder(plain, self)
+            return self._embedders[fingerprint]
 
     @property
     def depth(self) -> int:

@@ -6,16 +6,14 @@ import asyncio
 import logging
 import time
 from http import HTTPStatus
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vaeneer.serving.auth import is_loopback
-from vaeneer.serving.problems import Problem, busy, problem_response
-from vaeneer.serving.schemas import API
+from vaeneer.serving.schemas import API, Problem, busy, problem_response
 from vaeneer.serving.state import AppState
-from vaeneer.settings import ServeSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,58 +49,65 @@ class SecurityMiddleware:
     def __init__(self, app: ASGIApp, state: AppState) -> None:
         self._app = app
         self._state = state
-        self._hosts = _hosts(state.settings)
-        self._inside = 0
+        self._hosts: set[str] | None = None
+        """Names that the server may be called by; None for any, where the token is the guard."""
+        settings = state.settings
+        if settings.host not in _WILDCARDS or settings.allowed_hosts is not None:
+            allowed = (settings.allowed_hosts or "").split(",")
+            names = {"localhost", "127.0.0.1", "::1", settings.host.lower()}
+            self._hosts = (names | {name.strip().lower() for name in allowed}) - {""}
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on what is no request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method = scope["method"]
-        answer = _Answer(send, scope["path"], with_body=method != "HEAD")
+        method, started = scope["method"], time.monotonic()
         if method == "HEAD":  # as GET, without the body
             scope = {**scope, "method": "GET"}
-        started = time.monotonic()
-        self._inside += 1
+        answer = _Answer(scope, receive, send, with_body=method != "HEAD")
+        self._under_way += 1
         try:
-            await self._answer(scope, receive, answer)
-        finally:
-            self._inside -= 1
-            self._count(scope, method, answer.status, time.monotonic() - started)
-
-    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        path = scope["path"]
-        try:
-            limit = await self._check_request(scope)
-            await self._app(scope, _Body(receive, limit, self._state).receive, answer.send)
+            limit_bytes = await self._check_request(scope)
+            body = _Body(receive, limit_bytes, self._state.settings.timeout_seconds)
+            await self._app(scope, body.receive, answer.send)
         except Problem as problem:
-            headers = dict(problem.headers or {})
             if problem.rejected is not None:
                 self._state.metrics.rejected(problem.rejected)
             if not answer.status:
-                response = problem_response(problem.status_code, problem.detail, path, headers)
-                await response(scope, receive, answer.send)
+                headers = dict(problem.headers or {})
+                await answer.send_problem(problem.status_code, problem.detail, headers)
         except Exception:
-            _LOG.exception("%s %s failed", scope["method"], path[:200])
-            if answer.is_whole:
-                return
-            if answer.status:
+            _LOG.exception("%s %s failed", method, scope["path"][:200])
+            if answer.status and not answer.is_whole:
                 raise  # the connection is cut, so that half an answer is not taken for a whole
-            response = problem_response(500, "The server made a mistake; its log says more.", path)
-            await response(scope, receive, answer.send)
+            if not answer.status:
+                await answer.send_problem(500, "The server made a mistake; its log says more.")
+        finally:
+            self._under_way -= 1
+            route = getattr(scope.get("route"), "path", "other")
+            shown = method if method in (*_SAFE, "POST") else "other"
+            seconds = time.monotonic() - started
+            self._state.metrics.answered(shown, route, answer.status or 499, seconds)
 
     async def _check_request(self, scope: Scope) -> int:
-        """The most bytes that the body may have. Raises Problem for who may not come in."""
+        """The most bytes that the body may have. Raises Problem for what is refused unread."""
         headers, path = Headers(scope=scope), scope["path"]
-        if self._inside > MOST_AT_ONCE:
+        if self._under_way > MOST_AT_ONCE:
             detail = f"{MOST_AT_ONCE} requests are under way; ask again in a second."
             raise busy(detail, rejected="too_many_requests")
-        self._check_host(headers)
-        self._check_origin(headers, path, scope["method"])
+        # A page elsewhere may point its own name at this server: the Host header says that name.
+        name = _parsed(f"//{headers.get('host', '')}").hostname or ""
+        name = "127.0.0.1" if is_loopback(name) else name
+        if self._hosts is not None and name not in self._hosts:
+            detail = "The server is not called by this name; name it with --allowed-hosts."
+            raise Problem(421, detail, rejected="host")
+        _check_origin(headers, path, scope["method"])
         _check_address(scope)
         token = self._state.token
-        if token and not _is_open(path) and not token.authorizes(headers):
+        open_to_all = path in _OPEN_PATHS or path.startswith(_OPEN)  # nothing of a library
+        if token and not open_to_all and not token.authorizes(headers):
             if token.is_guessed(headers):
                 await self._state.wrong_tokens.wait(str((scope.get("client") or [""])[0]))
             detail = "Show the token: Authorization: Bearer TOKEN, or log in on the page."
@@ -113,43 +118,21 @@ class SecurityMiddleware:
             raise _too_large(limit)
         return limit
 
-    def _check_host(self, headers: Headers) -> None:
-        """A page elsewhere may point its own name at us: what it calls us gives it away."""
-        if self._hosts is not None and _host_in(headers.get("host", "")) not in self._hosts:
-            detail = "The server is not called by this name; name it with --allowed-hosts."
-            raise Problem(421, detail, rejected="host")
-
-    def _check_origin(self, headers: Headers, path: str, method: str) -> None:
-        host = headers.get("host", "").lower()
-        own = all(_netloc_of(origin) == host for origin in headers.getlist("origin"))
-        crossed = headers.get("sec-fetch-site") == "cross-site"
-        if crossed and method in _SAFE:
-            followed = headers.get("sec-fetch-mode") == "navigate" and (
-                headers.get("sec-fetch-dest", "document") == "document"  # a link, and no frame
-            )
-            crossed = path.startswith("/api/") and not followed
-        if not own or crossed:
-            detail = "Pages of other origins may not ask this server."
-            raise Problem(403, detail, rejected="origin")
-
-    def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "other")
-        method = method if method in (*_SAFE, "POST") else "other"
-        self._state.metrics.answered(method, route, status or 499, seconds)
-
 
 class _Answer:
     """Adds the headers that every answer has, makes each error a problem, remembers the status."""
 
-    def __init__(self, send: Send, path: str, *, with_body: bool) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, with_body: bool) -> None:
+        self._scope = scope
+        self._receive = receive
         self._send = send
-        self._path = path
         self._with_body = with_body
         self._plain: Message | None = None  # the start of an error that is no problem yet
         self.status = 0
         self.is_whole = False
 
     async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             if message["status"] >= 400 and headers.get("content-type", "").startswith("text/"):
@@ -161,45 +144,40 @@ class _Answer:
             headers.setdefault("Cache-Control", "no-store")
             if self.status == 405 and headers.get("allow") == "GET":
                 headers["Allow"] = "GET, HEAD"
-        elif message["type"] == "http.response.body":
-            if self._plain is not None:
-                start, self._plain = self._plain, None
-                await self._send_problem(start, message.get("body", b"").decode(errors="replace"))
-                return
+        elif self._plain is not None:  # the framework's own words, such as of a wrong Range
+            start, self._plain = self._plain, None
+            headers = MutableHeaders(scope=start)
+            del headers["content-type"], headers["content-length"]
+            text = message.get("body", b"").decode(errors="replace")
+            text = text or HTTPStatus(start["status"]).phrase
+            await self.send_problem(start["status"], text, dict(headers))
+            return
+        else:
             self.is_whole = not message.get("more_body", False)
             if not self._with_body:
                 message = {**message, "body": b""}
         await self._send(message)
 
-    async def _send_problem(self, start: Message, text: str) -> None:
-        """What the framework says of an error in plain text, such as of a wrong Range."""
-        headers = MutableHeaders(scope=start)
-        for name in ("content-type", "content-length"):
-            del headers[name]
-        detail = text or HTTPStatus(start["status"]).phrase
-        problem = problem_response(start["status"], detail, self._path, dict(headers))
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": problem.status_code,
-                "headers": problem.raw_headers,
-            }
-        )
-        await self.send({"type": "http.response.body", "body": problem.body})
+    async def send_problem(
+        self, status: int, detail: str, headers: dict[str, str] | None = None
+    ) -> None:
+        """Send a problem as the whole answer."""
+        response = problem_response(status, detail, self._scope["path"], headers)
+        await response(self._scope, self._receive, self.send)
 
 
 class _Body:
     """The body of a request, as long as it is not too large and does not take too long."""
 
-    def __init__(self, receive: Receive, limit: int, state: AppState) -> None:
+    def __init__(self, receive: Receive, limit_bytes: int, seconds: float) -> None:
         self._receive = receive
-        self._limit = limit
-        self._state = state
-        self._seen = 0
-        self._until = time.monotonic() + state.settings.timeout_seconds
+        self._limit_bytes = limit_bytes
+        self._left_bytes = limit_bytes
+        self._until = time.monotonic() + seconds
         self._ended = False
 
     async def receive(self) -> Message:
+        """The next part. Raises Problem 408 or 413."""
         if self._ended:
             return await self._receive()
         try:
@@ -208,9 +186,9 @@ class _Body:
         except TimeoutError:
             detail = "The request did not arrive in time."
             raise Problem(408, detail, {"Connection": "close"}, rejected="slow") from None
-        self._seen += len(message.get("body", b""))
-        if self._seen > self._limit:
-            raise _too_large(self._limit)
+        self._left_bytes -= len(message.get("body", b""))
+        if self._left_bytes < 0:
+            raise _too_large(self._limit_bytes)
         self._ended = not message.get("more_body", False)
         return message
 
@@ -218,6 +196,21 @@ class _Body:
 def _too_large(limit: int) -> Problem:
     detail = f"The body may have {limit:,} bytes; send a smaller picture."
     return Problem(413, detail, {"Connection": "close"}, rejected="too_large")
+
+
+def _check_origin(headers: Headers, path: str, method: str) -> None:
+    """Refuse pages of other origins. Raises Problem 403."""
+    host = headers.get("host", "").lower()
+    own = all(_parsed(one).netloc.lower() == host != "" for one in headers.getlist("origin"))
+    crossed = headers.get("sec-fetch-site") == "cross-site"
+    if crossed and method in _SAFE:
+        followed = headers.get("sec-fetch-mode") == "navigate" and (
+            headers.get("sec-fetch-dest", "document") == "document"  # a link, and no frame
+        )
+        crossed = path.startswith("/api/") and not followed
+    if not own or crossed:
+        detail = "Pages of other origins may not ask this server."
+        raise Problem(403, detail, rejected="origin")
 
 
 def _check_address(scope: Scope) -> None:
@@ -233,32 +226,9 @@ def _check_address(scope: Scope) -> None:
             raise Problem(422, f"The {part} of the address is not UTF-8.") from None
 
 
-def _netloc_of(origin: str) -> str | None:
-    """Host and port of an Origin header; None for one that is none, as `null`."""
+def _parsed(address: str) -> SplitResult:
+    """The parts of an address; empty ones of what is none, as `null`."""
     try:
-        return urlsplit(origin).netloc.lower() or None
+        return urlsplit(address)
     except ValueError:
-        return None
-
-
-def _is_open(path: str) -> bool:
-    """Whether a path needs no token: the page itself holds nothing of a library."""
-    return path in _OPEN_PATHS or path.startswith(_OPEN)
-
-
-def _hosts(settings: ServeSettings) -> frozenset[str] | None:
-    """The names that the server may be called by; None for any, where the token is the guard."""
-    if settings.host in _WILDCARDS and settings.allowed_hosts is None:
-        return None
-    names = {"localhost", "127.0.0.1", "::1", settings.host.lower()}
-    names |= {name.strip().lower() for name in (settings.allowed_hosts or "").split(",")}
-    return frozenset(names - {""})
-
-
-def _host_in(header: str) -> str:
-    """The name in a Host header, without its port; of loopback addresses one."""
-    try:
-        host = urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return ""
-    return "127.0.0.1" if is_loopback(host) else host
+        return urlsplit("")

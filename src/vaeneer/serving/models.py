@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -28,12 +29,10 @@ from vaeneer.library.search.search import read_calibration
 from vaeneer.library.store import MODEL_FOLDER
 from vaeneer.model.bundled_models import BOX, bundled_names
 from vaeneer.model.checkpoint import WEIGHTS, find_model, load
-from vaeneer.model.embedder import Embedder
 from vaeneer.model.vae import VAE
 from vaeneer.provenance import kind_on_disk
-from vaeneer.serving.batching import BatchedEmbedder, Batcher
-from vaeneer.serving.problems import Problem, busy
-from vaeneer.settings import ServeSettings
+from vaeneer.serving.batching import Batcher
+from vaeneer.serving.schemas import Problem, busy
 from vaeneer.text import printable
 from vaeneer.training.run_folder import RunFolder
 
@@ -49,38 +48,24 @@ _LOG = logging.getLogger(__name__)
 _MOST_RUNS = 1000
 _MOST_LOOKED = 20_000  # files and folders
 _MOST_KEPT = 3
-_LEAST_BATCH = 16  # crops in one forward pass
 
 
-class EmbedderCache:
-    """The networks of all libraries: those with the same model share one."""
+@dataclass(frozen=True)
+class StoredFile:
+    """A picture of a library that can be read now."""
 
-    def __init__(self, network: Batcher, settings: ServeSettings) -> None:
-        self._network = network
-        self._settings = settings
-        self._known: dict[str, BatchedEmbedder] = {}
-        self._lock = threading.Lock()
-
-    def of(self, folder: Path, catalog: Catalog) -> BatchedEmbedder:
-        """The network of a library; loaded where no other has it."""
-        key = catalog.require_meta("model_fingerprint")
-        with self._lock:
-            if key not in self._known:
-                settings = self._settings
-                plain = Embedder(
-                    folder / MODEL_FOLDER,
-                    device=settings.device,
-                    precision=settings.precision,
-                    batch_size=max(settings.batch_crops, _LEAST_BATCH),
-                )
-                self._known[key] = BatchedEmbedder(plain, self._network)
-            return self._known[key]
+    name: str
+    """In the catalog."""
+    path: Path
+    facts: os.stat_result
+    media_type: str | None
+    """Of a file that browsers show as it is; None for others."""
 
 
 class ServedLibrary:
     """One library: what can be asked of it now, and its state."""
 
-    def __init__(self, name: str, folder: Path, networks: EmbedderCache) -> None:
+    def __init__(self, name: str, folder: Path, batcher: Batcher) -> None:
         """Raises LibraryError when `folder` is no good library."""
         self.name = name
         self.folder = folder
@@ -88,7 +73,7 @@ class ServedLibrary:
         self.calibrated = read_calibration(folder, needed=False) is not None
         self.state: State = "loading"
         self.reason = ""
-        self._networks = networks
+        self._batcher = batcher
         self._library: Library | None = None
         self._loaded: Version | None = None
         self._tried: Version | None = None
@@ -107,7 +92,8 @@ class ServedLibrary:
                 self._tried = version
                 self.calibrated = read_calibration(self.folder, needed=False) is not None
                 library = Library(self.folder, catalog=self.catalog)
-                library.embedder = self._networks.of(self.folder, self.catalog)
+                fingerprint = self.catalog.require_meta("model_fingerprint")
+                library.embedder = self._batcher.embedder(self.folder / MODEL_FOLDER, fingerprint)
                 vectors = len(library.image_index) + len(library.crop_index)  # loads them
                 _LOG.debug("%s: %d vectors", self.name, vectors)
             except Exception as error:  # told to whoever asks; the old vectors stay in use
@@ -195,6 +181,20 @@ class ServedLibrary:
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise Problem(404, f"The catalog of {self.name} names a file outside of its root.")
         return self.catalog.root / path
+
+    def file(self, name: str, *, offline: bool, media_type: str | None = None) -> StoredFile:
+        """A file of the catalog that can be read now. Raises Problem 404."""
+        path = self.below_root(name)
+        try:
+            facts = path.stat()
+        except OSError:
+            what = "offline: its folder is not there now" if offline else "gone"
+            raise Problem(404, f"The file is {what}; run vaeneer index again.") from None
+        if not stat.S_ISREG(facts.st_mode):  # a named pipe would block for ever
+            raise Problem(404, "There is no file any more, but something else of its name.")
+        if not os.access(path, os.R_OK):
+            raise Problem(404, "The file may not be read by the server; check its permissions.")
+        return StoredFile(name, path, facts, media_type)
 
     def has_file(self, item: Item) -> bool:
         """Whether an item's file is there now. Raises Problem 404 as `below_root` does."""

@@ -1,16 +1,20 @@
-"""What the API answers, field by field: these classes are the description in openapi.json.
+"""What all routes share: types of input, answers, errors (RFC 9457), and files as answers.
 
 A report of the library is answered as it is, or with the addresses of thumbnails added to it.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar, dataclass_transform
+import stat
+from dataclasses import dataclass, field, is_dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar, dataclass_transform
 from urllib.parse import urlencode
 
-from fastapi.responses import JSONResponse
+from fastapi import Request
+from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -20,23 +24,35 @@ from pydantic import (
     TypeAdapter,
 )
 from pydantic_core import PydanticCustomError
+from starlette.exceptions import HTTPException
 
-from vaeneer.library.catalog import Item, PixelBox
-from vaeneer.library.duplicates.report import (
-    DuplicateGroup,
-    DuplicateItem,
-    DuplicatesReport,
-    Mark,
+from vaeneer.errors import (
+    DataError,
+    ImageFileError,
+    LibraryError,
+    LibraryUnavailableError,
+    ModelFileError,
+    SettingsError,
+    StorageError,
+    VaeneerError,
 )
-from vaeneer.library.search.search import Hit
-from vaeneer.settings import SearchSettings
 from vaeneer.text import to_json
-from vaeneer.training.run_folder import RunState
 
 API = "/api/v1"
+MEDIA_TYPE = "application/problem+json"
+_AWAY_SECONDS = 5  # until it is worth asking again for a library that is gone
+_STATUSES: tuple[tuple[type[VaeneerError], int], ...] = (
+    (SettingsError, 422),
+    (ImageFileError, 422),
+    (DataError, 422),
+    (ModelFileError, 409),
+    (LibraryUnavailableError, 503),
+    (StorageError, 503),
+    (LibraryError, 409),
+)
+"""Of errors that say what a client may do about it; the first that fits."""
+_LAST_DATE_S = 253_402_300_799  # the end of the year 9999, in seconds of Unix
 _T = TypeVar("_T")
-VERSION_CHARACTERS = 8
-"""Of a SHA-256 in an address."""
 _WHOLE = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
@@ -68,7 +84,6 @@ Number = Annotated[float, BeforeValidator(_number)]
 Text = Annotated[str, AfterValidator(_text)]
 """A text of a body; those of addresses are checked by the middleware."""
 LibraryName = Annotated[Text, Field(max_length=255)]
-FolderState = Literal["new", "indexing", "stopping", "stopped", "ready", "failed"]
 JsonObject = dict[str, JsonValue]
 """What a file of a run holds."""
 
@@ -122,361 +137,77 @@ class StateAnswer:
     state: str
 
 
-@answer
-class Start:
-    """What a server has."""
-
-    name: str
-    version: str
-    libraries: list[str]
-    runs: list[str]
-    models: list[str]
-    """Models that sample knows by name."""
-
-
-@answer
-class LibraryAnswer:
-    """One library; without figures where its folder is gone."""
-
-    name: str
-    items: int = 0
-    assets: int = 0
-    model: str = ""
-    dimensions: int = 0
-    parts: str = ""
-    """The smallest parts that are searched: none, halves, quarters."""
-    calibrated: bool
-    """Whether hits have a probability."""
-    revision: int = 0
-    """Counts up when vectors, names or tags change."""
-    left_out: int = 0
-    """Files of the folder that are not in it; GET /left-out."""
-    parts_pending: int = 0
-    """Items whose smallest parts are still to be indexed."""
-    root_name: str = ""
-    """Name of the folder of the images."""
-    categories: dict[str, int] = field(default_factory=dict)
-    tags: dict[str, int] = field(default_factory=dict)
-    formats: dict[str, int] = field(default_factory=dict)
-    state: Literal["loading", "ready", "failed"]
-    reason: str
-    """Why it failed; empty otherwise."""
-
-
-@answer
-class LibrariesAnswer:
-    """All libraries."""
-
-    libraries: list[LibraryAnswer]
-
-
-@answer
-class ItemAnswer:
-    """One image of a library."""
-
-    id: int
-    path: str
-    """Below the folder of the library's images."""
-    file: str
-    folder: str
-    asset: str
-    name: str | None
-    category: str | None
-    tags: tuple[str, ...]
-    width_px: int
-    height_px: int
-    format: str
-    mode: str
-    size_bytes: int
-    sha256: str
-    thumbnail: str
-    """Address of a WebP picture, long side up to 256 px."""
-    original: str
-    mean_rgb: tuple[float, ...]
-    """Each 0 to 1."""
-    offline: bool
-    """Whether its folder was missing when it was last indexed."""
-
-    @classmethod
-    def of(cls, library: str, item: Item, **more: Any) -> Self:
-        """An item of the library of a name. more: the fields that the item has not."""
-        folder, _, file = item.path.rpartition("/")
-        known: dict[str, Any] = {one.name: getattr(item, one.name, "") for one in fields(cls)}
-        known |= {"folder": folder, "file": file}
-        known["mean_rgb"] = tuple(round(value, 4) for value in item.mean_rgb)
-        known["thumbnail"] = thumbnail_address(library, item.id, item.sha256)
-        version = item.sha256[:VERSION_CHARACTERS]
-        known["original"] = picture_address(library, item.id, "image", version)
-        return cls(**known | more)
-
-
-@answer
-class ItemsAnswer:
-    """One page of the items that meet the filters."""
-
-    total: int
-    all_words: int | None
-    """Of these, items with all words of q; they are first."""
-    offset: int
-    limit: int
-    items: list[ItemAnswer]
-
-
-@answer
-class MapFile:
-    """Another map of an item's asset."""
-
-    path: str
-    kind: str
-    picture: str
-    """Address of a JPEG, long side up to 256 px; see max_px."""
-
-
-@answer
-class ItemDetails(ItemAnswer):
-    """One image, and what is known beside it."""
-
-    absolute_path: str
-    maps: list[MapFile]
-    crops: int
-    """Vectors of it, that of the whole image counted."""
-    sidecar: str | None
-    categories: list[str]
-    missing: bool
-    """Whether the file is not there now."""
-    link: str | None
-    """What a symbolic link leads to, below the folder or not."""
-    notes: tuple[str, ...]
-    """What was ignored or mended to read the file."""
-
-
-@answer
-class LeftOutFile:
-    """A file that is not in a library."""
-
-    path: str
-    """Below the folder; bytes that are not UTF-8 as escapes."""
-    reason: str
-    """The words before a colon are those of all of its kind."""
-
-
-@answer
-class LeftOutAnswer:
-    """One page of the files that are not in a library."""
-
-    counts: dict[str, int]
-    """Reason to number of files, the most first."""
-    total: int
-    """Files that are listed, of the reason or of all."""
-    offset: int
-    limit: int
-    files: list[LeftOutFile]
-
-
-@answer
-class HitAnswer(Hit):
-    """One item that a search found."""
-
-    thumbnail: str
-
-
-@answer
-class QueryAnswer(SearchSettings):
-    """What was searched for, and how."""
-
-    library: str
-    images: list[str]
-    words: str | None
-    box: PixelBox | None
-    negative: list[str]
-    compared: str
-
-    def __post_init__(self) -> None:
-        """The settings are checked already."""
-
-
-@answer
-class SearchAnswer:
-    """What `vaeneer search --json` prints, with the address of a thumbnail for each hit."""
-
-    query: QueryAnswer
-    hits: list[HitAnswer]
-    matches: dict[str, int]
-    """Hits of each kind; empty without calibration."""
-    gallery_size: int
-    """Items that the probabilities were computed with."""
-    parts_pending: int
-    """Where parts are compared: items whose smallest parts are still to be indexed."""
-    seconds: float
-
-
-@answer
-class EmbedAnswer:
-    """Vectors of length 1, in the order of the images."""
-
-    model: str
-    dimensions: int
-    vectors: list[list[float]]
-
-
-@answer
-class FolderAnswer:
-    """A folder of images that can be indexed."""
-
-    name: str
-    """Of the folder, and of its library."""
-    folder: str
-    library: str
-    """Where the library is, or will be."""
-    state: FolderState
-    searchable: bool
-    """Whether its library is served."""
-    stage: str = ""
-    """waiting, listing, images (whole ones), parts (small ones), ...; empty where nothing is under
-    way."""
-    done: int = 0
-    """Of the stage."""
-    total: int = 0
-    """Of the stage; 0 where it has no number."""
-    seconds_left: float | None = None
-    """Of the stage."""
-    reason: str
-    """Why it failed; empty otherwise."""
-
-
-@answer
-class IndexingAnswer:
-    """All folders that can be indexed."""
-
-    folders: list[FolderAnswer]
-
-
-@answer
-class Computing:
-    """The answer is not there yet; ask again after Retry-After seconds."""
-
-    state: Literal["computing"] = "computing"
-    stage: str
-    progress: float
-    """Of the stage, 0 to 1."""
-
-
-@answer
-class DuplicateItemAnswer(DuplicateItem):
-    """One file of a group of duplicates."""
-
-    thumbnail: str
-
-
-@answer
-class DuplicateGroupAnswer(DuplicateGroup):
-    """Files that are copies of each other."""
-
-    items: list[DuplicateItemAnswer]  # type: ignore[assignment]
-    """The one to keep first."""
-
-
-@answer
-class DuplicatesAnswer(DuplicatesReport):
-    """What `vaeneer duplicates --json` prints, for one page of groups."""
-
-    groups: list[DuplicateGroupAnswer]  # type: ignore[assignment]
-    """Those of the page; the surest of each kind first."""
-
-
-@answer
-class DecisionsAnswer(DuplicatesAnswer):
-    """The same, with a person's decisions."""
-
-    marks: dict[str, Mark]
-    """Those of the request whose files are still copies of each other."""
-
-
-@answer
-class MapAnswer:
-    """A place for each item, in columns of equal length."""
-
-    ids: list[int]
-    x: list[float]
-    y: list[float]
-    clusters: list[int]
-    """-1 is alone."""
-    categories: list[int]
-    """Places in category_names."""
-    cluster_names: dict[str, str]
-    category_names: list[str]
-
-
-@answer
-class PicturesAnswer:
-    """Pictures as data: addresses, PNG."""
-
-    images: list[str]
-
-
-@answer
-class ReconstructAnswer:
-    """A picture and what the network makes of it, as data: addresses."""
-
-    original: str
-    reconstruction: str
-    psnr_db: float | None
-    """Peak signal-to-noise ratio; None where equal."""
-
-
-@answer
-class InterpolateAnswer(PicturesAnswer):
-    """Decoded pictures from one item to another."""
-
-    t: list[float]
-
-
-@answer
-class RunSummary:
-    """One training run."""
-
-    name: str
-    epochs: int
-    """Epochs done."""
-    planned_epochs: int | None
-    state: RunState
-    """training while a process trains it, stopped when none does before the last epoch, else
-    finished."""
-    started: str | None
-    updated: float | None
-    """When the last epoch was written, seconds of Unix."""
-    architecture: str | None
-    valid_nats_per_image: float | None
-
-
-@answer
-class RunsAnswer:
-    """All runs."""
-
-    runs: list[RunSummary]
-
-
-@answer
-class RunAnswer(RunSummary):
-    """One run: its settings, what it was made of, its best model, its pictures."""
-
-    config: JsonObject
-    facts: JsonObject
-    card: JsonObject | None
-    pictures: list[str]
-    checkpoints: list[int]
-    """Epochs whose models were kept."""
-    similarity: JsonObject | None
-    """similarity.json, where it was measured."""
-
-
-@answer
-class MetricsAnswer:
-    """Lines of metrics.jsonl, one for each epoch."""
-
-    lines: list[JsonObject]
-    epochs: int
-    state: RunState
+class Problem(HTTPException):
+    """An answer that is an error; raised wherever it is found."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        *,
+        rejected: str | None = None,
+    ) -> None:
+        """rejected: why no work was done for the request, as the metrics count it."""
+        super().__init__(status, detail, headers)
+        self.rejected = rejected
+
+
+def busy(detail: str, retry_after_seconds: int = 1, *, rejected: str | None = None) -> Problem:
+    """503: come again in a while."""
+    headers = {"Retry-After": str(retry_after_seconds)}
+    return Problem(503, detail, headers, rejected=rejected)
+
+
+def problem_response(
+    status: int,
+    detail: str,
+    instance: str,
+    headers: dict[str, str] | None = None,
+    errors: list[dict[str, str]] | None = None,
+) -> JSONResponse:
+    """The problem as a response."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    }
+    if errors is not None:
+        body["errors"] = errors
+    return Json(body, status, headers, MEDIA_TYPE)
+
+
+def as_problem(error: VaeneerError) -> Problem:
+    """What an error of the library means to a client."""
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    return busy(str(error), _AWAY_SECONDS) if status == 503 else Problem(status, str(error))
+
+
+class DatedFile(FileResponse):
+    """A file as an answer; a time that no HTTP header can say is the nearest that one can."""
+
+    def set_stat_headers(self, stat_result: os.stat_result) -> None:
+        """Length, date and tag."""
+        seconds = min(max(stat_result[stat.ST_MTIME], 0), _LAST_DATE_S)
+        fields = list(stat_result[:10])
+        fields[stat.ST_MTIME] = seconds
+        super().set_stat_headers(os.stat_result(fields))
+
+
+def etag_of(facts: os.stat_result, max_px: int | None = None) -> str:
+    """The ETag of a file, or of a picture of it whose longest side is `max_px`."""
+    return f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-{max_px or 0}"'
+
+
+def unchanged(request: Request, headers: dict[str, str]) -> Response | None:
+    """304 where the client has the content of this ETag already; None where it must be sent."""
+    asked = request.headers.get("if-none-match", "")
+    tags = {one.strip().removeprefix("W/") for one in asked.split(",")}
+    if headers["ETag"] in tags or "*" in tags:
+        return Response(status_code=304, headers=headers)
+    return None
 
 
 def picture_address(library: str, item: int, what: str, version: str) -> str:
@@ -486,4 +217,4 @@ def picture_address(library: str, item: int, what: str, version: str) -> str:
 
 def thumbnail_address(library: str, item: int, sha256: str) -> str:
     """Address of an item's thumbnail."""
-    return picture_address(library, item, "thumbnail", sha256[:VERSION_CHARACTERS])
+    return picture_address(library, item, "thumbnail", sha256[:8])

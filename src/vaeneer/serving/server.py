@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+import threading
 import time
+import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from vaeneer.errors import SettingsError
 from vaeneer.library.library_folders import find_library
 from vaeneer.progress import Progress, Silent
-from vaeneer.serving.problems import problem_response
+from vaeneer.serving.schemas import problem_response
 from vaeneer.settings import ServeSettings
 from vaeneer.workers import wait_passively
 
@@ -69,11 +72,8 @@ def serve(
     from vaeneer.serving.models import served
 
     share_freed_memory()
-    settings, progress, started = (
-        settings or ServeSettings(),
-        progress or Silent(),
-        time.monotonic(),
-    )
+    settings, progress = settings or ServeSettings(), progress or Silent()
+    started = time.monotonic()
     if folders is None:
         folders = find_library()
     known = served([folders] if isinstance(folders, Path | str) else folders)
@@ -83,8 +83,10 @@ def serve(
         new = [f"{name} (not indexed yet)" for name in known.folders if name not in known.libraries]
         names = ", ".join([*known.libraries, *new, *known.runs()])
         progress.say(f"{names} at {url} (Ctrl-C stops)")
-        if open_page:
-            _show(url)
+        if open_page:  # a moment later, when the server answers
+            timer = threading.Timer(1.0, webbrowser.open, [url])
+            timer.daemon = True
+            timer.start()
         server = uvicorn_server(app, settings)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[bound])
@@ -112,8 +114,6 @@ def url_of(settings: ServeSettings, bound: socket.socket) -> str:
 
 def uvicorn_server(app: ASGIApp, settings: ServeSettings) -> uvicorn.Server:
     """The HTTP server: HTTP/1.1 alone, nothing logged but mistakes, slow clients cut off."""
-    import logging
-
     import uvicorn
 
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it logs each broken form
@@ -133,54 +133,48 @@ def uvicorn_server(app: ASGIApp, settings: ServeSettings) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _show(url: str) -> None:
-    """Open the browser a moment later, when the server answers."""
-    import threading
-    import webbrowser
-
-    timer = threading.Timer(1.0, webbrowser.open, [url])
-    timer.daemon = True
-    timer.start()
-
-
 class PunctualProtocol(H11Protocol):
     """HTTP/1.1 as uvicorn speaks it, without Nagle's delay, for clients that write and read."""
 
-    _clock: asyncio.TimerHandle | None = None
-    _send_clock: asyncio.TimerHandle | None = None
+    _head_timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The client has connected."""
         super().connection_made(transport)
-        _send_at_once(transport)
+        # asyncio sets TCP_NODELAY only for sockets that name their protocol, and ours do not
+        wire = transport.get_extra_info("socket")
+        if wire is not None and wire.family in (socket.AF_INET, socket.AF_INET6):
+            with suppress(OSError):  # gone already
+                wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
-        self._stop_waiting()
-        self._stop_watching()
+        self._head_timer = _cancelled(self._head_timer)
+        self._send_timer = _cancelled(self._send_timer)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come: perhaps a request, perhaps a part of its head."""
         if not self.flow.write_paused:
-            self._stop_watching()
+            self._send_timer = _cancelled(self._send_timer)
         super().data_received(data)
-        if self._is_asked():
-            self._stop_waiting()
+        if self._is_answering():
+            self._head_timer = _cancelled(self._head_timer)
         else:
             self._wait_for_head()
 
     def pause_writing(self) -> None:
         """The client reads more slowly than an answer is made."""
         super().pause_writing()
-        self._stop_watching()
+        self._send_timer = _cancelled(self._send_timer)
         self._watch_sending()
 
     def resume_writing(self) -> None:
         """The client has read most of what was waiting."""
         super().resume_writing()
-        self._stop_watching()
+        self._send_timer = _cancelled(self._send_timer)
 
     def on_response_complete(self) -> None:
         """An answer is whole, though perhaps not sent yet."""
@@ -192,57 +186,45 @@ class PunctualProtocol(H11Protocol):
         with suppress(h11.LocalProtocolError):
             answer = problem_response(400, msg, "")
             headers = [*answer.raw_headers, (b"connection", b"close")]
-            events = [
+            for event in (
                 h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
                 h11.Data(data=bytes(answer.body)),
                 h11.EndOfMessage(),
-            ]
-            for event in events:
+            ):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
         self._watch_sending()
 
-    def _is_asked(self) -> bool:
-        """Whether a request is being answered."""
+    def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
-        if self._clock is None:
-            self._clock = self.loop.call_later(HEAD_SECONDS, self._too_late)
+        def cut() -> None:
+            self._head_timer = None
+            if not self._is_answering() and not self.transport.is_closing():
+                self.transport.abort()
 
-    def _stop_waiting(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
-
-    def _too_late(self) -> None:
-        self._clock = None
-        if not self._is_asked() and not self.transport.is_closing():
-            self.transport.abort()
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, cut)
 
     def _watch_sending(self) -> None:
+        """Cut a client that has read too little when the time is up."""
+
+        def check(before: int) -> None:
+            self._send_timer = None
+            waiting = self.transport.get_write_buffer_size()
+            if waiting and waiting > before - _LEAST_SENT_BYTES:
+                self.transport.abort()
+            else:
+                self._watch_sending()
+
         waiting = self.transport.get_write_buffer_size()
-        if waiting and self._send_clock is None:
-            self._send_clock = self.loop.call_later(SEND_SECONDS, self._check_sending, waiting)
-
-    def _check_sending(self, before: int) -> None:
-        """Cut a client that has read too little since; `before`: bytes that waited then."""
-        self._send_clock = None
-        waiting = self.transport.get_write_buffer_size()
-        if waiting and waiting > before - _LEAST_SENT_BYTES:
-            self.transport.abort()
-        else:
-            self._watch_sending()
-
-    def _stop_watching(self) -> None:
-        if self._send_clock is not None:
-            self._send_clock.cancel()
-            self._send_clock = None
+        if waiting and self._send_timer is None:
+            self._send_timer = self.loop.call_later(SEND_SECONDS, check, waiting)
 
 
-def _send_at_once(transport: asyncio.Transport) -> None:
-    """Set TCP_NODELAY: asyncio does so only for sockets that name their protocol, ours do not."""
-    wire = transport.get_extra_info("socket")
-    if wire is not None and wire.family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):  # gone already
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """Cancel a timer; returns none in its place."""
+    if timer is not None:
+        timer.cancel()
+    return None

@@ -24,8 +24,8 @@ from vaeneer.library.index.index import IndexReport
 from vaeneer.serving.auth import Token, WrongTokens
 from vaeneer.serving.background import Jobs, PixelBudget, RequestPool
 from vaeneer.serving.batching import Batcher
-from vaeneer.serving.models import EmbedderCache, ModelCache, Served, ServedLibrary
-from vaeneer.serving.problems import Problem
+from vaeneer.serving.models import ModelCache, Served, ServedLibrary
+from vaeneer.serving.schemas import Problem
 from vaeneer.settings import ServeSettings
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -92,14 +92,13 @@ class AppState:
         self.wrong_tokens = WrongTokens()
         self.metrics = Metrics()
         self.batcher = Batcher(settings, self.metrics.batch)
-        self.embedders = EmbedderCache(self.batcher, settings)
         self.models = ModelCache(served, settings.device)
         self.pool = RequestPool(settings)
         self.pixels = PixelBudget(settings.max_megapixels)
         self.jobs: Jobs[Any] = Jobs()
         self.indexing: Jobs[IndexReport] = Jobs()
         self.libraries = {
-            name: ServedLibrary(name, folder, self.embedders)
+            name: ServedLibrary(name, folder, self.batcher)
             for name, folder in served.libraries.items()
         }
         self._adding = threading.Lock()
@@ -152,7 +151,7 @@ class AppState:
         """Serve a library that was indexed just now, too. Raises LibraryError."""
         with self._adding:
             if name not in self.libraries:
-                library = ServedLibrary(name, folder, self.embedders)
+                library = ServedLibrary(name, folder, self.batcher)
                 self.libraries = {**self.libraries, name: library}
                 library.load_in_background()
 

@@ -25,10 +25,8 @@ from vaeneer.library.library import Library
 from vaeneer.library.search.query import LEAST_PX, box_of
 from vaeneer.model.vae import VAE, eval_mode
 from vaeneer.provenance import picture_options
-from vaeneer.serving import schemas
 from vaeneer.serving.models import ServedLibrary
-from vaeneer.serving.problems import Problem
-from vaeneer.serving.schemas import API, LibraryName, Number, Whole
+from vaeneer.serving.schemas import API, LibraryName, Number, Problem, Whole, answer
 from vaeneer.serving.state import AppState, State, TheLibrary
 
 router = APIRouter(prefix=API)
@@ -41,6 +39,30 @@ Model = Annotated[
 Epoch = Annotated[
     Whole | None, Query(ge=1, le=10**6, description="Of a run: a model that it kept.")
 ]
+
+
+@answer
+class PicturesAnswer:
+    """Pictures as data: addresses, PNG."""
+
+    images: list[str]
+
+
+@answer
+class ReconstructAnswer:
+    """A picture and what the network makes of it, as data: addresses."""
+
+    original: str
+    reconstruction: str
+    psnr_db: float | None
+    """Peak signal-to-noise ratio; None where equal."""
+
+
+@answer
+class InterpolateAnswer(PicturesAnswer):
+    """Decoded pictures from one item to another."""
+
+    t: list[float]
 
 
 class SampleRequest(BaseModel, extra="forbid"):
@@ -61,10 +83,10 @@ class SampleRequest(BaseModel, extra="forbid"):
 
 
 @router.post("/sample", summary="Random samples")
-async def sample(state: State, asked: SampleRequest) -> schemas.PicturesAnswer:
+async def sample(state: State, asked: SampleRequest) -> PicturesAnswer:
     """Pictures drawn from the prior; one seed, the same pictures as `vaeneer sample`."""
 
-    def work() -> schemas.PicturesAnswer:
+    def work() -> PicturesAnswer:
         vae = _vae(state, asked.library, asked.model, asked.epoch)
         random = torch.Generator().manual_seed(asked.seed)
         pixels: list[Pixels] = []
@@ -72,7 +94,7 @@ async def sample(state: State, asked: SampleRequest) -> schemas.PicturesAnswer:
             count = min(_AT_ONCE, asked.count - len(pixels))
             z = asked.temperature * torch.randn(count, vae.latent_size, generator=random)
             pixels += state.batcher.do(partial(_decoded, vae, z))
-        return schemas.PicturesAnswer(images=[data_address(one) for one in pixels])
+        return PicturesAnswer(images=[data_address(one) for one in pixels])
 
     return await state.pool.submit(work)
 
@@ -87,10 +109,10 @@ async def reconstruct(
     ] = None,
     model: Model = None,
     epoch: Epoch = None,
-) -> schemas.ReconstructAnswer:
+) -> ReconstructAnswer:
     """An item, or a box on it, and its decoded posterior mean; of a long one the middle square."""
 
-    def work() -> schemas.ReconstructAnswer:
+    def work() -> ReconstructAnswer:
         vae = _vae(state, library.name, model, epoch)
         asked = None if box is None else box_of(box)
         pixels = _square(state, library, item, asked, vae.image_side_px)
@@ -100,7 +122,7 @@ async def reconstruct(
 
         answer = state.batcher.do(decoded)
         error = float(np.mean((pixels.astype(np.float64) - answer.astype(np.float64)) ** 2))
-        return schemas.ReconstructAnswer(
+        return ReconstructAnswer(
             original=data_address(pixels),
             reconstruction=data_address(answer),
             psnr_db=None if error == 0 else round(10 * math.log10(255**2 / error), 3),
@@ -118,10 +140,10 @@ async def interpolate(
     steps: Annotated[Whole, Query(ge=2, le=16)] = 8,
     model: Model = None,
     epoch: Epoch = None,
-) -> schemas.InterpolateAnswer:
+) -> InterpolateAnswer:
     """Decoded points of the line from one item's posterior mean to the other's."""
 
-    def work() -> schemas.InterpolateAnswer:
+    def work() -> InterpolateAnswer:
         vae = _vae(state, library.name, model, epoch)
         ends = [_square(state, library, one, None, vae.image_side_px) for one in (a, b)]
         t = torch.linspace(0, 1, steps)
@@ -131,7 +153,7 @@ async def interpolate(
             return _decoded(vae, torch.lerp(means[:1], means[1:], t[:, None].to(means.device)))
 
         images = [data_address(one) for one in state.batcher.do(decoded)]
-        return schemas.InterpolateAnswer(images=images, t=[round(float(one), 4) for one in t])
+        return InterpolateAnswer(images=images, t=[round(float(one), 4) for one in t])
 
     return await state.pool.submit(work)
 

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from contextlib import suppress
-from importlib.metadata import version
-from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from dataclasses import fields
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from PIL import Image
 from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException
 
+from vaeneer.data.images import read_rgb
 from vaeneer.data.scan import NO_IMAGE
 from vaeneer.data.sidecars import NOT_A_SIDECAR
-from vaeneer.errors import ImageFileError, LibraryUnavailableError
+from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.catalog_schema import query_words
 from vaeneer.library.search.filters import Condition, all_of, facts_condition
 from vaeneer.library.search.words import find_words
 from vaeneer.library.store import thumbnail_path
-from vaeneer.model.bundled_models import bundled_names
-from vaeneer.serving import schemas
-from vaeneer.serving.models import ServedLibrary
-from vaeneer.serving.problems import Problem
-from vaeneer.serving.schemas import API, Whole, picture_address
-from vaeneer.serving.state import AppState, State, TheLibrary
-from vaeneer.serving.uploads import (
+from vaeneer.serving.background import megapixels_of
+from vaeneer.serving.models import ServedLibrary, StoredFile
+from vaeneer.serving.schemas import (
+    API,
     DatedFile,
-    StoredFile,
-    as_jpeg,
+    Problem,
+    Whole,
+    answer,
     etag_of,
-    media_type_of,
-    megapixels_of,
+    picture_address,
+    thumbnail_address,
     unchanged,
 )
+from vaeneer.serving.state import AppState, State, TheLibrary
 
 router = APIRouter(prefix=API)
 Sort = Literal["relevance", "path", "name", "size", "newest"]
@@ -47,19 +46,127 @@ _ORDERS: dict[Sort, str] = {
 }
 _FOR_EVER = "private, max-age=31536000, immutable"
 _ONE_HOUR = "private, max-age=3600"
-_LARGEST = 2**63 - 1  # of SQLite's whole numbers
-_MOST_NAMES = 500
-_KIND = "substr(reason, 1, instr(reason || ':', ':') - 1)"
-_TAGS = "value, count(*) FROM metadata JOIN item_facts USING (asset) WHERE key = 'tag'"
-_COUNTED = {
-    "categories": "category, count(*) FROM item_facts WHERE category NOT NULL",
-    "tags": _TAGS,
-    "formats": "format, count(*) FROM item_facts",
+_SHOWN = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
 }
+"""Media types of what browsers show, by Pillow's names."""
+_MODES = frozenset({"1", "L", "P", "RGB"})  # not CMYK, which few show right, nor alpha
+_QUALITY = 90
+_JPEG_SIDE_PX = 65_500  # that libjpeg writes
+_LARGEST = 2**63 - 1  # of SQLite's whole numbers
+_KIND = "substr(reason, 1, instr(reason || ':', ':') - 1)"
 ItemId = Annotated[Whole, Path(ge=0, le=_LARGEST, description="Id of an item.", examples=[1])]
 Version = Annotated[str | None, Query(alias="v", max_length=64, description="Any; for caches.")]
 Offset = Annotated[Whole, Query(ge=0, le=10**9)]
 Limit = Annotated[Whole, Query(ge=1, le=500)]
+
+
+@answer
+class ItemAnswer:
+    """One image of a library."""
+
+    id: int
+    path: str
+    """Below the folder of the library's images."""
+    file: str
+    folder: str
+    asset: str
+    name: str | None
+    category: str | None
+    tags: tuple[str, ...]
+    width_px: int
+    height_px: int
+    format: str
+    mode: str
+    size_bytes: int
+    sha256: str
+    thumbnail: str
+    """Address of a WebP picture, long side up to 256 px."""
+    original: str
+    mean_rgb: tuple[float, ...]
+    """Each 0 to 1."""
+    offline: bool
+    """Whether its folder was missing when it was last indexed."""
+
+    @classmethod
+    def of(cls, library: str, item: Item, **more: Any) -> Self:
+        """An item of the library of a name. more: the fields that the item has not."""
+        folder, _, file = item.path.rpartition("/")
+        known: dict[str, Any] = {one.name: getattr(item, one.name, "") for one in fields(cls)}
+        known |= {"folder": folder, "file": file}
+        known["mean_rgb"] = tuple(round(value, 4) for value in item.mean_rgb)
+        known["thumbnail"] = thumbnail_address(library, item.id, item.sha256)
+        known["original"] = picture_address(library, item.id, "image", item.sha256[:8])
+        return cls(**known | more)
+
+
+@answer
+class ItemsAnswer:
+    """One page of the items that meet the filters."""
+
+    total: int
+    all_words: int | None
+    """Of these, items with all words of q; they are first."""
+    offset: int
+    limit: int
+    items: list[ItemAnswer]
+
+
+@answer
+class MapFile:
+    """Another map of an item's asset."""
+
+    path: str
+    kind: str
+    picture: str
+    """Address of a JPEG, long side up to 256 px; see max_px."""
+
+
+@answer
+class ItemDetails(ItemAnswer):
+    """One image, and what is known beside it."""
+
+    absolute_path: str
+    maps: list[MapFile]
+    crops: int
+    """Vectors of it, that of the whole image counted."""
+    sidecar: str | None
+    categories: list[str]
+    missing: bool
+    """Whether the file is not there now."""
+    link: str | None
+    """What a symbolic link leads to, below the folder or not."""
+    notes: tuple[str, ...]
+    """What was ignored or mended to read the file."""
+
+
+@answer
+class LeftOutFile:
+    """A file that is not in a library."""
+
+    path: str
+    """Below the folder; bytes that are not UTF-8 as escapes."""
+    reason: str
+    """The words before a colon are those of all of its kind."""
+
+
+@answer
+class LeftOutAnswer:
+    """One page of the files that are not in a library."""
+
+    counts: dict[str, int]
+    """Reason to number of files, the most first."""
+    total: int
+    """Files that are listed, of the reason or of all."""
+    offset: int
+    limit: int
+    files: list[LeftOutFile]
 
 
 class ItemsQuery(BaseModel):
@@ -100,26 +207,8 @@ class ItemsQuery(BaseModel):
         return all_of([one for one in found if one is not None])
 
 
-@router.get("", summary="What is served")
-def start(state: State) -> schemas.Start:
-    """Names of the libraries and runs, and of the models that can draw."""
-    return schemas.Start(
-        name="vaeneer",
-        version=version("vaeneer"),
-        libraries=list(state.libraries),
-        runs=list(state.served.runs()),
-        models=bundled_names(),
-    )
-
-
-@router.get("/libraries", summary="The libraries")
-def libraries(state: State) -> schemas.LibrariesAnswer:
-    """What each library holds, counted, and whether it can be searched yet."""
-    return schemas.LibrariesAnswer(libraries=[_library(one) for one in state.libraries.values()])
-
-
 @router.get("/items", summary="A page of items")
-def items(library: TheLibrary, page: Annotated[ItemsQuery, Query()]) -> schemas.ItemsAnswer:
+def items(library: TheLibrary, page: Annotated[ItemsQuery, Query()]) -> ItemsAnswer:
     """Items that meet all of the filters, a page of them."""
     catalog, where = library.catalog, page.condition()
     with library.query_timeout():
@@ -136,28 +225,28 @@ def items(library: TheLibrary, page: Annotated[ItemsQuery, Query()]) -> schemas.
             )
             ids = [row[0] for row in rows]
     found = catalog.items(ids)
-    return schemas.ItemsAnswer(
+    return ItemsAnswer(
         total=total,
         all_words=all_words,
         offset=page.offset,
         limit=page.limit,
-        items=[schemas.ItemAnswer.of(library.name, item) for item in found],
+        items=[ItemAnswer.of(library.name, item) for item in found],
     )
 
 
 @router.get("/items/{item}", summary="One item")
-def item_details(library: TheLibrary, item: ItemId) -> schemas.ItemDetails:
+def item_details(library: TheLibrary, item: ItemId) -> ItemDetails:
     """An item with its file's place, the other maps beside it and what its side-car says."""
     found, catalog = library.item(item), library.catalog
     asset = (found.asset,)
     sidecar = catalog.execute("SELECT sidecar FROM assets WHERE asset = ?", asset).fetchone()
     said = catalog.execute("SELECT value FROM metadata WHERE asset = ? AND key = 'category'", asset)
-    return schemas.ItemDetails.of(
+    return ItemDetails.of(
         library.name,
         found,
         absolute_path=str(library.below_root(found.path)),
         maps=[
-            schemas.MapFile(
+            MapFile(
                 path=path,
                 kind=kind,
                 picture=picture_address(library.name, found.id, f"maps/{number}", version),
@@ -179,7 +268,7 @@ def left_out(
     ] = None,
     offset: Offset = 0,
     limit: Limit = 100,
-) -> schemas.LeftOutAnswer:
+) -> LeftOutAnswer:
     """Files of the folder that could not be read or were not looked at, with the reasons.
 
     First those that a user may miss, last what is no image.
@@ -193,12 +282,12 @@ def left_out(
         " path, reason LIMIT ? OFFSET ?",
         [*values, limit, offset],
     )
-    return schemas.LeftOutAnswer(
-        counts=_left_out_counts(library.catalog),
+    return LeftOutAnswer(
+        counts=left_out_counts(library.catalog),
         total=int(counted.fetchone()[0]),
         offset=offset,
         limit=limit,
-        files=[schemas.LeftOutFile(path=path, reason=why) for path, why in rows],
+        files=[LeftOutFile(path=path, reason=why) for path, why in rows],
     )
 
 
@@ -233,10 +322,10 @@ def _maps(library: ServedLibrary, item: Item) -> list[tuple[str, str, str]]:
 
 
 def _file_of_item(library: TheLibrary, item: ItemId) -> StoredFile:
-    """The file of an item. Raises Problem 404."""
+    """The file of an item, with its media type where browsers show it. Raises Problem 404."""
     found = library.item(item)
-    path, shown = library.below_root(found.path), media_type_of(found)
-    return StoredFile.of(found.path, path, offline=found.offline, media_type=shown)
+    media_type = _SHOWN.get(found.format) if found.mode in _MODES else None
+    return library.file(found.path, offline=found.offline, media_type=media_type)
 
 
 def _file_of_map(
@@ -249,8 +338,7 @@ def _file_of_map(
     maps = _maps(library, found)
     if number >= len(maps):
         raise Problem(404, f"Item {item} has {len(maps)} other maps; number counts from 0.")
-    name = maps[number][0]
-    return StoredFile.of(name, library.below_root(name), offline=found.offline)
+    return library.file(maps[number][0], offline=found.offline)
 
 
 @router.get(
@@ -311,9 +399,16 @@ async def _picture(
         try:
             megapixels = min(megapixels_of(file.path), settings.max_megapixels)
             with state.pixels.taking(megapixels, settings.timeout_seconds):
-                return as_jpeg(file.path, max_px, settings.max_megapixels)
+                picture = read_rgb(
+                    file.path, max_megapixels=settings.max_megapixels, at_least_px=max_px
+                )
         except ImageFileError as error:
             raise Problem(422, f"{file.name}: {error.reason}") from None
+        longest = min(max_px or _JPEG_SIDE_PX, _JPEG_SIDE_PX)
+        picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
+        return stream.getvalue()
 
     return Response(await state.pool.submit(work), headers=headers, media_type="image/jpeg")
 
@@ -333,40 +428,8 @@ def _with_words(
     return len(ids), with_all, ids[page.offset : page.offset + page.limit]
 
 
-def _left_out_counts(catalog: Catalog) -> dict[str, int]:
+def left_out_counts(catalog: Catalog) -> dict[str, int]:
     """Reason -> number of files that are not in the library, the most first."""
     rows = catalog.execute(f"SELECT {_KIND}, count(*) FROM failures GROUP BY 1")
     found = Counter(dict(rows.fetchall())) + Counter(catalog.left_out())
     return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
-
-
-def _library(library: ServedLibrary) -> schemas.LibraryAnswer:
-    """One library; without figures, but with the reason, where its folder is gone."""
-    figures: dict[str, Any] = {}
-    catalog = library.catalog
-    with suppress(LibraryUnavailableError):
-        with suppress(HTTPException):  # loading, or cannot be loaded: the state says so
-            library.ready()
-        counted = "SELECT count(*), count(DISTINCT asset) FROM item_facts"
-        items, assets = catalog.execute(counted).fetchone()
-        figures = {
-            "items": items,
-            "assets": assets,
-            "model": FilePath(catalog.require_meta("model")).name,
-            "dimensions": catalog.dimensions,
-            "parts": catalog.require_meta("parts"),
-            "revision": catalog.generation,
-            "left_out": sum(_left_out_counts(catalog).values()),
-            "parts_pending": catalog.parts_pending,
-            "root_name": catalog.root.name,
-        }
-        for name, what in _COUNTED.items():
-            sql = f"SELECT {what} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_NAMES}"
-            figures[name] = {str(key): int(count) for key, count in catalog.execute(sql)}
-    return schemas.LibraryAnswer(
-        name=library.name,
-        calibrated=library.calibrated,
-        state=library.state,
-        reason=library.reason,
-        **figures,
-    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
@@ -15,6 +14,7 @@ from vaeneer.library.duplicates.groups import KINDS
 from vaeneer.library.duplicates.report import (
     Decision,
     DuplicateGroup,
+    DuplicateItem,
     DuplicatesReport,
     Mark,
     csv_text,
@@ -26,25 +26,114 @@ from vaeneer.library.duplicates.verify import Kind
 from vaeneer.library.index.index import IndexReport, index
 from vaeneer.library.library import Library
 from vaeneer.library.library_folders import is_finished
-from vaeneer.progress import Bar, Progress
-from vaeneer.serving import schemas
+from vaeneer.progress import Progress
 from vaeneer.serving.background import Job
 from vaeneer.serving.models import ServedLibrary
-from vaeneer.serving.problems import Problem
-from vaeneer.serving.schemas import API, Json, LibraryName, Text, Whole, thumbnail_address
+from vaeneer.serving.schemas import (
+    API,
+    Json,
+    LibraryName,
+    Problem,
+    StateAnswer,
+    Text,
+    Whole,
+    answer,
+    thumbnail_address,
+)
 from vaeneer.serving.state import AppState, State, TheLibrary
 from vaeneer.settings import ClusterSettings, DuplicatesSettings, IndexSettings, MapSettings
 
 router = APIRouter(prefix=API)
-_COMPUTING: dict[int | str, dict[str, Any]] = {
-    202: {"model": schemas.Computing, "description": "Being computed; ask again."}
-}
-_STARTED: dict[int | str, dict[str, Any]] = {
-    200: {"model": schemas.StateAnswer, "description": "Computed; GET has the answer."},
-    202: {"model": schemas.Computing, "description": "Being computed; GET says how far it is."},
-}
-_RETRY_AFTER_SECONDS = 2
+FolderState = Literal["new", "indexing", "stopping", "stopped", "ready", "failed"]
 _LONGEST_PATH = 4096
+
+
+@answer
+class FolderAnswer:
+    """A folder of images that can be indexed."""
+
+    name: str
+    """Of the folder, and of its library."""
+    folder: str
+    library: str
+    """Where the library is, or will be."""
+    state: FolderState
+    searchable: bool
+    """Whether its library is served."""
+    stage: str = ""
+    """waiting, listing, images (whole ones), parts (small ones), ...; empty where nothing is under
+    way."""
+    done: int = 0
+    """Of the stage."""
+    total: int = 0
+    """Of the stage; 0 where it has no number."""
+    seconds_left: float | None = None
+    """Of the stage."""
+    reason: str
+    """Why it failed; empty otherwise."""
+
+
+@answer
+class IndexingAnswer:
+    """All folders that can be indexed."""
+
+    folders: list[FolderAnswer]
+
+
+@answer
+class Computing:
+    """The answer is not there yet; ask again after Retry-After seconds."""
+
+    state: Literal["computing"] = "computing"
+    stage: str
+    progress: float
+    """Of the stage, 0 to 1."""
+
+
+@answer
+class DuplicateItemAnswer(DuplicateItem):
+    """One file of a group of duplicates."""
+
+    thumbnail: str
+
+
+@answer
+class DuplicateGroupAnswer(DuplicateGroup):
+    """Files that are copies of each other."""
+
+    items: list[DuplicateItemAnswer]  # type: ignore[assignment]
+    """The one to keep first."""
+
+
+@answer
+class DuplicatesAnswer(DuplicatesReport):
+    """What `vaeneer duplicates --json` prints, for one page of groups."""
+
+    groups: list[DuplicateGroupAnswer]  # type: ignore[assignment]
+    """Those of the page; the surest of each kind first."""
+
+
+@answer
+class DecisionsAnswer(DuplicatesAnswer):
+    """The same, with a person's decisions."""
+
+    marks: dict[str, Mark]
+    """Those of the request whose files are still copies of each other."""
+
+
+@answer
+class MapAnswer:
+    """A place for each item, in columns of equal length."""
+
+    ids: list[int]
+    x: list[float]
+    y: list[float]
+    clusters: list[int]
+    """-1 is alone."""
+    categories: list[int]
+    """Places in category_names."""
+    cluster_names: dict[str, str]
+    category_names: list[str]
 
 
 class IndexRequest(BaseModel, extra="forbid"):
@@ -82,57 +171,49 @@ class DecisionsRequest(CsvRequest):
     kind: Kind | None = None
 
 
-@router.post(
-    "/duplicates",
-    summary="Look for what a library has twice",
-    response_model=schemas.StateAnswer,
-    responses=_STARTED,
-)
-def start_duplicates(state: State, library: TheLibrary) -> schemas.StateAnswer | Response:
+_COMPUTING: dict[int | str, dict[str, Any]] = {
+    202: {"model": Computing, "description": "Being computed; ask again."}
+}
+_STARTED: dict[int | str, dict[str, Any]] = {
+    200: {"model": StateAnswer, "description": "Computed; GET has the answer."},
+    202: {"model": Computing, "description": "Being computed; GET says how far it is."},
+}
+
+
+@router.post("/duplicates", summary="Look for what a library has twice", responses=_STARTED)
+def start_duplicates(state: State, library: TheLibrary) -> StateAnswer:
     """Start the computation, where it is not done or under way."""
     return _start(state, library, "duplicates", _all_duplicates)
 
 
-@router.post(
-    "/map", summary="Lay out the map", response_model=schemas.StateAnswer, responses=_STARTED
-)
-def start_map(state: State, library: TheLibrary) -> schemas.StateAnswer | Response:
+@router.post("/map", summary="Lay out the map", responses=_STARTED)
+def start_map(state: State, library: TheLibrary) -> StateAnswer:
     """Start the computation, where it is not done or under way."""
     return _start(state, library, "map", _map)
 
 
-@router.get(
-    "/duplicates",
-    summary="What a library has twice",
-    response_model=schemas.DuplicatesAnswer,
-    responses=_COMPUTING,
-)
+@router.get("/duplicates", summary="What a library has twice", responses=_COMPUTING)
 def duplicate_groups(
     state: State,
     library: TheLibrary,
     page: Annotated[Whole, Query(ge=1, le=10**6)] = 1,
     page_size: Annotated[Whole, Query(ge=1, le=200)] = 50,
     kind: Annotated[Kind | None, Query(description=f"One of {', '.join(KINDS)}.")] = None,
-) -> schemas.DuplicatesAnswer | Response:
+) -> DuplicatesAnswer:
     """Groups of copies, by kind; 202 with the progress until they are there, 404 before POST."""
-    report = _value(state, library, "duplicates")
-    if isinstance(report, Response):
-        return report
-    return schemas.DuplicatesAnswer(**_page(library, report, kind, page, page_size))
+    report = _result(state, library, "duplicates")
+    return DuplicatesAnswer(**_page(library, report, kind, page, page_size))
 
 
 @router.post(
     "/duplicates/decisions",
     summary="What a library has twice, with decisions",
-    response_model=schemas.DecisionsAnswer,
     responses=_COMPUTING,
 )
-def decided_groups(state: State, asked: DecisionsRequest) -> schemas.DecisionsAnswer | Response:
+def decided_groups(state: State, asked: DecisionsRequest) -> DecisionsAnswer:
     """As GET /duplicates, with a person's decisions instead of the proposal; nothing is stored."""
     library = state.library(asked.library)
-    report = _value(state, library, "duplicates")
-    if isinstance(report, Response):
-        return report
+    report = _result(state, library, "duplicates")
     marks = valid_marks(report.groups, asked.decisions())
     groups = decided(report.groups, marks)
     sizes = redundant_in(groups)
@@ -140,7 +221,7 @@ def decided_groups(state: State, asked: DecisionsRequest) -> schemas.DecisionsAn
         report, groups=groups, redundant_files=len(sizes), redundant_bytes=sum(sizes.values())
     )
     page = _page(library, shown, asked.kind, asked.page, asked.page_size)
-    return schemas.DecisionsAnswer(**page, marks=marks)
+    return DecisionsAnswer(**page, marks=marks)
 
 
 @router.post(
@@ -151,49 +232,50 @@ def decided_groups(state: State, asked: DecisionsRequest) -> schemas.DecisionsAn
 )
 def duplicates_csv(state: State, asked: CsvRequest) -> Response:
     """All groups with a person's decisions; without any the bytes of `vaeneer duplicates --csv`."""
-    report = _value(state, state.library(asked.library), "duplicates")
-    if isinstance(report, Response):
-        return report
+    report = _result(state, state.library(asked.library), "duplicates")
     text = csv_text(decided(report.groups, asked.decisions()))
     return Response(text.encode(), media_type="text/csv")
 
 
-@router.get(
-    "/map", summary="A place for each item", response_model=schemas.MapAnswer, responses=_COMPUTING
-)
+@router.get("/map", summary="A place for each item", response_model=MapAnswer, responses=_COMPUTING)
 def library_map(state: State, library: TheLibrary) -> Response:
     """Items that look alike lie together; 202 with the progress until then, 404 before POST."""
-    found = _value(state, library, "map")
-    return found if isinstance(found, Response) else Response(found, media_type="application/json")
+    return Response(_result(state, library, "map"), media_type="application/json")
+
+
+class NotComputed(Exception):
+    """The result of a job is not there yet: answered by 202, with the progress."""
+
+    def __init__(self, job: Job[Any]) -> None:
+        self.answer = Computing(stage=job.stage, progress=round(job.fraction, 4))
 
 
 def _start(
     state: AppState, library: ServedLibrary, what: str, work: Callable[[Library, Progress], Any]
-) -> schemas.StateAnswer | Response:
+) -> StateAnswer:
+    """Start a job where it is not done or under way. Raises NotComputed where it is not done."""
     opened = library.current()
     job = state.jobs.start((library.name, what), lambda job: work(opened, job), library.content())
-    return _not_yet(job) if job.value is None else schemas.StateAnswer(state="ready")
+    if job.value is None:
+        raise NotComputed(job)
+    return StateAnswer(state="ready")
 
 
-def _value(state: AppState, library: ServedLibrary, what: str) -> Any:
-    """What a job computed; 202 with its progress where that is not there yet.
+def _result(state: AppState, library: ServedLibrary, what: str) -> Any:
+    """What a job computed.
 
-    Raises Problem 404 where none was started, 409 where it failed.
+    Raises NotComputed, and Problem 404 where none was started, 409 where it failed.
     """
     library.ready()
     job = state.jobs.get((library.name, what), library.content())
     if job is None:
-        raise Problem(
-            404, f"{library.name} has no computed {what} yet: POST {API}/{what} starts that."
-        )
+        detail = f"{library.name} has no computed {what} yet: POST {API}/{what} starts that."
+        raise Problem(404, detail)
     if job.state in ("failed", "stopped"):
         raise Problem(409, f"{job.reason} POST {API}/{what} starts it again.")
-    return _not_yet(job) if job.value is None else job.value
-
-
-def _not_yet(job: Job[Any]) -> Response:
-    answer = schemas.Computing(stage=job.stage, progress=round(job.fraction, 4))
-    return Json(vars(answer), 202, {"Retry-After": str(_RETRY_AFTER_SECONDS)})
+    if job.value is None:
+        raise NotComputed(job)
+    return job.value
 
 
 def _all_duplicates(library: Library, progress: Progress) -> DuplicatesReport:
@@ -214,15 +296,15 @@ def _page(
     items = library.catalog.items(item.id for group in shown for item in group.items)
     hashes = {item.id: item.sha256 for item in items}
 
-    def answer(group: DuplicateGroup) -> schemas.DuplicateGroupAnswer:
+    def answer(group: DuplicateGroup) -> DuplicateGroupAnswer:
         items = [
-            schemas.DuplicateItemAnswer(
+            DuplicateItemAnswer(
                 **vars(item),
                 thumbnail=thumbnail_address(library.name, item.id, hashes.get(item.id, "")),
             )
             for item in group.items
         ]
-        return schemas.DuplicateGroupAnswer(**vars(group) | {"items": items})
+        return DuplicateGroupAnswer(**vars(group) | {"items": items})
 
     own = {"page": page, "pages": pages, "total_groups": len(groups)}
     return vars(report) | own | {"groups": [answer(group) for group in shown]}
@@ -236,7 +318,7 @@ def _map(library: Library, progress: Progress) -> bytes:
     names = sorted({item.category or "" for item in found.items})
     places = {name: place for place, name in enumerate(names)}
     xy = found.xy.round(4).astype(float)
-    answer = schemas.MapAnswer(
+    answer = MapAnswer(
         ids=[item.id for item in found.items],
         x=xy[:, 0].round(4).tolist(),
         y=xy[:, 1].round(4).tolist(),
@@ -249,13 +331,13 @@ def _map(library: Library, progress: Progress) -> bytes:
 
 
 @router.get("/indexing", summary="Folders that can be indexed")
-def folders(state: State) -> schemas.IndexingAnswer:
+def folders(state: State) -> IndexingAnswer:
     """The folders of images that the server was started with, and how far each is."""
-    return schemas.IndexingAnswer(folders=[_folder(state, name) for name in state.served.folders])
+    return IndexingAnswer(folders=[_folder(state, name) for name in state.served.folders])
 
 
 @router.post("/indexing", summary="Index a folder", status_code=202)
-def start(state: State, asked: IndexRequest) -> schemas.FolderAnswer:
+def start(state: State, asked: IndexRequest) -> FolderAnswer:
     """Make or bring up to date the library of a folder; where that is under way, nothing new."""
     _folder(state, asked.library)
     state.indexing.start(asked.library, lambda job: _index(state, asked.library, job), again=True)
@@ -263,55 +345,40 @@ def start(state: State, asked: IndexRequest) -> schemas.FolderAnswer:
 
 
 @router.post("/indexing/stop", summary="Stop indexing a folder", status_code=202)
-def stop(state: State, asked: IndexRequest) -> schemas.FolderAnswer:
+def stop(state: State, asked: IndexRequest) -> FolderAnswer:
     """End it after the images under way; what is indexed remains, and another POST continues."""
     _folder(state, asked.library)
     state.indexing.cancel(asked.library)
     return _folder(state, asked.library)
 
 
-class _ServingProgress:
-    """The progress of indexing, which serves the library as soon as its whole images are in."""
-
-    def __init__(self, state: AppState, name: str, job: Job[IndexReport]) -> None:
-        self._state, self._name, self._job = state, name, job
-
-    def bar(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Bar]:
-        self.serve_finished()
-        return self._job.bar(title, total=total, unit=unit)
-
-    def say(self, line: str) -> None:
-        self.serve_finished()
-
-    def serve_finished(self) -> None:
-        """Serve the library where it can be searched."""
-        library = self._state.served.folders[self._name].library
-        if self._name not in self._state.libraries and is_finished(library):
-            self._state.add_library(self._name, library)
-
-
 def _index(state: AppState, name: str, job: Job[IndexReport]) -> IndexReport:
-    """Index a folder, in a thread of its own."""
+    """Index a folder, and serve its library as soon as its whole images are in."""
     found, settings = state.served.folders[name], state.settings
+
+    def serve_finished() -> None:
+        if name not in state.libraries and is_finished(found.library):
+            state.add_library(name, found.library)
+
     job.begin("listing")
-    progress = _ServingProgress(state, name, job)
+    job.before_stage = serve_finished
     report = index(
         found.folder,
         library=found.library,
         settings=IndexSettings(device=settings.device, precision=settings.precision),
-        progress=progress,
+        progress=job,
     )
-    progress.serve_finished()
+    serve_finished()
     return report
 
 
-def _folder(state: AppState, name: str) -> schemas.FolderAnswer:
+def _folder(state: AppState, name: str) -> FolderAnswer:
     """A folder, and how far its indexing is. Raises Problem 404."""
     found = state.served.folders.get(name)
     if found is None:
         raise Problem(404, f"No folder is called {name[:80]!r}; GET {API}/indexing.")
     job = state.indexing.get(name)
-    status: schemas.FolderState = "ready" if name in state.libraries else "new"
+    status: FolderState = "ready" if name in state.libraries else "new"
     under_way: dict[str, Any] = {}
     if job is not None and job.state == "computing":
         status = "stopping" if job.stopping else "indexing"
@@ -321,7 +388,7 @@ def _folder(state: AppState, name: str) -> schemas.FolderAnswer:
         job.state == "failed" or (job.state == "stopped" and status == "new")
     ):
         status = job.state
-    return schemas.FolderAnswer(
+    return FolderAnswer(
         name=name,
         folder=str(found.folder),
         library=str(found.library),

@@ -14,13 +14,19 @@ from pydantic import JsonValue
 
 from vaeneer.errors import VaeneerError
 from vaeneer.model.checkpoint import read_card
-from vaeneer.serving import schemas
-from vaeneer.serving.problems import Problem
-from vaeneer.serving.schemas import API, JsonObject, Whole
+from vaeneer.serving.schemas import (
+    API,
+    DatedFile,
+    JsonObject,
+    Problem,
+    Whole,
+    answer,
+    etag_of,
+    unchanged,
+)
 from vaeneer.serving.state import AppState, State
-from vaeneer.serving.uploads import DatedFile, etag_of, unchanged
 from vaeneer.settings import read_sections
-from vaeneer.training.run_folder import RunFolder, planned_epochs, read_metrics
+from vaeneer.training.run_folder import RunFolder, RunState, planned_epochs, read_metrics
 
 router = APIRouter(prefix=API)
 _MOST_JSON_BYTES = 4 * 2**20
@@ -29,17 +35,63 @@ _MODEL_PLACES = ("", "best", "last")
 Name = Annotated[str, Path(max_length=255, description="Name of a run.")]
 
 
+@answer
+class RunSummary:
+    """One training run."""
+
+    name: str
+    epochs: int
+    """Epochs done."""
+    planned_epochs: int | None
+    state: RunState
+    """training while a process trains it, stopped when none does before the last epoch, else
+    finished."""
+    started: str | None
+    updated: float | None
+    """When the last epoch was written, seconds of Unix."""
+    architecture: str | None
+    valid_nats_per_image: float | None
+
+
+@answer
+class RunsAnswer:
+    """All runs."""
+
+    runs: list[RunSummary]
+
+
+@answer
+class RunAnswer(RunSummary):
+    """One run: its settings, what it was made of, its best model, its pictures."""
+
+    config: JsonObject
+    facts: JsonObject
+    card: JsonObject | None
+    pictures: list[str]
+    checkpoints: list[int]
+    """Epochs whose models were kept."""
+    similarity: JsonObject | None
+    """similarity.json, where it was measured."""
+
+
+@answer
+class MetricsAnswer:
+    """Lines of metrics.jsonl, one for each epoch."""
+
+    lines: list[JsonObject]
+    epochs: int
+    state: RunState
+
+
 @router.get("/runs", summary="Training runs")
-def runs(state: State) -> schemas.RunsAnswer:
+def runs(state: State) -> RunsAnswer:
     """All runs that are served, with how far they are."""
-    found = [
-        schemas.RunSummary(**_summary(name, folder)) for name, folder in state.served.runs().items()
-    ]
-    return schemas.RunsAnswer(runs=found)
+    found = [RunSummary(**_summary(name, folder)) for name, folder in state.served.runs().items()]
+    return RunsAnswer(runs=found)
 
 
 @router.get("/runs/{name}", summary="One run")
-def run(state: State, name: Name) -> schemas.RunAnswer:
+def run(state: State, name: Name) -> RunAnswer:
     """Settings, facts, the card of the best model, and the names of its pictures."""
     folder = _run(state, name)
     checkpoints = folder.glob("checkpoints/epoch-*/config.json")
@@ -50,7 +102,7 @@ def run(state: State, name: Name) -> schemas.RunAnswer:
     places = [folder / place for place in _MODEL_PLACES]
     measured = [file for one in places for file in one.glob("similarity*/similarity.json")]
     newest = max(measured, key=lambda file: file.stat().st_mtime, default=None)
-    return schemas.RunAnswer(
+    return RunAnswer(
         **_summary(name, folder),
         config=_config(folder),
         facts=_json_in(RunFolder(folder).facts) or {},
@@ -64,11 +116,11 @@ def run(state: State, name: Name) -> schemas.RunAnswer:
 @router.get("/runs/{name}/metrics", summary="Its curves")
 def metrics(
     state: State, name: Name, after_epoch: Annotated[Whole, Query(ge=0, le=10**9)] = 0
-) -> schemas.MetricsAnswer:
+) -> MetricsAnswer:
     """The figures of each epoch, those after one that is known; the last may be new any moment."""
     folder = _run(state, name)
     lines = read_metrics(folder)
-    return schemas.MetricsAnswer(
+    return MetricsAnswer(
         lines=[_json_ready(line) for line in lines if line.get("epoch", 0) > after_epoch],
         epochs=len(lines),
         state=RunFolder(folder).state_of(len(lines)),

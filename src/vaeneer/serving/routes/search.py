@@ -3,36 +3,179 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields
-from typing import Annotated, Any
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
 
+from vaeneer.errors import ImageFileError, VaeneerError
+from vaeneer.library.catalog import PixelBox
 from vaeneer.library.search.query import Source, box_of, query_of
-from vaeneer.library.search.search import SearchReport, search
+from vaeneer.library.search.search import Hit, SearchReport, search
 from vaeneer.library.search.words import search_words
-from vaeneer.serving import schemas
+from vaeneer.serving.background import megapixels_of
 from vaeneer.serving.models import ServedLibrary
-from vaeneer.serving.problems import Problem
-from vaeneer.serving.schemas import API, Number, Whole, thumbnail_address
+from vaeneer.serving.schemas import (
+    API,
+    Number,
+    Problem,
+    Whole,
+    answer,
+    as_problem,
+    thumbnail_address,
+)
 from vaeneer.serving.state import AppState, State, TheLibrary
-from vaeneer.serving.uploads import MOST_IMAGES, Upload, read_form, save_uploads
 from vaeneer.settings import SearchSettings
 
 router = APIRouter(prefix=API)
 _LARGEST = 2**63 - 1
 _AT_ONCE = 8  # images of one request that wait for the network together
+MOST_IMAGES = 32
+_MOST_FIELDS = 64
+_MOST_FIELD_BYTES = 16 * 1024
+_MOST_NAME_CHARACTERS = 100
 _LISTS = frozenset({"item", "negative"})
 _EMPTY_IS_NONE = ("where", "category", "tag")
 Id = Annotated[Whole, Field(ge=0, le=_LARGEST)]
 
 
-class SearchFields(BaseModel):
-    """Fields of a search beside its pictures; in the query string or in the form."""
+@answer
+class HitAnswer(Hit):
+    """One item that a search found."""
 
-    model_config = {"extra": "forbid"}
+    thumbnail: str
+
+
+@answer
+class QueryAnswer(SearchSettings):
+    """What was searched for, and how."""
+
+    library: str
+    images: list[str]
+    words: str | None
+    box: PixelBox | None
+    negative: list[str]
+    compared: str
+
+    def __post_init__(self) -> None:
+        """The settings are checked already."""
+
+
+@answer
+class SearchAnswer:
+    """What `vaeneer search --json` prints, with the address of a thumbnail for each hit."""
+
+    query: QueryAnswer
+    hits: list[HitAnswer]
+    matches: dict[str, int]
+    """Hits of each kind; empty without calibration."""
+    gallery_size: int
+    """Items that the probabilities were computed with."""
+    parts_pending: int
+    """Where parts are compared: items whose smallest parts are still to be indexed."""
+    seconds: float
+
+
+@answer
+class EmbedAnswer:
+    """Vectors of length 1, in the order of the images."""
+
+    model: str
+    dimensions: int
+    vectors: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file of a form."""
+
+    name: str
+    """What the client calls it: the last part, printable, not long; only ever shown."""
+    stream: BinaryIO
+
+
+@asynccontextmanager
+async def read_form(
+    request: Request,
+) -> AsyncIterator[tuple[list[Upload], dict[str, list[str]]]]:
+    """The files called `image` of the form that a request brings, and its other fields.
+
+    Raises Problem 400 for a malformed form, 415 for what is none, 422 for other files.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        raise Problem(415, "Send multipart/form-data, with the picture as the file image.")
+    try:
+        form = await request.form(
+            max_files=MOST_IMAGES, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES
+        )
+    except (MultiPartException, FormParserError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Problem(400, f"The form cannot be read: {reason or type(error).__name__}.") from None
+    uploads: list[Upload] = []
+    fields: dict[str, list[str]] = {}
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name != "image":
+                    raise Problem(422, f"{name[:60]}: files are called image.")
+                last = (value.filename or "").replace("\\", "/").rpartition("/")[2]
+                shown = "".join(sign if sign.isprintable() else "?" for sign in last)
+                shown = shown[:_MOST_NAME_CHARACTERS] or "image"
+                uploads.append(Upload(shown, value.file))
+            elif name == "image":
+                raise Problem(422, "image: send a file, with a file name.")
+            elif "\0" in value:
+                raise Problem(422, f"{name[:60]}: a text has no NUL characters.")
+            else:
+                fields.setdefault(name, []).append(value)
+        yield uploads, fields
+    finally:
+        await form.close()
+
+
+@contextmanager
+def save_uploads(
+    uploads: Sequence[Upload], max_megapixels: float
+) -> Iterator[tuple[list[Path], float]]:
+    """Temporary files of what was sent, and the megapixels of the largest.
+
+    An error that names such a file, in the block or here, becomes a Problem with the client's name
+    of it. Nothing is decoded here.
+    """
+    with tempfile.TemporaryDirectory(prefix="vaeneer-") as folder:
+        paths = [Path(folder) / f"image-{number}" for number in range(len(uploads))]
+        largest = 0.0
+        try:
+            for path, upload in zip(paths, uploads, strict=True):
+                upload.stream.seek(0)
+                with path.open("wb") as target:
+                    shutil.copyfileobj(upload.stream, target)
+                found = megapixels_of(path)
+                if found > max_megapixels:
+                    over = f"{found:,.0f} megapixels, over {max_megapixels:g}"
+                    raise ImageFileError(path, f"{over}; send a smaller picture")
+                largest = max(largest, found)
+            yield paths, largest
+        except VaeneerError as error:
+            text = str(error)
+            for path, upload in zip(paths, uploads, strict=True):
+                text = text.replace(str(path), upload.name)
+            raise Problem(as_problem(error).status_code, text) from None
+
+
+class SearchFields(BaseModel, extra="forbid"):
+    """Fields of a search beside its pictures; in the query string or in the form."""
 
     library: str | None = Field(None, max_length=255)
     item: list[Id] = Field(default_factory=list, max_length=32, description="Ids of query items.")
@@ -89,9 +232,7 @@ def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
 
 
 @router.get("/search", summary="What looks like an item, or has some words")
-async def search_by_item(
-    state: State, asked: Annotated[SearchFields, Query()]
-) -> schemas.SearchAnswer:
+async def search_by_item(state: State, asked: Annotated[SearchFields, Query()]) -> SearchAnswer:
     """Search by items of the library, or by words, so that an answer has a link."""
     return await _search(state, asked, [])
 
@@ -101,7 +242,7 @@ async def search_by_item(
 )
 async def search_by_image(
     request: Request, state: State, asked: Annotated[SearchFields, Query()]
-) -> schemas.SearchAnswer:
+) -> SearchAnswer:
     """Search by pictures, items or both; fields of the form count before those of the query."""
     async with read_form(request) as (uploads, texts):
         own = {n: v if n in _LISTS else v[-1] for n, v in texts.items() if v != [""]}
@@ -113,7 +254,7 @@ async def search_by_image(
 
 
 @router.post("/embed", summary="Vectors of pictures", openapi_extra=_form_schema(None))
-async def embed(request: Request, state: State, library: TheLibrary) -> schemas.EmbedAnswer:
+async def embed(request: Request, state: State, library: TheLibrary) -> EmbedAnswer:
     """The vectors that the library would give to pictures, each of length 1."""
     opened, settings = library.ready(), state.settings
     turns = asyncio.Semaphore(_AT_ONCE)
@@ -132,16 +273,14 @@ async def embed(request: Request, state: State, library: TheLibrary) -> schemas.
         if texts or not uploads:
             raise Problem(422, f"image: send 1 to {MOST_IMAGES} pictures, and nothing else.")
         vectors = await asyncio.gather(*(vector_of(upload) for upload in uploads))
-    return schemas.EmbedAnswer(
+    return EmbedAnswer(
         model=library.catalog.require_meta("model"),
         dimensions=opened.embedder.dimensions,
         vectors=vectors,
     )
 
 
-async def _search(
-    state: AppState, asked: SearchFields, uploads: list[Upload]
-) -> schemas.SearchAnswer:
+async def _search(state: AppState, asked: SearchFields, uploads: list[Upload]) -> SearchAnswer:
     library = state.library(asked.library)
     opened = library.ready()
     if asked.words and (uploads or asked.item or asked.negative or asked.box):
@@ -149,7 +288,7 @@ async def _search(
     if not uploads and not asked.item and not asked.words:
         raise Problem(422, "image: send a picture, name an item, or give words.")
 
-    def work() -> schemas.SearchAnswer:
+    def work() -> SearchAnswer:
         seconds, max_megapixels = state.settings.timeout_seconds, state.settings.max_megapixels
         box = None if asked.box is None else box_of(asked.box)
         items = [library.item(number) for number in asked.item]
@@ -174,14 +313,12 @@ async def _search(
     return await state.pool.submit(work)
 
 
-def _answer(
-    library: ServedLibrary, report: SearchReport, images: list[str]
-) -> schemas.SearchAnswer:
+def _answer(library: ServedLibrary, report: SearchReport, images: list[str]) -> SearchAnswer:
     """A report with addresses of thumbnails. images: the client's names of the query images."""
     found = library.catalog.items(hit.id for hit in report.hits)
     hashes = {item.id: item.sha256 for item in found}
-    return schemas.SearchAnswer(
-        query=schemas.QueryAnswer(
+    return SearchAnswer(
+        query=QueryAnswer(
             library=report.library,
             images=images,
             words=report.words,
@@ -191,7 +328,7 @@ def _answer(
             **vars(report.settings),
         ),
         hits=[
-            schemas.HitAnswer(
+            HitAnswer(
                 **vars(hit),
                 thumbnail=thumbnail_address(library.name, hit.id, hashes.get(hit.id, "")),
             )
