@@ -26,7 +26,13 @@ from machine import keep
 from PIL import Image
 
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.decode_worker import LibraryJob, decode_for_library, in_processes
+from vaeneer.data.cache_index import PackLayout
+from vaeneer.data.decode_worker import (
+    SOURCE_SIDE_PX,
+    DecodeJob,
+    decode_image,
+    in_processes,
+)
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.model.embedder import Embedder
@@ -83,8 +89,12 @@ def sample(surfaces: Path, folder: Path, images: int) -> Path:
 def decode(folder: Path) -> None:
     """What index does with files before the network, nothing else."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    jobs = [LibraryJob(path, 500.0, 64) for path in files]
-    for seen in in_processes(decode_for_library, jobs, workers=0, size_bytes=2**40):
+    layout = PackLayout(SOURCE_SIDE_PX)
+    jobs = [
+        DecodeJob(path, 500.0, 64, fingerprint=True, layout=layout, thumbnail=True)
+        for path in files
+    ]
+    for seen in in_processes(decode_image, jobs, workers=0, size_bytes=2**40):
         assert seen.reason is None
 
 

@@ -29,7 +29,7 @@ from conftest import Painter
 from live_server import live
 from vaeneer.cli.app import run
 from vaeneer.data.dataset import open_folder
-from vaeneer.data.decode_worker import LibraryImage
+from vaeneer.data.decode_worker import DecodedImage
 from vaeneer.data.exclusion import ScanRules
 from vaeneer.data.images import read_rgb
 from vaeneer.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
@@ -152,7 +152,7 @@ def test_any_folder_is_listed_whole_and_can_be_stored(files: list[Any]) -> None:
         listing = list_folder(root, target, ScanRules())
         changes = changes_since(catalog, listing, root)
         record_changes(catalog, listing, changes)
-        record_images(catalog, [(f, "", LibraryImage("x")) for f in changes.fresh.values()], {})
+        record_images(catalog, [(f, "", DecodedImage("x")) for f in changes.fresh.values()], {})
         again = changes_since(catalog, list_folder(root, target, ScanRules()), root)
         assert (again.failed_before, len(again.fresh)) == (len(listing.files), 0)
         catalog.set_meta("root", str(root))

@@ -107,7 +107,7 @@ class Counting:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen = self.embedded = 0
-        see, embed = embed_files.decode_for_library, Embedder.embed
+        see, embed = embed_files.decode_image, Embedder.embed
 
         def counted_see(job: Any) -> Any:
             self.seen += 1
@@ -117,7 +117,7 @@ class Counting:
             self.embedded += len(images)
             return embed(embedder, images)
 
-        monkeypatch.setattr(embed_files, "decode_for_library", counted_see)
+        monkeypatch.setattr(embed_files, "decode_image", counted_see)
         monkeypatch.setattr(Embedder, "embed", counted_embed)
 
 
@@ -517,8 +517,8 @@ def test_an_item_whose_changed_file_cannot_be_read_now_stays(
     with monkeypatch.context() as patch:
         patch.setattr(
             embed_files,
-            "decode_for_library",
-            lambda job: decode_worker.LibraryImage("cannot be read: Input/output error"),
+            "decode_image",
+            lambda job: decode_worker.DecodedImage("cannot be read: Input/output error"),
         )
         report = again(copied)
     assert (report["images"], set(report["skipped"])) == (20, {"wall/00.png"})

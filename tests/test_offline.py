@@ -52,13 +52,13 @@ def copied(indexed: Path, tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are decoded from now on."""
     names: list[str] = []
-    see = embed_files.decode_for_library
+    see = embed_files.decode_image
 
     def counted(job: Any) -> Any:
         names.append(job.path.name)
         return see(job)
 
-    monkeypatch.setattr(embed_files, "decode_for_library", counted)
+    monkeypatch.setattr(embed_files, "decode_image", counted)
     return names
 
 

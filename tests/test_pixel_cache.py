@@ -23,7 +23,7 @@ from sparse_packs import sparse_pack
 from vaeneer.data import cache_files, decode_worker, pixel_cache
 from vaeneer.data.cache_index import PackLayout, read_index, write_index
 from vaeneer.data.dataset import open_folder
-from vaeneer.data.decode_worker import Reduced
+from vaeneer.data.decode_worker import DecodedImage
 from vaeneer.data.images import read_image, read_rgb, resize_rgb
 from vaeneer.data.pixel_cache import Pack, default_cache, open_pack
 from vaeneer.data.scan import scan_folder
@@ -216,7 +216,7 @@ def test_known_files_are_not_even_opened(folder: Path, monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("opened")
 
-    monkeypatch.setattr(pixel_cache, "reduce_image", refuse)
+    monkeypatch.setattr(pixel_cache, "decode_image", refuse)
     monkeypatch.setattr(pixel_cache, "sha256_of", refuse)
     assert opened(folder).mean_rgb == first.mean_rgb
 
@@ -291,17 +291,17 @@ def test_a_broken_file_is_skipped_and_tried_again_only_when_it_changes(folder: P
 
 
 def test_a_reason_that_may_pass_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = pixel_cache.reduce_image
+    real = pixel_cache.decode_image
 
-    def fails(job: pixel_cache.ReduceJob) -> Reduced:
+    def fails(job: pixel_cache.DecodeJob) -> DecodedImage:
         if job.path.name == "b.png":
-            return Reduced(reason="cannot be read: Input/output error")
+            return DecodedImage(reason="cannot be read: Input/output error")
         return real(job)
 
-    monkeypatch.setattr(pixel_cache, "reduce_image", fails)
+    monkeypatch.setattr(pixel_cache, "decode_image", fails)
     first = opened(folder)
     assert [e.reason for e in first.skipped] == ["cannot be read: Input/output error"]
-    monkeypatch.setattr(pixel_cache, "reduce_image", real)
+    monkeypatch.setattr(pixel_cache, "decode_image", real)
     again = opened(folder)
     assert (again.decoded, len(again), again.skipped) == (1, 6, ())
 
@@ -437,9 +437,9 @@ def test_files_with_equal_bytes_stay_one_image_when_garbage_goes(folder: Path) -
 
 def stop_after(count: int, error: BaseException) -> Callable[[object], object]:
     left = iter(range(count))
-    real = pixel_cache.reduce_image
+    real = pixel_cache.decode_image
 
-    def shrink(job: pixel_cache.ReduceJob) -> object:
+    def shrink(job: pixel_cache.DecodeJob) -> object:
         if next(left, None) is None:
             raise error
         return real(job)
@@ -450,7 +450,7 @@ def stop_after(count: int, error: BaseException) -> Callable[[object], object]:
 def test_ctrl_c_keeps_what_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = Lines()
     with monkeypatch.context() as patch:
-        patch.setattr(pixel_cache, "reduce_image", stop_after(4, KeyboardInterrupt()))
+        patch.setattr(pixel_cache, "decode_image", stop_after(4, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             opened(folder, progress=lines)
     assert "4 decoded images are kept" in lines.said[0]
@@ -508,7 +508,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_decoded(
 ) -> None:
     usage = shutil.disk_usage(folder)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(pixel_cache, "reduce_image", stop_after(0, AssertionError()))
+    monkeypatch.setattr(pixel_cache, "decode_image", stop_after(0, AssertionError()))
     with pytest.raises(DataError, match=r"6 images .* GB are free.*--cache DIR"):
         opened(folder)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from vaeneer.settings import CountOrZero, check
 
+Job = TypeVar("Job")
 Made = TypeVar("Made")
 
 
@@ -38,28 +39,40 @@ def wait_passively() -> None:
 
 
 def prefetch(
-    make: Callable[[int], Made],
-    numbers: Sequence[int],
+    make: Callable[[Job], Made],
+    jobs: Iterable[Job],
     *,
     workers: int,
     initializer: Callable[[], None] | None = None,
 ) -> Iterator[Made]:
-    """`make(number)` of each number in turn, by `workers` threads; what it raises is raised here.
+    """`make(job)` of each job in turn, by `workers` threads; what it raises is raised here.
 
     At most two for each thread wait to be taken, so that memory does not grow. initializer: called
     once in each thread.
     """
     with ThreadPoolExecutor(workers, initializer=initializer) as pool:
-        waiting: deque[Future[Made]] = deque()
+
+        def submit(job: Job) -> Future[Made]:
+            return pool.submit(make, job)
+
         try:
-            for number in numbers:
-                waiting.append(pool.submit(make, number))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for future in submit_ahead(submit, jobs, ahead=2 * workers):
+                yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def submit_ahead(
+    submit: Callable[[Job], Made], jobs: Iterable[Job], *, ahead: int
+) -> Iterator[Made]:
+    """`submit(job)` of each job in turn, each yielded when `ahead` later ones are submitted."""
+    waiting: deque[Made] = deque()
+    for job in jobs:
+        waiting.append(submit(job))
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    while waiting:
+        yield waiting.popleft()
 
 
 def chunks(count: int, size: int) -> list[range]:

@@ -28,7 +28,7 @@ from vaeneer.data.cache_index import (
     empty_index,
     write_index,
 )
-from vaeneer.data.decode_worker import Reduced
+from vaeneer.data.decode_worker import DecodedImage
 from vaeneer.data.manifest import MANIFEST_NAME
 from vaeneer.errors import DataError
 from vaeneer.files import mark_folder, short_name
@@ -185,7 +185,7 @@ class PackWriter:
             self._file.truncate(self.index.data_bytes)
         self._file.close()
 
-    def add(self, name: str, size_bytes: int, mtime_ns: int, image: Reduced) -> None:
+    def add(self, name: str, size_bytes: int, mtime_ns: int, image: DecodedImage) -> None:
         """Append one image, and save from time to time."""
         if image.pixels:
             with disk_errors_as_data_errors(self.place, len(image.pixels)):
@@ -207,7 +207,9 @@ class PackWriter:
         self._saved = time.monotonic()
 
 
-def _index_row(name: str, size_bytes: int, mtime_ns: int, image: Reduced, offset: int) -> IndexRow:
+def _index_row(
+    name: str, size_bytes: int, mtime_ns: int, image: DecodedImage, offset: int
+) -> IndexRow:
     row = IndexRow(
         name=name,
         size_bytes=size_bytes,
@@ -217,12 +219,12 @@ def _index_row(name: str, size_bytes: int, mtime_ns: int, image: Reduced, offset
     )
     if image.reason is not None:
         return row
-    (width_px, height_px), (stored_width_px, stored_height_px) = image.size_px, image.stored_px
+    stored_height_px, stored_width_px = image.shape
     red, green, blue = image.mean_rgb
     return replace(
         row,
-        width_px=width_px,
-        height_px=height_px,
+        width_px=image.width_px,
+        height_px=image.height_px,
         stored_width_px=stored_width_px,
         stored_height_px=stored_height_px,
         offset=offset,

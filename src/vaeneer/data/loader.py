@@ -7,9 +7,8 @@ two passes, as Pillow does it.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,10 +20,9 @@ from torch import Tensor
 from vaeneer.data.crops import CropRecipe, Crops, Ints, Pixels, Rows, cut_crop, draw_crops
 from vaeneer.data.pixel_cache import Pack
 from vaeneer.errors import ImageFileError
-from vaeneer.workers import core_count
+from vaeneer.workers import core_count, submit_ahead
 
 _BATCHES_AHEAD = 3
-_Known = tuple[Pixels, float]  # an image and its entropy, nats
 _AT_ONCE = 128  # crops whose intermediate rows are in memory together: 220 MB at 568 px
 _SHARE_OF_MEMORY = 0.5  # of what is free on a device: the network needs the rest
 _UPLOAD_BYTES = 2**28
@@ -92,39 +90,32 @@ def load_batches(
     A file that cannot be read is added to `skipped` and left out of its batch (a batch that
     becomes empty is left out whole); without `skipped` the ImageFileError is raised.
     """
+
+    def read_with_entropy(index: int) -> tuple[int, Pixels, float]:
+        image = read(index)
+        return index, image, pixel_entropy_nats(image)
+
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[Sequence[int], list[Future[_Known]]]] = deque()
         try:
-            for group in groups:
-                waiting.append((group, [pool.submit(_known, read, index) for index in group]))
-                if len(waiting) > _BATCHES_AHEAD:
-                    yield from _finish(*waiting.popleft(), skipped)
-            while waiting:
-                yield from _finish(*waiting.popleft(), skipped)
+            for futures in submit_ahead(
+                lambda group: [pool.submit(read_with_entropy, index) for index in group],
+                groups,
+                ahead=_BATCHES_AHEAD,
+            ):
+                results = []
+                for future in futures:
+                    try:
+                        results.append(future.result())
+                    except ImageFileError as error:
+                        if skipped is None:
+                            raise
+                        skipped.append(error)
+                if results:
+                    indices, images, nats = zip(*results, strict=True)
+                    entropy = torch.tensor(nats, dtype=torch.float64)
+                    yield Batch(_stacked(images), indices, entropy)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)  # a run that stops does not read on
-
-
-def _known(read: Callable[[int], Pixels], index: int) -> _Known:
-    image = read(index)
-    return image, pixel_entropy_nats(image)
-
-
-def _finish(
-    group: Sequence[int], futures: list[Future[_Known]], skipped: list[ImageFileError] | None
-) -> Iterator[Batch]:
-    images, indices = [], []
-    for index, future in zip(group, futures, strict=True):
-        try:
-            images.append(future.result())
-            indices.append(index)
-        except ImageFileError as error:
-            if skipped is None:
-                raise
-            skipped.append(error)
-    if images:
-        entropy = torch.tensor([nats for _, nats in images], dtype=torch.float64)
-        yield Batch(_stacked([image for image, _ in images]), tuple(indices), entropy)
 
 
 def cut_crops(pixels: Tensor, offsets: Ints, widths_px: Ints, crops: Crops, side_px: int) -> Tensor:

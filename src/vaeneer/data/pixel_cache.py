@@ -42,10 +42,10 @@ from vaeneer.data.cache_index import (
     whole_index,
 )
 from vaeneer.data.dataset import RGB, ImageFolder, ImageItem
-from vaeneer.data.decode_worker import ReduceJob, in_processes, reduce_image, sha256_of
+from vaeneer.data.decode_worker import DecodeJob, decode_image, in_processes, sha256_of
 from vaeneer.data.images import header_size
 from vaeneer.data.scan import clamped_ns
-from vaeneer.errors import DataError, ImageFileError, is_transient
+from vaeneer.errors import DataError, ImageFileError
 from vaeneer.progress import Progress, Silent
 from vaeneer.storage import storage_error
 
@@ -234,16 +234,17 @@ def _decode(
     writer: PackWriter, wanted: FolderListing, numbers: list[int], workers: int, progress: Progress
 ) -> dict[str, str]:
     unread: dict[str, str] = {}
-    jobs = [ReduceJob(wanted.path(number), writer.index.layout) for number in numbers]
+    layout = writer.index.layout
+    jobs = [DecodeJob(wanted.path(n), own_pictures=True, layout=layout) for n in numbers]
     size_bytes = int(wanted.sizes[numbers].clip(0).sum())
-    answers = in_processes(reduce_image, jobs, workers=workers, size_bytes=size_bytes)
+    answers = in_processes(decode_image, jobs, workers=workers, size_bytes=size_bytes)
     with (
         closing(answers),
         progress.bar(f"packing {wanted.root.name}", total=len(jobs), unit="images") as bar,
     ):
         for number, answer in zip(numbers, answers, strict=True):
             name = wanted.names[number].as_py()
-            if answer.reason is not None and is_transient(answer.reason):
+            if answer.reason is not None and answer.retryable:
                 unread[name] = answer.reason
             else:
                 size, mtime = int(wanted.sizes[number]), int(wanted.mtimes[number])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vaeneer.data.decode_worker import Inspected, InspectJob, in_processes, inspect
+from vaeneer.data.decode_worker import DecodedImage, DecodeJob, decode_image, in_processes
 from vaeneer.data.exclusion import ScanRules, remedy
 from vaeneer.data.filenames import group_names
 from vaeneer.data.manifest import (
@@ -21,8 +21,7 @@ from vaeneer.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from vaeneer.data.perceptual_hash import Fingerprint
-from vaeneer.data.scan import FoundFile, Scan, scan_folder
+from vaeneer.data.scan import Scan, scan_folder
 from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.data.split import (
     NO_COLOUR_MAP,
@@ -47,6 +46,19 @@ from vaeneer.text import printable
 NOT_NAMED = "not named in the split file"
 _COLOUR_KINDS = frozenset({"color", "preview"})
 REPORT_NAME = "report.json"
+_FACTS = (
+    "width_px",
+    "height_px",
+    "mode",
+    "format",
+    "plain",
+    "bits",
+    "notes",
+    "sha256",
+    "phashes",
+    "thumb",
+)
+"""Columns of the manifest that follow from the bytes of a file."""
 _KIND = "data set"
 
 
@@ -242,102 +254,98 @@ def verified_rows(
     settings: PrepareSettings,
     progress: Progress,
 ) -> tuple[list[ManifestRow], int]:
-    """A row for each image: kept so far, or skipped with the reason; and how many were decoded."""
+    """A row for each image: kept so far, or skipped with the reason; and how many were decoded.
+
+    A file that did not change since an earlier run under the same limits is not decoded again.
+    """
     names = group_names(found.path for found in scan.images)
-    wanted = [f for f in scan.images if given is None or f.path.as_posix() in given]
-    colour = {f.path for f in wanted if given is not None or names[f.path].kind in _COLOUR_KINDS}
-    looks = _known_looks(wanted, colour, earlier, settings)
-    fresh = [found for found in wanted if found.path.as_posix() not in looks]
-    jobs = [InspectJob(f.file, settings.max_megapixels, f.path in colour) for f in fresh]
-    size_bytes = sum(found.size_bytes for found in fresh)
-    with progress.bar("reading images", total=len(jobs), unit="images") as bar:
-        answers = in_processes(inspect, jobs, workers=settings.workers, size_bytes=size_bytes)
-        for found, answer in zip(fresh, answers, strict=True):
-            looks[found.path.as_posix()] = answer
-            bar.advance()
-    rows = []
-    for found in scan.images:
-        path = found.path.as_posix()
-        row = ManifestRow(
-            path=path,
+    rows = {
+        found.path.as_posix(): ManifestRow(
+            path=found.path.as_posix(),
             asset=names[found.path].asset,
             kind=names[found.path].kind,
             status="kept",
-            split=given.get(path) if given is not None else None,
+            split=given.get(found.path.as_posix()) if given is not None else None,
+            reason=NOT_NAMED,
             size_bytes=found.size_bytes,
             mtime_ns=found.mtime_ns,
             link=found.link,
         )
-        min_side_px = settings.min_side_px if found.path in colour else 1
-        rows.append(_seen(row, looks.get(path, Inspected(reason=NOT_NAMED)), min_side_px))
-    return rows, len(fresh)
+        for found in scan.images
+    }
+    colour = {path for path, row in rows.items() if given is not None or row.kind in _COLOUR_KINDS}
+    before = {row.path: row for row in _comparable_rows(earlier, settings)}
+    jobs = {}
+    for found in scan.images:
+        path = found.path.as_posix()
+        if given is not None and path not in given:
+            continue
+        known = before.get(path)
+        if known is not None and _still_holds(known, rows[path], with_prints=path in colour):
+            reason = known.reason if known.sha256 is None else None
+            facts = {name: getattr(known, name) for name in _FACTS}
+            rows[path] = replace(rows[path], reason=reason, **facts)
+        else:
+            jobs[path] = DecodeJob(found.file, settings.max_megapixels, fingerprint=path in colour)
+    size_bytes = sum(rows[path].size_bytes for path in jobs)
+    with progress.bar("reading images", total=len(jobs), unit="images") as bar:
+        answers = in_processes(
+            decode_image, list(jobs.values()), workers=settings.workers, size_bytes=size_bytes
+        )
+        for path, answer in zip(jobs, answers, strict=True):
+            rows[path] = _with_facts(rows[path], answer)
+            bar.advance()
+    checked = [
+        _checked(row, settings.min_side_px if path in colour else 1) for path, row in rows.items()
+    ]
+    return checked, len(jobs)
 
 
-def _seen(row: ManifestRow, seen: Inspected, min_side_px: int) -> ManifestRow:
-    width_px, height_px = seen.width_px or 0, seen.height_px or 0
-    reason = seen.reason
-    if reason is None and min(width_px, height_px) < min_side_px:
-        reason = f"too small: {width_px} x {height_px} px, under {min_side_px} px"
+def _with_facts(row: ManifestRow, decoded: DecodedImage) -> ManifestRow:
+    if decoded.reason is not None:
+        return replace(row, reason=decoded.reason)
     return replace(
         row,
-        status="kept" if reason is None else "skipped",
-        reason=reason,
-        split=row.split if reason is None else None,
-        width_px=seen.width_px,
-        height_px=seen.height_px,
-        mode=seen.mode,
-        format=seen.format,
-        plain=seen.plain,
-        bits=seen.bits,
-        notes=seen.notes,
-        sha256=seen.sha256,
-        phashes=seen.prints.hashes if seen.prints else None,
-        thumb=seen.prints.thumb if seen.prints else None,
+        reason=None,
+        width_px=decoded.width_px,
+        height_px=decoded.height_px,
+        mode=decoded.mode,
+        format=decoded.format,
+        plain=decoded.plain,
+        bits=decoded.bits,
+        notes=decoded.notes,
+        sha256=decoded.sha256.hex(),
+        phashes=decoded.prints.hashes if decoded.prints else None,
+        thumb=decoded.prints.thumb if decoded.prints else None,
     )
 
 
-def _known_looks(
-    wanted: Iterable[FoundFile],
-    colour: Iterable[Any],
-    earlier: Manifest | None,
-    settings: PrepareSettings,
-) -> dict[str, Inspected]:
-    """What the run before learnt about files that did not change since, under the same limits."""
+def _checked(row: ManifestRow, min_side_px: int) -> ManifestRow:
+    """The row, skipped where it has a reason or its image is too small."""
+    reason, width_px, height_px = row.reason, row.width_px or 0, row.height_px or 0
+    if reason is None and min(width_px, height_px) < min_side_px:
+        reason = f"too small: {width_px} x {height_px} px, under {min_side_px} px"
+    return row if reason is None else replace(row, status="skipped", reason=reason, split=None)
+
+
+def _comparable_rows(
+    earlier: Manifest | None, settings: PrepareSettings
+) -> tuple[ManifestRow, ...]:
+    """The rows of an earlier run with the same meaning and the same limits."""
     if earlier is None or earlier.info["format"] != FORMAT:
-        return {}
-    if earlier.info["settings"]["max_megapixels"] != settings.max_megapixels:
-        return {}
-    before = {(row.path, row.size_bytes, row.mtime_ns): row for row in earlier.rows}
-    need_print = {path.as_posix() for path in colour}
-    looks: dict[str, Inspected] = {}
-    for found in wanted:
-        path = found.path.as_posix()
-        row = before.get((path, found.size_bytes, found.mtime_ns))
-        seen = _remembered(row, with_prints=path in need_print) if row else None
-        if seen is not None:
-            looks[path] = seen
-    return looks
+        return ()
+    same = earlier.info["settings"]["max_megapixels"] == settings.max_megapixels
+    return earlier.rows if same else ()
 
 
-def _remembered(row: ManifestRow, *, with_prints: bool) -> Inspected | None:
-    """What an earlier row says about its file; None where the file must be decoded again."""
-    if row.sha256 is None:
-        # A permission may have been given since, and a split file may name other files now.
-        again = row.reason is None or row.reason == NOT_NAMED or is_transient(row.reason)
-        return None if again else Inspected(reason=row.reason)
-    if with_prints and row.phashes is None:
-        return None
-    return Inspected(
-        width_px=row.width_px,
-        height_px=row.height_px,
-        mode=row.mode,
-        format=row.format,
-        plain=row.plain,
-        bits=row.bits,
-        notes=row.notes,
-        sha256=row.sha256,
-        prints=Fingerprint(row.phashes, row.thumb or b"") if row.phashes else None,
-    )
+def _still_holds(known: ManifestRow, row: ManifestRow, *, with_prints: bool) -> bool:
+    """Whether an earlier row says all that is needed of a file that did not change."""
+    if (known.size_bytes, known.mtime_ns) != (row.size_bytes, row.mtime_ns):
+        return False
+    if known.sha256 is not None:
+        return not with_prints or known.phashes is not None
+    # A permission may have been given since, and a split file may name other files now.
+    return known.reason not in (None, NOT_NAMED) and not is_transient(known.reason or "")
 
 
 __all__ = ["PrepareReport", "prepare"]

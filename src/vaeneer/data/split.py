@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from vaeneer.data.categories import AssetPlace, folder_categories
-from vaeneer.data.decode_worker import ConvertJob, convert, in_processes
+from vaeneer.data.decode_worker import DecodeJob, decode_image, in_processes
 from vaeneer.data.filenames import FileName, group_names
 from vaeneer.data.manifest import Manifest, ManifestRow
 from vaeneer.data.perceptual_hash import Fingerprint, near_duplicate_groups
@@ -395,12 +395,15 @@ def place(
                 _link(raw / row.path, out / row.output)
                 bar.advance()
         jobs = [
-            ConvertJob(raw / row.path, out / row.output, max_megapixels)
+            DecodeJob(raw / row.path, max_megapixels, own_pictures=True, png=out / row.output)
             for row in missing
             if row.converted and row.output
         ]
         size_bytes = sum(row.size_bytes for row in missing if row.converted)
-        for _ in in_processes(convert, jobs, workers=workers, size_bytes=size_bytes):
+        answers = in_processes(decode_image, jobs, workers=workers, size_bytes=size_bytes)
+        for job, answer in zip(jobs, answers, strict=True):
+            if answer.reason is not None:
+                raise ImageFileError(job.path, answer.reason)
             bar.advance()
 
 

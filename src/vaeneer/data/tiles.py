@@ -15,8 +15,6 @@ from vaeneer.errors import ImageFileError, SettingsError
 from vaeneer.workers import prefetch
 
 Views = Literal["all", "squares", "tiles", "centre"]
-SOURCE_SIDE_PX = 568
-"""Short side to which images are decoded: its half is about as large as the network's input."""
 _MOST_SQUARES = 4  # along the long side; a longer plank is covered with gaps
 _SLACK = 0.25  # of a side: what may stay uncovered before another square is added
 _LEAST_TILE_PX = 64

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from vaeneer.checksums import write_sums
 from vaeneer.data.crops import CROPS, STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
 from vaeneer.data.dataset import ImageFolder, open_data_set, open_folder
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
-from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError
 from vaeneer.evaluation.metrics import Floats, roc

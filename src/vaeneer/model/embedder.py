@@ -14,11 +14,10 @@ from torch import Tensor
 
 from vaeneer.data.cache_index import PackLayout
 from vaeneer.data.crops import Pixels
-from vaeneer.data.decode_worker import shrunk_pixels
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX, reduced_pixels
 from vaeneer.data.images import picture_of
 from vaeneer.data.loader import to_unit
 from vaeneer.data.tiles import (
-    SOURCE_SIDE_PX,
     Views,
     cut,
     resized,
@@ -150,7 +149,7 @@ class Embedder:
         layout = PackLayout(SOURCE_SIDE_PX)
 
         def read(place: int) -> Pixels:
-            return shrunk_pixels(Path(paths[place]), layout)[0]
+            return reduced_pixels(Path(paths[place]), layout)
 
         return self.embed_each(read, len(paths), skipped=skipped, progress=progress)[0]
 
@@ -161,7 +160,7 @@ class Embedder:
         def read(place: int) -> Pixels:
             image = given[place]
             if isinstance(image, Path | str):
-                return shrunk_pixels(Path(image), layout)[0]
+                return reduced_pixels(Path(image), layout)
             picture = picture_of(image)
             if min(picture.size) < LEAST_SIDE_PX:
                 raise ImageSizeError(

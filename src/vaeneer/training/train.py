@@ -18,9 +18,9 @@ from torch import Tensor
 
 from vaeneer.data.crops import COLUMNS, Rows, SharedScale, Views
 from vaeneer.data.dataset import open_folder
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.loader import PackedCrops, to_unit
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
-from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.errors import NonFiniteLossError, TrainingInterrupted
 from vaeneer.evaluation.calibrate import fit_similarity
 from vaeneer.evaluation.per_image import measure

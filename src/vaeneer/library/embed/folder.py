@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaeneer.data.dataset import ImageFolder, open_folder
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.images import read_rgb
 from vaeneer.data.loader import load_batches
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
-from vaeneer.data.tiles import SOURCE_SIDE_PX
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import (
     DataError,

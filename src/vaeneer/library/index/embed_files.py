@@ -17,7 +17,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaeneer.data.decode_worker import LibraryImage, LibraryJob, decode_for_library, in_processes
+from vaeneer.data.cache_index import PackLayout
+from vaeneer.data.decode_worker import (
+    SOURCE_SIDE_PX,
+    DecodedImage,
+    DecodeJob,
+    decode_image,
+    in_processes,
+)
 from vaeneer.data.scan import FoundFile
 from vaeneer.library.catalog import Catalog, PixelBox
 from vaeneer.library.grid import Part, Parts, in_pixels, part_boxes, part_views, whole_vector
@@ -35,7 +42,7 @@ from vaeneer.progress import Progress
 from vaeneer.settings import IndexSettings
 
 _AT_ONCE = 8  # images between two commits: what a kill costs
-Found = tuple[FoundFile, LibraryImage]
+Found = tuple[FoundFile, DecodedImage]
 
 
 def embed_items(
@@ -114,11 +121,19 @@ def restore_thumbnails(
 
 def _seen(files: Sequence[FoundFile], settings: IndexSettings) -> Iterator[list[Found]]:
     """What decoding told of each file, in their order, a few at a time."""
-    jobs = [LibraryJob(f.file, settings.max_megapixels, settings.min_side_px) for f in files]
+    jobs = [
+        DecodeJob(
+            found.file,
+            settings.max_megapixels,
+            settings.min_side_px,
+            fingerprint=True,
+            layout=PackLayout(SOURCE_SIDE_PX),
+            thumbnail=True,
+        )
+        for found in files
+    ]
     size_bytes = sum(found.size_bytes for found in files)
-    answers = in_processes(
-        decode_for_library, jobs, workers=settings.workers, size_bytes=size_bytes
-    )
+    answers = in_processes(decode_image, jobs, workers=settings.workers, size_bytes=size_bytes)
     with closing(answers):
         pairs = zip(files, answers, strict=True)
         while group := list(islice(pairs, _AT_ONCE)):
@@ -141,12 +156,12 @@ def _embedded(group: Sequence[Found], embedder: Embedder, parts: Parts) -> dict[
     return found
 
 
-def _boxes(seen: LibraryImage, parts: Parts, *, small: bool) -> list[Part]:
+def _boxes(seen: DecodedImage, parts: Parts, *, small: bool) -> list[Part]:
     """The quarters of a decoded file where `small`, else its squares and halves."""
     return [part for part in part_boxes(*seen.shape, parts) if (part.scale > 2) == small]
 
 
-def _places(seen: LibraryImage, boxes: Sequence[Part]) -> list[tuple[int, PixelBox]]:
+def _places(seen: DecodedImage, boxes: Sequence[Part]) -> list[tuple[int, PixelBox]]:
     """Scale of each part, and its place in the pixels of the file."""
     size_px = seen.width_px, seen.height_px
     return [(part.scale, in_pixels(part.box, seen.shape, size_px)) for part in boxes]

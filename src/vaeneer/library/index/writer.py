@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.data.categories import folder_levels
-from vaeneer.data.decode_worker import LibraryImage
+from vaeneer.data.decode_worker import DecodedImage
 from vaeneer.data.scan import FoundFile
 from vaeneer.errors import is_limit, is_transient
 from vaeneer.library.catalog import ALWAYS, LIMITS, WHOLE, Catalog, PixelBox
@@ -115,7 +115,7 @@ def record_limits(catalog: Catalog, limits: str) -> None:
 
 def record_images(
     catalog: Catalog,
-    seen: Sequence[tuple[FoundFile, str, LibraryImage]],
+    seen: Sequence[tuple[FoundFile, str, DecodedImage]],
     vectors: Mapping[str, ImageVectors],
 ) -> None:
     """Record some files (with their assets), each with its vectors, or the reason of its failure.
@@ -201,7 +201,7 @@ def item_checksum(connection: sqlite3.Connection, sha256: bytes, crops: Sequence
 
 
 def _record_item(
-    connection: sqlite3.Connection, found: FoundFile, asset: str, answer: LibraryImage
+    connection: sqlite3.Connection, found: FoundFile, asset: str, answer: DecodedImage
 ) -> None:
     assert answer.prints is not None
     path = found.path.as_posix()
