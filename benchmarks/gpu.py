@@ -40,13 +40,13 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from vaeneer.progress import Silent
-from vaeneer.settings import TrainSettings
+from vaeneer.settings import ARCHITECTURES, TrainSettings
 from vaeneer.training import train as train_module
 from vaeneer.training.run_folder import RunFolder
 
+NETWORKS = tuple(ARCHITECTURES)
 SEED_BAR = 50.0
 ROOFLINE_BAR = 0.35
-ARCHITECTURES = ("reference", "surface")
 console = Console()
 
 
@@ -74,7 +74,9 @@ def main(
     data: Path,
     *,
     batches: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = (16, 64, 256, 1024),
-    architectures: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ARCHITECTURES,
+    architectures: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = tuple(
+        ARCHITECTURES
+    ),
     seconds: float = 3.0,
     seed_epochs: int = 3,
 ) -> None:

@@ -21,8 +21,8 @@ from reference_parity import measured
 
 import vaeneer
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.model.checkpoint import ARCHITECTURES, build
-from vaeneer.settings import PrepareSettings, TrainSettings
+from vaeneer.model.checkpoint import build
+from vaeneer.settings import ARCHITECTURES, PrepareSettings, TrainSettings
 from vaeneer.training.run_folder import read_metrics
 
 RECIPES = {

@@ -24,8 +24,9 @@ from speed.timing import Arrivals, median_seconds
 from torch import nn
 
 from vaeneer.errors import DataError, OutputExistsError, SettingsError
-from vaeneer.model.checkpoint import ARCHITECTURES, build
+from vaeneer.model.checkpoint import build
 from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.settings import ARCHITECTURES
 
 CPU = torch.device("cpu")
 QUICK = [

@@ -20,7 +20,7 @@ from vaeneer.model.checkpoint import build, find_model, load, read_card, save
 from vaeneer.model.projection import fit_calibration, fit_readout
 from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.model.weights import import_weights
-from vaeneer.settings import ReadoutSettings
+from vaeneer.settings import ARCHITECTURES, ReadoutSettings, has_recipe
 
 
 @pytest.fixture(scope="module")
@@ -321,3 +321,23 @@ def test_an_unknown_name_is_told_the_names(boxed: Path) -> None:
             load(name)
     with pytest.raises(ModelFileError, match="no run"):
         load("./somewhere/wall-base")
+
+
+def test_a_new_architecture_is_one_file_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "network_of_a_test.py").write_text(
+        "from vaeneer.model.reference import Decoder, Encoder\n\n\n"
+        "def layers():\n    return Encoder(), Decoder()\n"
+    )
+    monkeypatch.setitem(ARCHITECTURES, "new", "network_of_a_test")
+    save(build("new", seed=0), tmp_path / "model")
+    assert load(tmp_path / "model").card.architecture == "new"
+    assert read_card(tmp_path / "model").latent_size == 512
+
+
+def test_an_architecture_without_values_of_its_own_takes_those_of_any_recipe() -> None:
+    assert has_recipe("surface", "new")
+    assert has_recipe("surface", "surface")
+    assert not has_recipe("surface", "reference")

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from vaeneer.settings.base import (
     Count,
@@ -11,7 +10,7 @@ from vaeneer.settings.base import (
     NotNegative,
     own_fields_first,
 )
-from vaeneer.settings.training import SidePx
+from vaeneer.settings.training import Architecture, SidePx
 
 
 @own_fields_first
@@ -19,7 +18,7 @@ from vaeneer.settings.training import SidePx
 class BenchSettings(DeviceSettings):
     """How the speed of a machine is measured."""
 
-    architecture: Literal["reference", "surface"] = "reference"
+    architecture: Architecture = "reference"
     """The network whose step is measured."""
 
     batch_size: Count = 16

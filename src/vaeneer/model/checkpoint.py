@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,23 +20,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors import numpy as numpy_tensors
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaeneer.checksums import damaged_file, write_sums
 from vaeneer.errors import ModelFileError
 from vaeneer.files import atomic_dir, native_name, new_output_dir, read_json, write_json
-from vaeneer.model import reference, surface
 from vaeneer.model.bundled_models import BOX, bundled_model, bundled_names
 from vaeneer.model.projection import Calibration, Readout, calibration_of
-from vaeneer.model.reference import PhasedConvTranspose2d
 from vaeneer.model.vae import FORMAT, VAE, ModelCard, card_of, in_channels_last
-from vaeneer.settings import ReadoutSettings
+from vaeneer.settings import ARCHITECTURES, ReadoutSettings
 from vaeneer.storage import storage_error
 
-ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
-    "reference": (reference.Encoder, partial(reference.Decoder, PhasedConvTranspose2d)),
-    "surface": (surface.Encoder, surface.Decoder),
-}
 READOUT_TENSORS, READOUT_FACTS = "readout.safetensors", "readout.json"
 READOUT_FORMAT = 1
 _OLDER_NAMES = {"dead": "min_relative_std", "weigh": "discriminant_power"}
@@ -59,11 +52,11 @@ def build(architecture: str, *, seed: int | None = None) -> VAE:
 
     Raises KeyError for an unknown name.
     """
-    encoder, decoder = ARCHITECTURES[architecture]
+    layers = import_module(ARCHITECTURES[architecture]).layers
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        vae = VAE(encoder(), decoder())
+        vae = VAE(*layers())
     vae.card = ModelCard(architecture=architecture)
     return vae
 

@@ -117,3 +117,8 @@ class PhasedConvTranspose2d(nn.ConvTranspose2d):
 
     def _get_name(self) -> str:
         return "ConvTranspose2d"  # as the reference prints it
+
+
+def layers() -> tuple[nn.Module, nn.Module]:
+    """A new encoder and decoder (settings.ARCHITECTURES)."""
+    return Encoder(), Decoder(PhasedConvTranspose2d)

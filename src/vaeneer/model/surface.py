@@ -223,6 +223,11 @@ class Decoder(nn.Module):
         return torch.einsum("bkhw,kc->bchw", x, self.colours).contiguous()  # (B, 3, 52, 52)
 
 
+def layers() -> tuple[nn.Module, nn.Module]:
+    """A new encoder and decoder (settings.ARCHITECTURES)."""
+    return Encoder(), Decoder()
+
+
 def _float32(array: Array) -> Tensor:
     return torch.tensor(array, dtype=torch.float32, device="cpu")
 

@@ -26,6 +26,7 @@ from vaeneer.settings.commands import SearchOptions as SearchOptions
 from vaeneer.settings.commands import SearchSettings as SearchSettings
 from vaeneer.settings.commands import ServeSettings as ServeSettings
 from vaeneer.settings.commands import SimilaritySettings as SimilaritySettings
+from vaeneer.settings.training import ARCHITECTURES as ARCHITECTURES
 from vaeneer.settings.training import INVARIANCES as INVARIANCES
 from vaeneer.settings.training import RECIPES as RECIPES
 from vaeneer.settings.training import RECONSTRUCTIONS as RECONSTRUCTIONS
@@ -39,6 +40,7 @@ from vaeneer.settings.training import Recipe as Recipe
 from vaeneer.settings.training import SidePx as SidePx
 from vaeneer.settings.training import TrainSettings as TrainSettings
 from vaeneer.settings.training import default_recipe as default_recipe
+from vaeneer.settings.training import has_recipe as has_recipe
 from vaeneer.settings.training import invariances as invariances
 from vaeneer.settings.training import read_sections as read_sections
 from vaeneer.settings.training import read_settings as read_settings

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
 
@@ -43,6 +43,16 @@ USUAL_LIGHT = 1.0
 ColorJitter = Annotated[float, Interval(ge=0, le=5)]
 WIDE_SCALE_MIN = 0.1
 """With `scale`, crops go down to this share of an image: one side three times the other's."""
+ARCHITECTURES = {
+    "reference": "vaeneer.model.reference",
+    "surface": "vaeneer.model.surface",
+}
+"""Name of each network and its module, whose `layers` gives a new encoder and decoder. A line is
+all that a new architecture needs here; rows of RECIPES may follow."""
+if TYPE_CHECKING:
+    Architecture = str
+else:
+    Architecture = Literal[tuple(ARCHITECTURES)]  # --help lists the names, errors hint at them
 _RENAMED = {
     "averaging": "ema_decay",
     "final_rate": "min_lr_ratio",
@@ -66,7 +76,7 @@ class TrainSettings(DeviceSettings, FolderSettings):
     again, improved predicts pixels, reference is the plain VAE to compare with (seed is another
     name of it)."""
 
-    architecture: Literal["reference", "surface"] | None = None
+    architecture: Architecture | None = None
     """The network: the plain VAE, or the one for surfaces; by default the recipe's, or that of
     --init-from."""
 
@@ -177,7 +187,7 @@ class TrainSettings(DeviceSettings, FolderSettings):
 class Recipe:
     """How a network is started, fed and stepped; the defaults are the reference's."""
 
-    architecture: Literal["reference", "surface"] = "reference"
+    architecture: Architecture = "reference"
     epochs: int = 16
     batch_size: int = 16
     learning_rate: float = 1e-3
@@ -272,12 +282,19 @@ def _named(settings: TrainSettings) -> Recipe:
     if not known:
         raise SettingsError(f"There is no recipe {name!r}; use surface, improved or reference.")
     architecture = settings.architecture or known[0]
-    if architecture not in known:
+    if not has_recipe(name, architecture):
         raise SettingsError(
             f"The recipe {name!r} has no values for the architecture {architecture!r};"
             f" use {' or '.join(known)}, or another --recipe."
         )
-    return RECIPES[name, architecture]
+    values = RECIPES.get((name, architecture), RECIPES[name, known[0]])
+    return dataclasses.replace(values, architecture=architecture)
+
+
+def has_recipe(name: str | None, architecture: str) -> bool:
+    """Whether a recipe can train an architecture; one without rows in RECIPES takes every recipe's
+    first row."""
+    return (name, architecture) in RECIPES or architecture not in {other for _, other in RECIPES}
 
 
 _IMPROVED = Recipe(

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,13 +21,13 @@ from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import ImageFileError, SettingsError
 from vaeneer.files import new_output_dir
-from vaeneer.model import surface
 from vaeneer.model.checkpoint import build, load, read_card
+from vaeneer.model.texture import Texture
 from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.model.weights import scaled_start
 from vaeneer.progress import Progress
 from vaeneer.rng import UniformRows, rng_for
-from vaeneer.settings import RECIPES, Recipe, TrainSettings, default_recipe
+from vaeneer.settings import Recipe, TrainSettings, default_recipe, has_recipe
 from vaeneer.training.metrics import require_tensorboard
 from vaeneer.training.optim import average_share, kl_share, learning_rate, new_optimizer
 from vaeneer.training.resume_state import TrainState, load_state, save_state, step_generator
@@ -59,15 +58,14 @@ def with_init(settings: TrainSettings) -> TrainSettings:
         )
     own = card.training.get("settings", {}).get("recipe")
     recipe = settings.recipe or TrainSettings(recipe=own).recipe
-    known = (recipe, card.architecture) in RECIPES
+    known = has_recipe(recipe, card.architecture)
     if settings.recipe is not None and not known:
         raise SettingsError(
             f"{settings.init_from} is a {card.architecture} network, for which there is no recipe"
             f" {settings.recipe!r}; use another --recipe or another --init-from."
         )
-    architecture: Any = card.architecture
     recipe = recipe if known else default_recipe(card.architecture)
-    return replace(settings, recipe=recipe, architecture=architecture)
+    return replace(settings, recipe=recipe, architecture=card.architecture)
 
 
 def started_network(
@@ -93,8 +91,9 @@ def started_network(
         red, green, blue = (min(max(channel, 0.01), 0.99) for channel in train.mean_rgb)
         scaled_start(vae, (red, green, blue), torch.Generator().manual_seed(settings.seed))
     vae.to(device)
-    if settings.init_from is None and isinstance(vae.encoder, surface.Encoder):
-        start_texture(vae.encoder.texture, train, recipe, seed=settings.seed, progress=progress)
+    texture = getattr(vae.encoder, "texture", None)
+    if settings.init_from is None and isinstance(texture, Texture):
+        start_texture(texture, train, recipe, seed=settings.seed, progress=progress)
     return vae
 
 
