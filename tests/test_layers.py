@@ -27,6 +27,7 @@ LAYERS = (
     ("device",),
     ("workers",),
     ("checksums",),
+    ("web",),
     ("files",),
     ("provenance",),
     ("storage",),

@@ -10,7 +10,7 @@ from PIL import Image
 import vaeneer
 from vaeneer.evaluation.report import Row, Section, Tile, write_report
 
-WEB = Path(vaeneer.__file__).parent / "serving" / "web"
+WEB = Path(vaeneer.__file__).parent / "web" / "static"
 LOOK = "".join((WEB / "css" / name).read_text("utf-8") for name in ("look.css", "controls.css"))
 
 

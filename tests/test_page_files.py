@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-WEB = Path(__file__).parent.parent / "src" / "vaeneer" / "serving" / "web"
+WEB = Path(__file__).parent.parent / "src" / "vaeneer" / "web" / "static"
 FILES = sorted(path for path in WEB.rglob("*") if path.suffix in (".js", ".css", ".html"))
 
 

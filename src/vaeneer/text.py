@@ -143,6 +143,19 @@ class Lettering:
                     return Written(text, font)
         return Written(text if text.isascii() else ascii_form(text, number=number), self.font)
 
+    def fitted(self, text: str, width_px: float, *, number: str = "") -> Written:
+        """The text in one line, cut in its middle where it is too long: names differ at the ends.
+
+        number: as for `written`.
+        """
+        text = "".join(sign if sign.isprintable() else "�" for sign in printable(text[:1000]))
+        text, font = self.written(text, number=number)
+        shown, keep = text, len(text)
+        while keep > 1 and font.getlength(shown) > width_px:
+            keep -= 1
+            shown = f"{text[: keep - keep // 2]}{_CUT}{text[len(text) - keep // 2 :]}"
+        return Written(shown, font)
+
     def _loaded(self, file: str) -> ImageFont.FreeTypeFont | None:
         from PIL import ImageFont
 

@@ -23,7 +23,7 @@ from vaeneer.evaluation.pairs import CropPairs
 from vaeneer.evaluation.representations import CropVectors
 from vaeneer.files import atomic_write, save_picture
 from vaeneer.provenance import software
-from vaeneer.text import Lettering, Written, printable
+from vaeneer.text import Lettering
 
 PER_IMAGE = "nats per image"
 """The unit of every loss in charts, plots and tables."""
@@ -253,19 +253,10 @@ def save_grid(
         left, top = _GAP_PX + column * (width + _GAP_PX), _GAP_PX + row * (cell_height + _GAP_PX)
         sheet.paste(Image.fromarray(image), (left, top))
         if captions:
-            text, font = _fitting(captions[place], letters, width)
+            text, font = letters.fitted(captions[place], width)
             draw.text((left, top + height + 2), text, fill=_INK, font=font)
     save_picture(sheet, path)
     return path
-
-
-def _fitting(text: str, letters: Lettering, width_px: int) -> Written:
-    text, font = letters.written(printable(text))  # a line end cannot be measured
-    if font.getlength(text) <= width_px:
-        return Written(text, font)
-    while text and font.getlength(text + "…") > width_px:
-        text = text[:-1]
-    return Written(text + "…", font)
 
 
 def show_pictures(folder: Path) -> int:

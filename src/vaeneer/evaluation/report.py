@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +20,8 @@ from vaeneer.evaluation.plots import (
     hardest,
 )
 from vaeneer.evaluation.representations import COLOUR_BASELINES, OWN, CropVectors
-from vaeneer.files import write_text
 from vaeneer.progress import Progress
+from vaeneer.web.pages import write_page
 
 Rows = Mapping[str, SimilarityFigures]
 COLUMNS = {
@@ -50,12 +47,6 @@ _HEADINGS = {
     "photometric_scale_gap": "Asked at a smaller scale, in other light",
     "plain_scale_gap": "Asked at a smaller scale, in the same light",
 }
-
-
-def stylesheet() -> str:
-    """The style sheets that a report shares with the served page, as CSS to embed."""
-    css = files("vaeneer") / "serving" / "web" / "css"
-    return "".join((css / name).read_text("utf-8") for name in ("look.css", "controls.css"))
 
 
 @dataclass(frozen=True)
@@ -138,49 +129,16 @@ def write_report(
     footer: str,
 ) -> Path:
     """Write the page, whole or not at all, with every picture inside it; returns `path`."""
-    from jinja2 import Environment, PackageLoader, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("vaeneer.evaluation", "."), autoescape=select_autoescape()
-    )
-    environment.filters["inside"] = embedded
-    environment.filters["tile"] = as_webp
-    page = environment.get_template("report.html").render(
+    write_page(
+        path,
+        "report.html",
         title=title,
         lead=lead,
         headlines=headlines,
         sections=sections,
         footer=footer,
-        styles=styles(),
     )
-    write_text(path, page)
     return path
-
-
-def styles() -> str:
-    """The CSS of a report that scrolls: the look of the served page, and the report's layout."""
-    layout = files("vaeneer") / "evaluation" / "report.css"
-    return stylesheet() + layout.read_text("utf-8")
-
-
-def as_webp(picture: Image.Image, *, side_px: int = 320, quality: int = 82) -> str:
-    """A picture as a data URL, WebP, at most `side_px` wide and high."""
-    small = picture.convert("RGB")
-    small.thumbnail((side_px, side_px))
-    buffer = io.BytesIO()
-    small.save(buffer, format="WEBP", quality=quality)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def embedded(path: Path) -> str:
-    """A picture as a data URL: photographs as WebP, which is smaller; charts as they are."""
-    data, kind = path.read_bytes(), "png"
-    with Image.open(path) as image:
-        if image.width * image.height > 400_000 and len(data) > 400_000:
-            buffer = io.BytesIO()
-            image.convert("RGB").save(buffer, format="WEBP", quality=86)
-            data, kind = buffer.getvalue(), "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def sort_key(row: SimilarityFigures, column: str) -> float:

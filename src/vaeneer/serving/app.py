@@ -44,6 +44,7 @@ from vaeneer.serving.schemas import (
 )
 from vaeneer.serving.state import METRICS_MEDIA_TYPE, AppState, State
 from vaeneer.settings import ServeSettings
+from vaeneer.web.pages import STATIC
 
 router = APIRouter()
 mimetypes.add_type("text/javascript", ".js")  # whatever the registry of Windows says
@@ -131,7 +132,7 @@ class PageFiles(StaticFiles):
         )
 
 
-_PAGE = PageFiles(directory=Path(__file__).parent / "web")
+_PAGE = PageFiles(directory=STATIC)
 
 
 @answer

@@ -12,13 +12,12 @@ import numpy as np
 from PIL import Image
 
 from vaeneer.errors import ImageFileError
-from vaeneer.evaluation.report import as_webp, styles
-from vaeneer.files import write_text
 from vaeneer.library.duplicates.report import DuplicateGroup, DuplicateItem, DuplicatesReport
 from vaeneer.library.open_library import OpenLibrary
 from vaeneer.progress import Progress, Silent
 from vaeneer.storage import in_words
 from vaeneer.text import printable
+from vaeneer.web.pages import webp_url, write_page
 
 MOST_SHOWN = 12
 """Pictures of one group on the page; the others are named."""
@@ -78,8 +77,6 @@ def write_duplicates_html(
 
     The library is opened for its thumbnails. Raises LibraryError.
     """
-    from jinja2 import Environment, PackageLoader, select_autoescape
-
     groups = []
     told = report.groups[:MOST_GROUPS]
     with (
@@ -89,21 +86,18 @@ def write_duplicates_html(
         for group in told:
             groups.append(_shown(library, group))
             bar.advance()
-    environment = Environment(
-        loader=PackageLoader("vaeneer.library.duplicates", "."), autoescape=select_autoescape()
-    )
     kinds = [(kind, TITLES[kind], count) for kind, count in report.groups_by_kind.items() if count]
-    page = environment.get_template("duplicates.html").render(
+    write_page(
+        path,
+        "duplicates.html",
         report=report,
         groups=groups,
         kinds=kinds,
         redundant=in_words(report.redundant_bytes),
         amplified=_AMPLIFIED,
         version=version("vaeneer"),
-        styles=styles(),
         serve=f"vaeneer serve {shlex.quote(report.library)}",
     )
-    write_text(path, page)
 
 
 def _shown(library: OpenLibrary, group: DuplicateGroup) -> ShownGroup:
@@ -145,10 +139,10 @@ def _shown_item(
         name=printable(path.name),
         folder=printable(item.path.rpartition("/")[0]),
         address=path.absolute().as_uri(),
-        picture="" if picture is None else as_webp(picture, side_px=_SIDE_PX, quality=_QUALITY),
+        picture="" if picture is None else webp_url(picture, side_px=_SIDE_PX, quality=_QUALITY),
         difference=""
         if difference is None
-        else as_webp(difference, side_px=_SIDE_PX, quality=_QUALITY),
+        else webp_url(difference, side_px=_SIDE_PX, quality=_QUALITY),
         relation=": ".join(part for part in (first, printable(what)) if part),
         facts=f"{size}, with {', '.join(held)}" if held else size,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from vaeneer.errors import ImageFileError
-from vaeneer.evaluation.report import stylesheet
-from vaeneer.files import write_text
 from vaeneer.library.catalog import Item
 from vaeneer.library.map.build import Groups
 from vaeneer.library.map.clusters import title_of
@@ -25,6 +22,7 @@ from vaeneer.library.map.layout import Grid, Label, name_places
 from vaeneer.library.vector_index import Neighbours
 from vaeneer.progress import Progress
 from vaeneer.text import Lettering
+from vaeneer.web import pages
 from vaeneer.workers import core_count
 
 Tiles = NDArray[np.uint8]
@@ -72,7 +70,7 @@ def load_tiles(
     def load(number: int) -> None:
         tiles[number] = np.rint(np.multiply(colours[number], 255)).astype(np.uint8)
         with suppress(ImageFileError):
-            tiles[number] = np.asarray(_square(picture(number), side_px))
+            tiles[number] = np.asarray(pages.square(picture(number), side_px))
 
     with (
         progress.bar("thumbnails", total=len(colours), unit="images") as bar,
@@ -93,7 +91,9 @@ def sheets(tiles: Tiles) -> Sheets:
     side = tiles.shape[1]
     across = SHEET_PX // side
     urls = [
-        _url(_sheet(tiles[start : start + across**2], across))
+        pages.image_url(
+            _sheet(tiles[start : start + across**2], across), "WEBP", quality=_QUALITY, method=2
+        )
         for start in range(0, len(tiles), across**2)
     ]
     return Sheets(side, across, urls)
@@ -101,7 +101,7 @@ def sheets(tiles: Tiles) -> Sheets:
 
 def smaller(tiles: Tiles, side_px: int) -> Tiles:
     """The same tiles reduced."""
-    return np.stack([np.asarray(_square(Image.fromarray(tile), side_px)) for tile in tiles])
+    return np.stack([np.asarray(pages.square(Image.fromarray(tile), side_px)) for tile in tiles])
 
 
 def jpeg(tile: Tiles) -> bytes:
@@ -111,13 +111,6 @@ def jpeg(tile: Tiles) -> bytes:
     return buffer.getvalue()
 
 
-def _square(image: Image.Image, side_px: int) -> Image.Image:
-    width, height = image.size
-    side = min(width, height)
-    box = (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
-    return image.resize((side_px, side_px), Image.Resampling.LANCZOS, box=box, reducing_gap=3)
-
-
 def _sheet(tiles: Tiles, across: int) -> Image.Image:
     side, rows = tiles.shape[1], -(-len(tiles) // across)
     pixels = np.zeros((rows * side, min(across, len(tiles)) * side, 3), np.uint8)
@@ -125,12 +118,6 @@ def _sheet(tiles: Tiles, across: int) -> Image.Image:
         row, column = divmod(number, across)
         pixels[row * side : (row + 1) * side, column * side : (column + 1) * side] = tile
     return Image.fromarray(pixels)
-
-
-def _url(sheet: Image.Image) -> str:
-    buffer = io.BytesIO()
-    sheet.save(buffer, "WEBP", quality=_QUALITY, method=2)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def draw_map(
@@ -280,15 +267,7 @@ def page_data(
 
 def write_page(path: Path, data: dict[str, Any], *, title: str, line: str) -> None:
     """Write the page, whole or not at all. Texts of items are data in it, never markup."""
-    from jinja2 import Environment, PackageLoader, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("vaeneer.library.map", "."), autoescape=select_autoescape(["html"])
-    )
-    page = environment.get_template("map.html").render(
-        title=title, line=line, data=data, look=stylesheet()
-    )
-    write_text(path, page)
+    pages.write_page(path, "map.html", title=title, line=line, data=data)
 
 
 def _mode(groups: Groups, labels: Sequence[Label] | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from vaeneer.library.catalog import PixelBox
 from vaeneer.library.open_library import OpenLibrary
 from vaeneer.library.search.query import Query
 from vaeneer.library.search.search import Hit, SearchReport
-from vaeneer.text import Lettering, Written, matches_in_words, printable
+from vaeneer.text import Lettering, matches_in_words, printable
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _TILE_PX = 256
@@ -99,7 +99,7 @@ def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) 
     what = f"What looks like {names}{where}"
     if report.words is not None:
         what = f"Words: {printable(report.words)}"
-    title = _fitting(what, fonts.title, width - 2 * _EDGE_PX)
+    title = fonts.title.fitted(what, width - 2 * _EDGE_PX)
     draw.text((_EDGE_PX, 22), title.text, _INK, title.font)
     found = "1 hit" if len(report.hits) == 1 else f"{len(report.hits)} hits"
     if report.matches:
@@ -110,7 +110,7 @@ def _draw_title(draw: Drawing, report: SearchReport, fonts: _Fonts, width: int) 
         if limit is not None
     ]
     line = " · ".join([f"{found} in {report.library}", *limits])
-    line_shown = _fitting(line, fonts.small, width - 2 * _EDGE_PX)
+    line_shown = fonts.small.fitted(line, width - 2 * _EDGE_PX)
     draw.text((_EDGE_PX, 52), line_shown.text, _FAINT, line_shown.font)
 
 
@@ -148,11 +148,11 @@ def _draw_caption(draw: Drawing, area: _Area, rank: int, hit: Hit, fonts: _Fonts
     if hit.match is not None:
         after = area.left + fonts.bold.font.getlength(f"{rank} ") + 4
         draw.text((after, top), hit.match, ink, plain)
-    name = _fitting(PurePath(hit.path).name, fonts.small, area.width, number=f"item {hit.id}")
+    name = fonts.small.fitted(PurePath(hit.path).name, area.width, number=f"item {hit.id}")
     draw.text((area.left, top + 20), name.text, _INK, name.font)
     absent = ("offline" if hit.offline else "gone") if hit.missing else None
     facts = [absent, hit.category, f"{hit.width_px} × {hit.height_px} px"]
-    line = _fitting(" · ".join(fact for fact in facts if fact), fonts.small, area.width)
+    line = fonts.small.fitted(" · ".join(fact for fact in facts if fact), area.width)
     draw.text((area.left, top + 36), line.text, _FAINT, line.font)
 
 
@@ -205,15 +205,3 @@ def _picture(library: OpenLibrary, number: int) -> Image.Image | None:
 def _fonts() -> _Fonts:
     sizes = ((19, True), (14, True), (13, False), (11, False))
     return _Fonts(*(Lettering(size, bold=bold) for size, bold in sizes))
-
-
-def _fitting(text: str, letters: Lettering, width_px: int, *, number: str = "") -> Written:
-    """The text in one line, cut in its middle where it is too long: names differ at the ends."""
-    text = "".join(sign if sign.isprintable() else "�" for sign in printable(text[:1000]))
-    text, font = letters.written(text, number=number)
-    keep = len(text)
-    shown = text
-    while keep > 1 and font.getlength(shown) > width_px:
-        keep -= 1
-        shown = f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
-    return Written(shown, font)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from functools import partial
 from typing import Annotated
@@ -28,6 +26,7 @@ from vaeneer.provenance import picture_options
 from vaeneer.serving.models import ServedLibrary
 from vaeneer.serving.schemas import API, LibraryName, Number, Problem, Whole, answer
 from vaeneer.serving.state import AppState, State, TheLibrary
+from vaeneer.web.pages import image_url
 
 router = APIRouter(prefix=API)
 _AT_ONCE = 16  # as in generate.py, so that one seed gives the same pictures there
@@ -160,9 +159,7 @@ async def interpolate(
 
 def data_address(pixels: Pixels) -> str:
     """A PNG file of pixels (H, W, 3) uint8 as a data: address."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", **picture_options("PNG"))
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return image_url(Image.fromarray(pixels), "PNG", **picture_options("PNG"))
 
 
 def _vae(state: AppState, library: str | None, model: str | None, epoch: int | None) -> VAE:

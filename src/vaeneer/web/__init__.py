@@ -1,0 +1,1 @@
+"""The served page, and the pages that work offline."""
