@@ -316,7 +316,7 @@ def test_alpha_is_read_once(
     def refuse(*_: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr("vaeneer.library.duplicates.detect.read_extra", refuse)
+    monkeypatch.setattr("vaeneer.library.duplicates.near_copies.read_extra", refuse)
     assert duplicates(tmp_path / "library").groups == before.groups
 
 

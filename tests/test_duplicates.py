@@ -18,12 +18,20 @@ from PIL import Image
 from vaeneer.data.synthetic.synthesize import surface
 from vaeneer.errors import LibraryError, SettingsError
 from vaeneer.library.catalog import Item
-from vaeneer.library.duplicates.candidates import MOST_CONTAINERS, container_pairs, frame_pairs
+from vaeneer.library.duplicates.detect import MOST_CONTAINERS, container_pairs, frame_pairs
 from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.duplicates.features import NAME as SKETCHES
 from vaeneer.library.duplicates.features import FeatureStore, sketch
-from vaeneer.library.duplicates.matches import Copies, DisjointSets
+from vaeneer.library.duplicates.groups import (
+    Components,
+    Facts,
+    Families,
+    Match,
+    describe_groups,
+    draft_groups,
+)
 from vaeneer.library.duplicates.report import DuplicateGroup, DuplicatesReport
+from vaeneer.library.duplicates.verify import StructuralSimilarity
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.progress import Silent
@@ -193,7 +201,7 @@ def test_what_was_found_is_remembered_until_the_library_changes(
         raise AssertionError("searched again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("vaeneer.library.duplicates.duplicates.find_copies", refuse)
+        patch.setattr("vaeneer.library.duplicates.duplicates.find_groups", refuse)
         again = duplicates(copy, settings=ALL)
         assert again.groups == report.groups
         with pytest.raises(AssertionError, match="searched again"):
@@ -202,7 +210,7 @@ def test_what_was_found_is_remembered_until_the_library_changes(
         following = str(opened.catalog.generation + 1)
         opened.catalog.set_meta("generation", following)
     with monkeypatch.context() as patch:
-        patch.setattr("vaeneer.library.duplicates.duplicates.find_copies", refuse)
+        patch.setattr("vaeneer.library.duplicates.duplicates.find_groups", refuse)
         with pytest.raises(AssertionError, match="searched again"):
             duplicates(copy, settings=ALL)
     (copy / "duplicates.json").write_text('{"version": 1')  # damaged: as if it were not there
@@ -325,30 +333,65 @@ def test_a_torn_sketch_is_made_again(tmp_path: Path) -> None:
 
 
 def test_families_join_over_several_steps() -> None:
-    families = DisjointSets()
-    for one, other in ((5, 3), (9, 8), (3, 7), (8, 9)):
-        families.join(one, other)
-    assert families.members() == [[3, 5, 7], [8, 9]]
+    families = Components([(5, 3), (9, 8), (3, 7), (8, 9)])
+    assert list(families) == [[3, 5, 7], [8, 9]]
     assert families.joined(5, 7)
     assert not families.joined(5, 8)
     assert families.root(4) == 4
 
 
+PLAIN = Item(
+    id=0, path="b.jpg", asset="a", name=None, category=None, tags=(), width_px=100, height_px=100,
+    mode="RGB", format="JPEG", size_bytes=100, mtime_ns=0, sha256="00", mean_rgb=(0.5, 0.5, 0.5),
+)  # fmt: skip
+
+
 def test_the_best_has_most_pixels_then_depth_then_no_loss() -> None:
-    plain = Item(
-        id=0, path="b.jpg", asset="a", name=None, category=None, tags=(), width_px=100,
-        height_px=100, mode="RGB", format="JPEG", size_bytes=100, mtime_ns=0, sha256="00",
-        mean_rgb=(0.5, 0.5, 0.5),
-    )  # fmt: skip
     worse_to_better = [
-        plain,
-        replace(plain, path="a.jpg"),
-        replace(plain, size_bytes=200),
-        replace(plain, format="PNG"),
-        replace(plain, mode="I;16"),
-        replace(plain, width_px=101),
+        PLAIN,
+        replace(PLAIN, path="a.jpg"),
+        replace(PLAIN, size_bytes=200),
+        replace(PLAIN, format="PNG"),
+        replace(PLAIN, mode="I;16"),
+        replace(PLAIN, width_px=101),
     ]
     items = {number: replace(item, id=number) for number, item in enumerate(worse_to_better)}
-    copies = Copies(items)
+    facts = Facts(items)
     for number in range(1, len(items)):
-        assert copies.best(range(number + 1)) == number
+        assert facts.best(range(number + 1)) == number
+
+
+def test_groups_follow_from_matches_and_facts_alone() -> None:
+    sizes = {1: 100, 2: 100, 3: 200, 4: 50, 5: 100}  # side by item
+    items = {
+        one: replace(PLAIN, id=one, path=f"{one}.jpg", width_px=side, height_px=side)
+        for one, side in sizes.items()
+    }
+    half = StructuralSimilarity(0.9, 1.0, 0.0, 0.0, 0.0)
+    hue = StructuralSimilarity(0.8, 1.0, 40.0, 2.0, 0.0)
+    matches = [
+        Match(1, 2, "exact"),
+        Match(1, 3, "near", half, 6),
+        Match(3, 4, "cropped", half, None, (10, 20, 50, 50)),
+        Match(3, 5, "recoloured", hue),
+    ]
+
+    def groups(facts: Facts) -> list[DuplicateGroup]:
+        families = Families(matches, facts)
+        drafts = draft_groups(matches, families, facts)
+        return describe_groups(drafts, matches, families, facts)
+
+    exact, near, cropped, recoloured = groups(Facts(items))
+    assert [group.kind for group in (exact, near, cropped, recoloured)] == [
+        "exact", "near", "cropped", "recoloured",
+    ]  # fmt: skip
+    assert (near.keep, near.confidence) == ("3.jpg", 0.9)
+    assert [item.path for item in near.items] == ["3.jpg", "1.jpg", "2.jpg"]
+    assert [item.change for item in near.items[1:]] == ["mirrored, turned 180°, scaled by 0.50"] * 2
+    assert [item.decision for item in exact.items] == ["redundant"] * 2  # the larger one remains
+    assert {item.keep_path for item in exact.items} == {"3.jpg"}
+    assert cropped.items[-1].box == (10, 20, 50, 50)
+    assert cropped.items[-1].change == "6% of the area"
+    assert [item.path for item in recoloured.items] == ["3.jpg", "5.jpg"]
+    divided = groups(Facts(items, contents={3: 3}))  # its alpha differs from that of the others
+    assert [group.kind for group in divided] == ["exact", "cropped", "recoloured"]

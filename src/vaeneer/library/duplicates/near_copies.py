@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -34,14 +36,12 @@ from vaeneer.data.image_files import (
 from vaeneer.data.image_headers import orientation_of, upright_values
 from vaeneer.data.pixel_digest import spare_channel
 from vaeneer.errors import ImageFileError
-from vaeneer.library.catalog import Catalog
-from vaeneer.library.duplicates.features import THUMB_PX, Floats
-from vaeneer.library.duplicates.verify import (
-    LEAST_COLOUR_LEVELS,
-    StructuralSimilarity,
-    frame_proofs,
-    oriented,
-)
+from vaeneer.library.duplicates.features import THUMB_PX, FeatureStore, Floats
+from vaeneer.library.duplicates.groups import Facts, Families, is_lossless
+from vaeneer.library.duplicates.verify import LEAST_COLOUR_LEVELS, oriented, verify_frames
+from vaeneer.library.open_library import OpenLibrary
+from vaeneer.progress import Progress
+from vaeneer.workers import core_count, prefetch
 
 MAX_ALPHA_LEVELS = 4.0
 """By which a cell of two alpha channels of 64 x 64 may differ, where the pictures have one size."""
@@ -89,10 +89,16 @@ class ExtraContent:
     """SHA-256 of the further pages or frames; empty where there are none."""
 
     def __bool__(self) -> bool:
-        return self.alpha is not None or bool(self.frames)
+        return bool(self.words)
+
+    @property
+    def words(self) -> list[str]:
+        """What there is, in words."""
+        held = {"alpha": self.alpha is not None, "further pages or frames": bool(self.frames)}
+        return [name for name, there in held.items() if there]
 
     def agrees(self, other: ExtraContent, orientation: int, *, scaled: bool) -> bool:
-        """Whether both hold the same, this one turned to one of `likeness.ORIENTATIONS`.
+        """Whether both hold the same, this one turned to one of `verify.ORIENTATIONS`.
 
         scaled: whether the pictures have different numbers of pixels.
         """
@@ -108,6 +114,101 @@ class ExtraContent:
             difference = np.asarray(cv2.GaussianBlur(difference, (0, 0), 1.0), np.float32)
         most = MAX_SCALED_ALPHA_LEVELS if scaled else MAX_ALPHA_LEVELS
         return float(np.abs(difference).max()) <= most
+
+
+def with_contents(
+    facts: Facts,
+    families: Families,
+    library: OpenLibrary,
+    features: FeatureStore,
+    progress: Progress,
+) -> Facts:
+    """Facts that part families of near copies whose alpha, pages or frames differ.
+
+    What holds less is a near copy of what holds more, where that is the one to keep.
+    """
+    several: list[dict[int, list[int]]] = []
+    for family in families.near:
+        units: dict[int, list[int]] = defaultdict(list)  # those of the same pixels together
+        for one in family:
+            units[families.same_pixels.root(one)].append(one)
+        if len(units) > 1:
+            several.append({unit[0]: unit for unit in units.values()})
+    firsts = [first for units in several for first in units]
+    extras = _extras_of(firsts, facts, library, progress)
+    contents: dict[int, int] = {}
+    for units in several:
+        classes: list[list[int]] = []
+        for first in units:
+            extra = extras[first]
+            if extra is not None and not extra:
+                continue
+            for own in classes:
+                if extra is not None and _agree(first, own[0], extras, facts, features):
+                    own.append(first)
+                    break
+            else:
+                classes.append([first])
+        best = facts.best(one for unit in units.values() for one in unit)
+        if len(classes) == 1 and any(best in units[first] for first in classes[0]):
+            continue
+        for own in classes:
+            contents |= {one: own[0] for first in own for one in units[first]}
+    words = {one: extra.words for one, extra in extras.items() if extra}
+    return replace(facts, extras=words, contents=contents)
+
+
+def _extras_of(
+    items: Sequence[int], facts: Facts, library: OpenLibrary, progress: Progress
+) -> dict[int, ExtraContent | None]:
+    """Extra content of items, read where it is not stored; None where it is unknown."""
+    rows = library.catalog.execute("SELECT id, alpha, frames FROM items WHERE alpha NOT NULL")
+    extras: dict[int, ExtraContent | None] = {}
+    for one, packed, frames in rows:
+        alpha = np.frombuffer(zlib.decompress(packed), np.uint8) if packed else None
+        shape = (THUMB_PX, THUMB_PX)
+        extras[one] = ExtraContent(None if alpha is None else alpha.reshape(shape), frames)
+    unknown = [one for one in items if one not in extras]
+    found: list[tuple[bytes, bytes, int]] = []
+
+    def read(number: int) -> ExtraContent | None:
+        item = facts.readable(unknown[number])
+        try:
+            return None if item is None else read_extra(library.path(item))
+        except ImageFileError:
+            return None
+
+    results = prefetch(read, range(len(unknown)), workers=core_count())
+    with progress.bar("comparing alpha and pages", total=len(unknown), unit="images") as bar:
+        for one, extra in zip(unknown, results, strict=True):
+            bare = extra is None and "A" not in facts.items[one].mode
+            extras[one] = ExtraContent() if bare else extra
+            if extra is not None:
+                packed = b"" if extra.alpha is None else zlib.compress(extra.alpha.tobytes())
+                found.append((packed, extra.frames, one))
+            bar.advance()
+    if found:
+        with library.catalog.writing() as connection:
+            connection.executemany("UPDATE items SET alpha = ?, frames = ? WHERE id = ?", found)
+    return extras
+
+
+def _agree(
+    one: int,
+    other: int,
+    extras: Mapping[int, ExtraContent | None],
+    facts: Facts,
+    features: FeatureStore,
+) -> bool:
+    """Whether two near copies have the same extra content; False where that is unknown."""
+    ours, theirs = extras[one], extras[other]
+    items = [facts.items[one], facts.items[other]]
+    if ours is None or theirs is None or not all(item.sha256 in features for item in items):
+        return False
+    thumbs = [features.thumb(item.sha256) for item in items]
+    (frame,) = verify_frames(thumbs[0], thumbs[1][None], 0.0)
+    scaled = len({item.width_px * item.height_px for item in items}) > 1
+    return frame is not None and ours.agrees(theirs, frame.orientation, scaled=scaled)
 
 
 def read_extra(path: Path) -> ExtraContent:
@@ -128,43 +229,13 @@ def read_extra(path: Path) -> ExtraContent:
     return _deep_extra(path)
 
 
-def content_classes(
-    extras: Sequence[ExtraContent | None], agree: Callable[[int, int], bool]
-) -> list[list[int]]:
-    """Numbers of the files that hold something, grouped by what; an unknown one (None) is alone.
-
-    agree: whether the extra content of two numbers is the same.
-    """
-    classes: list[list[int]] = []
-    for number, extra in enumerate(extras):
-        if extra is not None and not extra:
-            continue
-        known = (own for own in classes if extra is not None and agree(number, own[0]))
-        own = next(known, None)
-        if own is None:
-            classes.append([number])
-        else:
-            own.append(number)
-    return classes
-
-
-def known_extras(catalog: Catalog) -> dict[int, ExtraContent]:
-    """Extra content of the items where it was read before."""
-    rows = catalog.execute("SELECT id, alpha, frames FROM items WHERE alpha NOT NULL")
-    return {one: ExtraContent(_unpacked(alpha), frames) for one, alpha, frames in rows}
-
-
-def keep_extras(catalog: Catalog, found: dict[int, ExtraContent]) -> None:
-    """Remember extra content until the files change."""
-    rows = [(_packed(extra.alpha), extra.frames, item) for item, extra in found.items()]
-    with catalog.writing() as connection:
-        connection.executemany("UPDATE items SET alpha = ?, frames = ? WHERE id = ?", rows)
-
-
 def _extra(image: Image.Image) -> ExtraContent:
     if image.format in _BARE_FORMATS:
         return ExtraContent()
-    alpha = _alpha(image) if image.has_transparency_data else None
+    alpha = None
+    if image.has_transparency_data:
+        values = np.asarray(image.convert("RGBA").getchannel("A"))
+        alpha = _small(values, orientation_of(image)[0])
     digest, count = hashlib.sha256(), getattr(image, "n_frames", 1)
     for number in range(1, count):
         image.seek(number)
@@ -192,11 +263,6 @@ def _deep_extra(path: Path) -> ExtraContent:
     return ExtraContent(alpha, digest.digest() if more else b"")
 
 
-def _alpha(image: Image.Image) -> NDArray[np.uint8] | None:
-    values = np.asarray(image.convert("RGBA").getchannel("A"))
-    return _small(values, orientation_of(image)[0])
-
-
 def _small(alpha: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8] | None:
     """An alpha channel (H, W), upright and (64, 64); None where all of it is opaque."""
     import cv2
@@ -207,16 +273,6 @@ def _small(alpha: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8] | No
     return np.asarray(
         cv2.resize(turned, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA), np.uint8
     )
-
-
-def _packed(alpha: NDArray[np.uint8] | None) -> bytes:
-    return b"" if alpha is None else zlib.compress(alpha.tobytes())
-
-
-def _unpacked(stored: bytes) -> NDArray[np.uint8] | None:
-    if not stored:
-        return None
-    return np.frombuffer(zlib.decompress(stored), np.uint8).reshape(THUMB_PX, THUMB_PX)
 
 
 @dataclass(frozen=True)
@@ -253,23 +309,71 @@ class Grade:
         return any(one.blocks >= LEAST_BLOCKS for one in self.lossy)
 
 
-def grades_of(items: Sequence[int], thumb: Callable[[int], Floats]) -> list[list[int]]:
+def with_grades(
+    facts: Facts,
+    families: Families,
+    library: OpenLibrary,
+    features: FeatureStore,
+    progress: Progress,
+) -> Facts:
+    """Facts with the looks of copies that differ in brightness or colour, and regraded ones."""
+    several = []
+    for own in families.structures:
+        shas = {one: facts.items[one].sha256 for one in own}
+        seen = {one: features.thumb(sha256) for one, sha256 in shas.items() if sha256 in features}
+        looks = grades_of(seen)
+        if len(looks) > 1:
+            several.append(looks)
+    numbers: dict[int, int] = {}
+    reasons: dict[int, str] = {}
+    with progress.bar("comparing grades", total=len(several), unit="groups") as bar:
+        for looks in several:
+            reasons |= regraded([_traced(look, facts, families, library) for look in looks])
+            # Where nothing says which came first: the shortest name, then the path.
+            looks.sort(
+                key=lambda look: min(
+                    (len(PurePosixPath(facts.items[one].path).stem), facts.items[one].path)
+                    for one in look
+                )
+            )
+            numbers |= {one: number for number, look in enumerate(looks) for one in look}
+            bar.advance()
+    return replace(facts, grades=numbers, regraded=reasons)
+
+
+def grades_of(thumbs: Mapping[int, Floats]) -> list[list[int]]:
     """Copies of one structure by their look: those of one brightness and colour together."""
     grades: list[list[int]] = []
-    for one in items:
-        firsts = [thumb(grade[0]) for grade in grades]
-        proofs = frame_proofs(thumb(one), np.stack(firsts), 0.0) if firsts else []
-        same = (
-            grade
-            for grade, proof in zip(grades, proofs, strict=True)
-            if proof is not None and _same_look(proof.likeness)
-        )
-        grade = next(same, None)
-        if grade is None:
-            grades.append([one])
+    for one, thumb in thumbs.items():
+        firsts = [thumbs[grade[0]] for grade in grades]
+        frames = verify_frames(thumb, np.stack(firsts), 0.0) if firsts else []
+        for grade, frame in zip(grades, frames, strict=True):
+            if (
+                frame is not None
+                and abs(frame.similarity.gain - 1) <= SAME_GAIN
+                and frame.similarity.colour_levels <= LEAST_COLOUR_LEVELS
+                and frame.similarity.tone_levels <= SAME_TONE_LEVELS
+            ):
+                grade.append(one)
+                break
         else:
-            grade.append(one)
+            grades.append([one])
     return grades
+
+
+def _traced(items: list[int], facts: Facts, families: Families, library: OpenLibrary) -> Grade:
+    """Copies of one look with the traces of the largest files: smaller ones have lost theirs."""
+    grade = Grade(items)
+    distinct = {families.same_pixels.root(one): facts.items[one] for one in items}.values()
+    most_px = max(item.width_px * item.height_px for item in distinct)
+    for one in distinct:
+        item = facts.readable(one.id)
+        if item is None or one.width_px * one.height_px < most_px:
+            continue
+        with suppress(ImageFileError):
+            traces = read_traces(library.path(item))
+            (grade.lossless if is_lossless(item) else grade.lossy).append(traces)
+    return grade
 
 
 def regraded(grades: Sequence[Grade]) -> dict[int, str]:
@@ -301,19 +405,6 @@ def read_traces(path: Path) -> Traces:
     return Traces(_comb(pixels), _blocks(pixels))
 
 
-def try_traces(path: Path) -> Traces | None:
-    """The same; None for a file that is not read."""
-    try:
-        return read_traces(path)
-    except ImageFileError:
-        return None
-
-
-def name_order(paths: Iterable[str]) -> tuple[int, str]:
-    """What sorts grades where nothing says which came first: the shortest name, then the path."""
-    return min((len(PurePosixPath(path).stem), path) for path in paths)
-
-
 def _reason(grade: Grade, others: Sequence[Grade]) -> str:
     """Why a grade was made of another one; empty for no reason.
 
@@ -328,14 +419,6 @@ def _reason(grade: Grade, others: Sequence[Grade]) -> str:
         return FROM_JPEG
     first = any(one.blocks <= NO_BLOCKS for one in pure)
     return LOSSY if first and not grade.lossless and grade.shows_jpeg else ""
-
-
-def _same_look(likeness: StructuralSimilarity) -> bool:
-    return (
-        abs(likeness.gain - 1) <= SAME_GAIN
-        and likeness.colour_levels <= LEAST_COLOUR_LEVELS
-        and likeness.tone_levels <= SAME_TONE_LEVELS
-    )
 
 
 def _comb(pixels: NDArray[np.uint8]) -> float:

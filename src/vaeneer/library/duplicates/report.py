@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from vaeneer.library.catalog import FIELD_DOCS, PixelBox
-from vaeneer.library.duplicates.groups import WHOLE, Group
 from vaeneer.library.duplicates.verify import Kind
 from vaeneer.text import to_csv
 
 Decision = Literal["keep", "redundant"]
-_T = TypeVar("_T", int, str)
+KINDS: tuple[Kind, ...] = ("exact", "same_pixels", "near", "cropped", "recoloured")
+WHOLE: tuple[Kind, ...] = ("exact", "same_pixels", "near")
+"""Kinds of copies that the file to keep can stand for."""
 COLUMNS = ("path", "group", "kind", "decision", "keep_path", "box")
 """Of the CSV, of the command line and of the page."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -127,16 +128,29 @@ Marks = Mapping[str, Mark]
 """By path, below the library's folder of images."""
 
 
-def proposed_keepers(groups: Sequence[Group]) -> dict[int, int]:
-    """Item that stands for each redundant one: the best of the largest group that says so."""
+def with_proposal(groups: Sequence[DuplicateGroup]) -> list[DuplicateGroup]:
+    """All groups with the proposed decisions: of a redundant file the best of the largest group
+    that says so stands for it in each."""
     keepers = {
-        member.item: group.keep
+        item.path: group.keep
         for group in groups  # exact ones first, near ones last
         if group.kind in WHOLE
-        for member in group.members
-        if member.redundant
+        for item in group.items
+        if item.redundant
     }
-    return {one: _last(one, keepers.get) for one in keepers}
+    lasts = {path: _last(path, keepers.get) for path in keepers}
+    return [
+        replace(
+            group,
+            items=[
+                replace(item, decision="redundant", keep_path=lasts[item.path])
+                if item.path in lasts
+                else item
+                for item in group.items
+            ],
+        )
+        for group in groups
+    ]
 
 
 def valid_marks(groups: Sequence[DuplicateGroup], marks: Marks) -> dict[str, Mark]:
@@ -231,7 +245,7 @@ def _keeper(group: DuplicateGroup, marks: Marks) -> str:
     return next((path for path in chosen if path in others), group.keep)
 
 
-def _last(one: _T, following: Callable[[_T], _T | None]) -> _T:
+def _last(one: str, following: Callable[[str], str | None]) -> str:
     """End of a chain; the start itself where the chain is a ring."""
     seen, now = {one}, one
     while (after := following(now)) is not None and after != now:

@@ -209,18 +209,18 @@ def _rms(values: Floats) -> float:
 
 
 @dataclass(frozen=True)
-class CopyMatch:
+class FrameMatch:
     """Two pictures show one frame."""
 
     orientation: int
-    """How to turn the first for the second, see `likeness.ORIENTATIONS`."""
+    """How to turn the first for the second, see `ORIENTATIONS`."""
 
-    likeness: StructuralSimilarity
+    similarity: StructuralSimilarity
 
     @property
     def kind(self) -> Kind:
         """near, or recoloured."""
-        return copy_kind(self.likeness)
+        return copy_kind(self.similarity)
 
 
 @dataclass(frozen=True)
@@ -237,12 +237,12 @@ class CropMatch:
     """Share of the container's area."""
 
     placement: Placement
-    likeness: StructuralSimilarity
+    similarity: StructuralSimilarity
 
     @property
     def kind(self) -> Kind:
         """cropped; near or recoloured where the part is nearly everything."""
-        return copy_kind(self.likeness) if self.cover >= LEAST_COVER else "cropped"
+        return copy_kind(self.similarity) if self.cover >= LEAST_COVER else "cropped"
 
     def box(self, width_px: int, height_px: int) -> PixelBox:
         """Around the part, in pixels of the container, which has so many."""
@@ -252,24 +252,24 @@ class CropMatch:
         return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def copy_kind(likeness: StructuralSimilarity) -> Kind:
+def copy_kind(similarity: StructuralSimilarity) -> Kind:
     """near, or recoloured where more than a gain tells the colours or the light and dark apart."""
-    steady = 1 / MAX_GAIN <= likeness.gain <= MAX_GAIN
-    levels = likeness.colour_levels
-    turned = likeness.colour_share > MAX_HUE_SHARE and levels > LEAST_COLOUR_LEVELS
-    steady &= likeness.tone_levels <= MAX_TONE_LEVELS
+    steady = 1 / MAX_GAIN <= similarity.gain <= MAX_GAIN
+    levels = similarity.colour_levels
+    turned = similarity.colour_share > MAX_HUE_SHARE and levels > LEAST_COLOUR_LEVELS
+    steady &= similarity.tone_levels <= MAX_TONE_LEVELS
     return "near" if steady and levels <= MAX_COLOUR_LEVELS and not turned else "recoloured"
 
 
-def frame_proofs(one: Floats, others: Floats, least: float) -> list[CopyMatch | None]:
+def verify_frames(one: Floats, others: Floats, threshold: float) -> list[FrameMatch | None]:
     """Which of the thumbnails (k, 64, 64, 3) show the frame of `one`, in any orientation."""
-    found: list[CopyMatch | None] = [None] * len(others)
+    found: list[FrameMatch | None] = [None] * len(others)
     structures, turns = best_orientations(one, others)
-    for place in np.flatnonzero(structures >= min(least, LEAST_STRUCTURE)).tolist():
+    for place in np.flatnonzero(structures >= min(threshold, LEAST_STRUCTURE)).tolist():
         turn = int(turns[place])
-        likeness = compare(oriented(one, turn), others[place])
-        if likeness.value >= least:
-            found[place] = CopyMatch(turn, likeness)
+        similarity = compare(oriented(one, turn), others[place])
+        if similarity.value >= threshold:
+            found[place] = FrameMatch(turn, similarity)
     return found
 
 
@@ -277,7 +277,7 @@ def verify_crop(
     first: ImageFeatures,
     second: ImageFeatures,
     read: Callable[[bool, int], Image.Image],
-    least: float,
+    threshold: float,
 ) -> CropMatch | None:
     """Whether the second picture is a part of the first, or the first of the second.
 
@@ -297,11 +297,11 @@ def verify_crop(
         return None
     shorter = placement.scale * min(_size(part)) / min(_size(container))
     picture = np.asarray(read(swapped, round(_REGION_PX / shorter)))
-    likeness = compare(region(picture, placement, part), (first if swapped else second).thumb)
-    if likeness.value < least:
+    similarity = compare(region(picture, placement, part), (first if swapped else second).thumb)
+    if similarity.value < threshold:
         return None
     cover = placement.scale**2 * part.area / container.area
-    return CropMatch(swapped, corners, cover, placement, likeness)
+    return CropMatch(swapped, corners, cover, placement, similarity)
 
 
 def region(container: NDArray[np.uint8], placement: Placement, part: Features) -> Floats:

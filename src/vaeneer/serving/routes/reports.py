@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from vaeneer.library.duplicates.duplicates import duplicates
-from vaeneer.library.duplicates.groups import KINDS
 from vaeneer.library.duplicates.report import (
+    KINDS,
     Decision,
     DuplicateGroup,
     DuplicateItem,
