@@ -175,10 +175,10 @@ def test_a_collapsed_run_is_told_with_a_remedy(data_set: Path, tmp_path: Path, w
         recipe="improved", warmup_fraction=0.0, beta=1e4, epochs=2, batch_size=4, device="cpu"
     )
     train(data_set, out=tmp_path / "run", settings=heavy)
-    told = info(tmp_path / "run").facts["diagnosis"]
+    told = info(tmp_path / "run").to_dict()["facts"]["diagnosis"]
     assert told.startswith("collapsed")
     assert "--beta, which is 10000" in told
-    assert info(whole).facts["diagnosis"].startswith("healthy")
+    assert info(whole).to_dict()["facts"]["diagnosis"].startswith("healthy")
 
 
 def test_an_old_run_is_read_without_the_new_figures(whole: Path, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_an_old_run_is_read_without_the_new_figures(whole: Path, tmp_path: Path)
             del line["valid"][name]
         del line["valid"]["trained_loss"], line["valid"]["consistency"]
     (old / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    facts = info(old).facts
+    facts = info(old).to_dict()["facts"]
     assert facts["diagnosis"].startswith("healthy")
     assert facts["best_epoch"] in (1, 2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +19,24 @@ from vaeneer.library.catalog import Catalog
 from vaeneer.library.library_folders import find_library
 from vaeneer.model.bundled_models import bundled_model, bundled_names
 from vaeneer.model.checkpoint import read_card, readout_facts
+from vaeneer.model.vae import ModelCard
 from vaeneer.settings import read_sections
 from vaeneer.training.run_folder import RunFolder, RunState, planned_epochs, read_metrics
 
+JsonObject = dict[str, object]
+"""What a file of vaeneer says, field by field as in docs/formats.md."""
 _MOST = 50  # rows of a list
 
 
+@dataclass(frozen=True)
+class _Facts:
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as one JSON object."""
+        return asdict(self)
+
+
 @dataclass(frozen=True, kw_only=True)
-class StatsReport:
+class StatsReport(_Facts):
     """A library in numbers."""
 
     library: str
@@ -60,10 +71,6 @@ class StatsReport:
     """Images whose smallest parts are still to be embedded; `vaeneer index` goes on with them."""
     revision: int
     """Counts up whenever vectors, names or tags change."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return asdict(self)
 
 
 def stats(library: Path | str | None = None) -> StatsReport:
@@ -122,18 +129,38 @@ def _sides(catalog: Catalog, images: int) -> dict[str, int]:
     return {name: _number(catalog, f"{sql} {at}") for name, at in places.items()} if images else {}
 
 
-@dataclass(frozen=True)
-class InfoReport:
-    """What a path is, and its facts by name."""
+@dataclass(frozen=True, kw_only=True)
+class RunFigures:
+    """Figures of a run with at least one epoch."""
 
-    path: str
-    kind: str
-    """model, run, runs, library, data set, cache or images."""
-    facts: dict[str, Any]
+    diagnosis: str
+    """One line on whether the latents are in use, with a remedy where they are not."""
+    best_epoch: int
+    best_valid: JsonObject
+    """Validation figures of the best epoch, as in metrics.jsonl."""
+    last_train: JsonObject
+    """Training figures of the last epoch, as in metrics.jsonl."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts(_Facts):
+    """What there is to know of a run."""
+
+    data: str | None
+    train_images: int | None
+    valid_images: int | None
+    device: str | None
+    epochs: int
+    planned_epochs: int | None
+    state: RunState
+    figures: RunFigures | None = None
+    """None before the first epoch ends."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return asdict(self)
+        """The facts as one JSON object, the figures among them."""
+        facts = asdict(self)
+        return facts | (facts.pop("figures") or {})
 
 
 @dataclass(frozen=True)
@@ -152,6 +179,94 @@ class RunLine:
     """When its last epoch ended, ISO 8601 in UTC."""
 
 
+@dataclass(frozen=True)
+class RunsFacts(_Facts):
+    """The runs directly below a folder, by name."""
+
+    runs: list[RunLine]
+
+
+@dataclass(frozen=True)
+class ModelFacts(_Facts):
+    """What there is to know of a model."""
+
+    card: ModelCard
+    readout: JsonObject | None
+    """What readout.json says, without its long lists."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as one JSON object, the fields of the card among them."""
+        card = asdict(self.card)
+        mean = "known" if card.pop("latent_mean") else "not known"
+        readout = self.readout or "none (vaeneer calibrate fits one)"
+        return {**card, "latent_mean": mean, "readout": readout}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSetFacts(_Facts):
+    """What there is to know of a data set."""
+
+    train_images: int
+    valid_images: int
+    train_assets: int
+    valid_assets: int
+    categories: dict[str, int] | None
+    """Images of each, the most first; None where no image has one."""
+    report: str | None
+    """Where the report of `prepare` is."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as one JSON object, without those that are None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One file of decoded images."""
+
+    bytes: int
+    last_used: str
+    """ISO 8601 in UTC."""
+
+
+@dataclass(frozen=True)
+class CacheFacts(_Facts):
+    """The packs of decoded images below a folder of `--cache`, or the user's."""
+
+    bytes: int
+    max_bytes: int | None
+    """Of the user's cache."""
+    packs: dict[str, Pack]
+    """Path below the folder -> pack."""
+
+
+@dataclass(frozen=True)
+class ImagesFacts(_Facts):
+    """What there is to know of a folder of images."""
+
+    images: int
+    assets: int
+    other_maps: int
+    """Normal maps, roughness and the like, which are left out."""
+
+
+Facts = RunFacts | StatsReport | ModelFacts | DataSetFacts | RunsFacts | CacheFacts | ImagesFacts
+
+
+@dataclass(frozen=True)
+class InfoReport:
+    """What a path is, and what there is to know of it."""
+
+    path: str
+    kind: str
+    """model, run, runs, library, data set, cache or images."""
+    facts: Facts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return {"path": self.path, "kind": self.kind, "facts": self.facts.to_dict()}
+
+
 def info(path: Path | str) -> InfoReport:
     """Tell what a folder is: a model, a run, a library, a data set, a cache, or images.
 
@@ -164,75 +279,71 @@ def info(path: Path | str) -> InfoReport:
             f"{folder} is not a folder; name a library, a data set, a run or a model, or one in the"
             f" box ({', '.join(bundled_names()) or 'none'})."
         )
+    kind, facts = _facts(folder)
+    return InfoReport(str(folder), kind, facts)
+
+
+def _facts(folder: Path) -> tuple[str, Facts]:
+    """What a folder is, and what there is to know of it."""
     if RunFolder(folder).config.is_file():
-        return InfoReport(str(folder), "run", _run_facts(RunFolder(folder)))
+        return "run", _run_facts(RunFolder(folder))
     if (folder / CATALOG).is_file():
-        return InfoReport(str(folder), "library", stats(folder).to_dict())
+        return "library", stats(folder)
     if (folder / "config.json").is_file():
-        return InfoReport(str(folder), "model", _model_facts(folder))
+        return "model", ModelFacts(read_card(folder), readout_facts(folder))
     if (folder / "train").is_dir() and (folder / "valid").is_dir():
-        return InfoReport(str(folder), "data set", _data_set_facts(folder))
-    if runs := runs_in(folder):
-        return InfoReport(str(folder), "runs", {"runs": [asdict(one) for one in runs]})
-    if facts := _cache_facts(folder):
-        return InfoReport(str(folder), "cache", facts)
+        return "data set", _data_set_facts(folder)
+    if runs := [RunFolder(config.parent) for config in sorted(folder.glob("*/config.toml"))]:
+        return "runs", RunsFacts([_run_line(run) for run in runs])
+    if packs := cached_packs(folder):
+        return "cache", _cache_facts(folder, packs)
     images = open_folder(folder)
     assets = len({item.asset for item in images.items})
-    facts = {"images": len(images), "assets": assets, "other_maps": images.other_maps}
-    return InfoReport(str(folder), "images", facts)
+    return "images", ImagesFacts(len(images), assets, images.other_maps)
 
 
-def _cache_facts(folder: Path) -> dict[str, Any]:
-    """The packs of decoded images below a folder of `--cache` or the user's; empty for others."""
-    packs = cached_packs(folder)
-    if not packs:
-        return {}
+def _cache_facts(folder: Path, packs: Mapping[Path, tuple[int, int]]) -> CacheFacts:
+    """packs: path -> when it was last used, in ns, and its size in bytes."""
     users = folder.resolve() == users_cache().resolve()
-    return {
-        "bytes": sum(size for _, size in packs.values()),
-        "max_bytes": cache_limit(folder) if users else None,
-        "packs": {
-            place.relative_to(folder).as_posix(): {
-                "bytes": size,
-                "last_used": datetime.fromtimestamp(used_ns / 1e9, UTC).isoformat(" ", "seconds"),
-            }
+    return CacheFacts(
+        bytes=sum(size for _, size in packs.values()),
+        max_bytes=cache_limit(folder) if users else None,
+        packs={
+            place.relative_to(folder).as_posix(): Pack(
+                size, datetime.fromtimestamp(used_ns / 1e9, UTC).isoformat(" ", "seconds")
+            )
             for place, (used_ns, size) in sorted(packs.items())
         },
-    }
+    )
 
 
-def _run_facts(run: RunFolder) -> dict[str, Any]:
+def _run_facts(run: RunFolder) -> RunFacts:
     lines = read_metrics(run.root)
     run.check()
     began = _read_facts(run) if run.facts.is_file() else {}
-    facts: dict[str, Any] = {
-        "data": began.get("data", {}).get("path"),
-        "train_images": began.get("train_images"),
-        "valid_images": began.get("valid_images"),
-        "device": began.get("device"),
-        "epochs": len(lines),
-        "planned_epochs": planned_epochs(run.root),
-        "state": run.state_of(len(lines)),
-    }
+    figures = None
     if lines and all(isinstance(line.get("valid"), dict) for line in lines):
         best = min(lines, key=lambda line: _trained_loss(line["valid"]))
         beta = float(_trained_with(run).get("beta", 1.0))
-        facts |= {
-            "diagnosis": str(diagnose(lines[-1]["valid"], beta)),
-            "best_epoch": best["epoch"],
-            "best_valid": best["valid"],
-            "last_train": {
+        figures = RunFigures(
+            diagnosis=str(diagnose(lines[-1]["valid"], beta)),
+            best_epoch=best["epoch"],
+            best_valid=best["valid"],
+            last_train={
                 name: value for name, value in lines[-1]["train"].items() if name != "seed_loss"
             },  # 16 times nats_per_image
-            "seconds": lines[-1]["seconds"],
-        }
-    return facts
-
-
-def runs_in(folder: Path) -> list[RunLine]:
-    """The runs directly below a folder, by name."""
-    runs = [RunFolder(config.parent) for config in sorted(folder.glob("*/config.toml"))]
-    return [_run_line(run) for run in runs]
+            seconds=lines[-1]["seconds"],
+        )
+    return RunFacts(
+        data=began.get("data", {}).get("path"),
+        train_images=began.get("train_images"),
+        valid_images=began.get("valid_images"),
+        device=began.get("device"),
+        epochs=len(lines),
+        planned_epochs=planned_epochs(run.root),
+        state=run.state_of(len(lines)),
+        figures=figures,
+    )
 
 
 def _run_line(run: RunFolder) -> RunLine:
@@ -276,25 +387,16 @@ def _trained_with(run: RunFolder) -> dict[str, Any]:
     return read_sections(run.config).get("train", {})
 
 
-def _model_facts(folder: Path) -> dict[str, Any]:
-    card = asdict(read_card(folder))
-    mean = card.pop("latent_mean")
-    facts = {**card, "latent_mean": "known" if mean else "not known"}
-    return facts | {"readout": readout_facts(folder) or "none (vaeneer calibrate fits one)"}
-
-
-def _data_set_facts(folder: Path) -> dict[str, Any]:
+def _data_set_facts(folder: Path) -> DataSetFacts:
     data = open_data_set(folder)
-    facts: dict[str, Any] = {
-        "train_images": len(data.train),
-        "valid_images": len(data.valid),
-        "train_assets": len({item.asset for item in data.train.items}),
-        "valid_assets": len({item.asset for item in data.valid.items}),
-    }
     categories = Counter(item.category for item in data.train.items + data.valid.items)
-    if set(categories) != {None}:
-        facts["categories"] = {str(name): count for name, count in categories.most_common()}
+    named = {str(name): count for name, count in categories.most_common()}
     report = folder / "report.json"
-    if report.is_file():
-        facts["report"] = str(report)
-    return facts
+    return DataSetFacts(
+        train_images=len(data.train),
+        valid_images=len(data.valid),
+        train_assets=len({item.asset for item in data.train.items}),
+        valid_assets=len({item.asset for item in data.valid.items}),
+        categories=named if set(categories) != {None} else None,
+        report=str(report) if report.is_file() else None,
+    )
