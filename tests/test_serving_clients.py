@@ -24,7 +24,7 @@ from live_server import live
 from vaeneer.library.catalog_file import MAX_CONNECTIONS
 from vaeneer.library.library import Library
 from vaeneer.serving import app, auth, server
-from vaeneer.serving.auth import MOST_ADDRESSES, WrongTokens
+from vaeneer.serving.auth import MAX_ADDRESSES, WrongTokens
 from vaeneer.serving.middleware import HEADERS
 
 API = "/api/v1"
@@ -273,7 +273,7 @@ def test_a_client_that_never_reads_is_cut(
 
 def test_a_slow_reader_gets_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SEND_SECONDS", 0.3)
-    monkeypatch.setattr(server, "_LEAST_SENT_BYTES", 1024)
+    monkeypatch.setattr(server, "_MIN_SENT_BYTES", 1024)
     whole = httpx.get(f"{url}{API}/items/1/image").content
     with connected(url) as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -320,20 +320,20 @@ def test_wrong_tokens_are_answered_late_and_the_right_one_is_not(
 
 
 def test_what_is_remembered_of_wrong_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "_FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(auth, "_FIRST_DELAY_SECONDS", 0.0)
     wrong = WrongTokens()
 
     async def many() -> list[int]:
-        for number in range(MOST_ADDRESSES + 50):
+        for number in range(MAX_ADDRESSES + 50):
             await wrong.wait(f"address {number}")
-        monkeypatch.setattr(auth, "_FIRST_SECONDS", 0.2)
+        monkeypatch.setattr(auth, "_FIRST_DELAY_SECONDS", 0.2)
         waiting = await asyncio.gather(
             *(wrong.wait("a") for _ in range(100)), return_exceptions=True
         )
         return [one.status_code for one in waiting if isinstance(one, HTTPException)]
 
     refused = asyncio.run(many())
-    assert len(wrong) == MOST_ADDRESSES
+    assert len(wrong) == MAX_ADDRESSES
     assert set(refused) == {429}
     assert 0 < len(refused) < 100
 

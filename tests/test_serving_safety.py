@@ -25,7 +25,7 @@ from vaeneer.serving import auth, server
 from vaeneer.serving.app import create_app
 from vaeneer.serving.auth import Token, is_loopback, token_of
 from vaeneer.serving.batching import Batcher
-from vaeneer.serving.middleware import HEADERS, MOST_JSON_BYTES
+from vaeneer.serving.middleware import HEADERS, MAX_JSON_BYTES
 from vaeneer.serving.models import served
 from vaeneer.settings import ServeSettings
 
@@ -158,7 +158,7 @@ def test_pages_of_other_origins_may_not_ask(client: httpx.Client, url: str) -> N
 
 
 def test_a_token_is_asked_for(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "LONGEST_SECONDS", 0.01)
+    monkeypatch.setattr(auth, "MAX_DELAY_SECONDS", 0.01)
     with httpx.Client(base_url=guarded) as client:
         for path in (API, f"{API}/items", "/metrics", "/readyz", f"{API}/openapi.json", "/nothing"):
             for wrong in (None, "Bearer", "Bearer x", f"Basic {SECRET}", f"Bearer {SECRET}x", "é"):
@@ -208,7 +208,7 @@ def test_too_large_a_body_is_refused_unread(client: httpx.Client, url: str) -> N
     assert answer.startswith(b"HTTP/1.1 413 ")
     answer = exchange(url, head(url, f"{API}/search", "POST", f"Content-Length: {'9' * 40}"))
     assert answer.split(b" ")[1] in (b"400", b"413")
-    body = b"x" * (MOST_JSON_BYTES + 1)
+    body = b"x" * (MAX_JSON_BYTES + 1)
     assert client.post(f"{API}/sample", content=body).status_code == 413
 
 

@@ -48,12 +48,12 @@ from vaeneer.web.pages import STATIC
 
 router = APIRouter()
 mimetypes.add_type("text/javascript", ".js")  # whatever the registry of Windows says
-_MOST_ERRORS = 10
+_MAX_ERRORS = 10
 _FRAMEWORK_ERRORS = {
     404: "Nothing is at this address; GET /api/v1/openapi.json says what is where.",
     405: "This address is asked with another method; see Allow.",
 }
-_MOST_NAMES = 500
+_MAX_NAMES = 500
 _COUNTED = {
     "categories": "category, count(*) FROM item_facts WHERE category NOT NULL",
     "tags": "value, count(*) FROM metadata JOIN item_facts USING (asset) WHERE key = 'tag'",
@@ -80,59 +80,6 @@ _PROBLEMS = {
     "429": "Too many wrong tokens.",
     "503": "Busy, loading, or the library is gone; Retry-After says when to ask again.",
 }
-
-
-def _library(library: ServedLibrary) -> LibraryAnswer:
-    """One library; without figures, but with the reason, where its folder is gone."""
-    figures: dict[str, Any] = {}
-    catalog = library.catalog
-    with suppress(LibraryUnavailableError):
-        with suppress(HTTPException):  # loading, or cannot be loaded: the state says so
-            library.ready()
-        counted = "SELECT count(*), count(DISTINCT asset) FROM item_facts"
-        items, assets = catalog.execute(counted).fetchone()
-        figures = {
-            "items": items,
-            "assets": assets,
-            "model": Path(catalog.require_meta("model")).name,
-            "dimensions": catalog.dimensions,
-            "parts": catalog.require_meta("parts"),
-            "revision": catalog.generation,
-            "left_out": sum(left_out_counts(catalog).values()),
-            "parts_pending": catalog.parts_pending,
-            "root_name": catalog.root.name,
-        }
-        for name, what in _COUNTED.items():
-            sql = f"SELECT {what} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_NAMES}"
-            figures[name] = {str(key): int(count) for key, count in catalog.execute(sql)}
-    return LibraryAnswer(
-        name=library.name,
-        calibrated=library.calibrated,
-        state=library.state,
-        reason=library.reason,
-        **figures,
-    )
-
-
-class PageFiles(StaticFiles):
-    """The files of the page. Their ETag follows from the content: dates in a package may repeat."""
-
-    def file_response(
-        self,
-        full_path: str | os.PathLike[str],
-        stat_result: os.stat_result,
-        scope: Scope,
-        status_code: int = 200,
-    ) -> Response:
-        """The file, or 304 where the client has it."""
-        digest = hashlib.sha256(Path(full_path).read_bytes()).hexdigest()
-        headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "no-cache"}
-        return unchanged(Request(scope), headers) or DatedFile(
-            full_path, status_code, headers, stat_result=stat_result
-        )
-
-
-_PAGE = PageFiles(directory=STATIC)
 
 
 @answer
@@ -183,12 +130,6 @@ class LibrariesAnswer:
     libraries: list[LibraryAnswer]
 
 
-class LoginRequest(BaseModel):
-    """What logs the page in."""
-
-    token: str = Field(max_length=4096)
-
-
 @router.get(API, summary="What is served")
 def start(state: State) -> Start:
     """Names of the libraries and runs, and of the models that can draw."""
@@ -205,6 +146,38 @@ def start(state: State) -> Start:
 def libraries(state: State) -> LibrariesAnswer:
     """What each library holds, counted, and whether it can be searched yet."""
     return LibrariesAnswer(libraries=[_library(one) for one in state.libraries.values()])
+
+
+def _library(library: ServedLibrary) -> LibraryAnswer:
+    """One library; without figures, but with the reason, where its folder is gone."""
+    figures: dict[str, Any] = {}
+    catalog = library.catalog
+    with suppress(LibraryUnavailableError):
+        with suppress(HTTPException):  # loading, or cannot be loaded: the state says so
+            library.ready()
+        counted = "SELECT count(*), count(DISTINCT asset) FROM item_facts"
+        items, assets = catalog.execute(counted).fetchone()
+        figures = {
+            "items": items,
+            "assets": assets,
+            "model": Path(catalog.require_meta("model")).name,
+            "dimensions": catalog.dimensions,
+            "parts": catalog.require_meta("parts"),
+            "revision": catalog.generation,
+            "left_out": sum(left_out_counts(catalog).values()),
+            "parts_pending": catalog.parts_pending,
+            "root_name": catalog.root.name,
+        }
+        for name, what in _COUNTED.items():
+            sql = f"SELECT {what} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MAX_NAMES}"
+            figures[name] = {str(key): int(count) for key, count in catalog.execute(sql)}
+    return LibraryAnswer(
+        name=library.name,
+        calibrated=library.calibrated,
+        state=library.state,
+        reason=library.reason,
+        **figures,
+    )
 
 
 @router.get("/healthz", summary="Whether the process lives")
@@ -227,13 +200,19 @@ async def prometheus(state: State) -> Response:
     return Response(state.metrics.text(), media_type=METRICS_MEDIA_TYPE)
 
 
+class LoginRequest(BaseModel):
+    """What logs the page in."""
+
+    token: str = Field(max_length=4096)
+
+
 @router.post(f"{API}/login", summary="Log the page in")
 async def login(
-    request: Request, response: Response, state: State, asked: LoginRequest
+    request: Request, response: Response, state: State, body: LoginRequest
 ) -> StateAnswer:
     """Sets a cookie for whoever knows the token; scripts of the page cannot read it."""
     if state.token is not None:
-        if not state.token.matches(asked.token):
+        if not state.token.matches(body.token):
             await state.wrong_tokens.wait(request.client.host if request.client else "")
             headers = {"WWW-Authenticate": "Bearer"}
             raise Problem(401, "That is not the token.", headers, rejected="login")
@@ -253,6 +232,27 @@ async def logout(response: Response) -> StateAnswer:
     """Takes the cookie away."""
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return StateAnswer(state="out")
+
+
+class PageFiles(StaticFiles):
+    """The files of the page. Their ETag follows from the content: dates in a package may repeat."""
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """The file, or 304 where the client has it."""
+        digest = hashlib.sha256(Path(full_path).read_bytes()).hexdigest()
+        headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "no-cache"}
+        return unchanged(Request(scope), headers) or DatedFile(
+            full_path, status_code, headers, stat_result=stat_result
+        )
+
+
+_PAGE = PageFiles(directory=STATIC)
 
 
 @router.get("/", include_in_schema=False)
@@ -297,7 +297,7 @@ def add_handlers(app: FastAPI) -> None:
     async def answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         found = [
             {"where": ".".join(str(part)[:60] for part in one["loc"]), "what": str(one["msg"])}
-            for one in error.errors()[:_MOST_ERRORS]
+            for one in error.errors()[:_MAX_ERRORS]
         ]
         first = found[0] if found else {"where": "request", "what": "not as described"}
         detail = f"{first['where']}: {first['what']}"

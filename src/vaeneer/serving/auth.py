@@ -17,15 +17,15 @@ from vaeneer.serving.schemas import Problem
 from vaeneer.settings import ServeSettings
 
 COOKIE = "vaeneer"
-LEAST_CHARACTERS = 16
-LONGEST_SECONDS = 1.0
+MIN_CHARACTERS = 16
+MAX_DELAY_SECONDS = 1.0
 """That a wrong token waits for its answer."""
 FORGET_SECONDS = 60.0
 """After which an address that showed wrong tokens is as any other."""
-MOST_ADDRESSES = 1024
-_FIRST_SECONDS = 0.05
-_MOST_WAITING = 64
-_MOST_BYTES = 4096
+MAX_ADDRESSES = 1024
+_FIRST_DELAY_SECONDS = 0.05
+_MAX_WAITING = 64
+_MAX_BYTES = 4096
 
 
 class Token:
@@ -33,9 +33,9 @@ class Token:
 
     def __init__(self, secret: str) -> None:
         """Raises SettingsError for one that is short, or does not fit into a header."""
-        if len(secret) < LEAST_CHARACTERS or not secret.isascii() or not secret.isprintable():
+        if len(secret) < MIN_CHARACTERS or not secret.isascii() or not secret.isprintable():
             raise SettingsError(
-                f"The token must have {LEAST_CHARACTERS} or more printable ASCII characters;"
+                f"The token must have {MIN_CHARACTERS} or more printable ASCII characters;"
                 " make one with: openssl rand -hex 32"
             )
         self._digest = _digest(secret)
@@ -76,14 +76,16 @@ class WrongTokens:
         count, last = self._known.pop(address, (0, now))
         count = count + 1 if now - last < FORGET_SECONDS else 1
         self._known[address] = count, now
-        while len(self._known) > MOST_ADDRESSES:
+        while len(self._known) > MAX_ADDRESSES:
             self._known.popitem(last=False)
-        if self._waiting >= _MOST_WAITING:
+        if self._waiting >= _MAX_WAITING:
             detail = "Too many wrong tokens; try again later."
             raise Problem(429, detail, {"Retry-After": "1"}, rejected="token")
         self._waiting += 1
         try:
-            await asyncio.sleep(min(LONGEST_SECONDS, _FIRST_SECONDS * 2 ** min(count - 1, 16)))
+            await asyncio.sleep(
+                min(MAX_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** min(count - 1, 16))
+            )
         finally:
             self._waiting -= 1
 
@@ -117,7 +119,7 @@ def token_of(settings: ServeSettings) -> Token | None:
         return None
     try:
         with settings.token_file.open("rb") as stream:
-            text = stream.read(_MOST_BYTES).decode()
+            text = stream.read(_MAX_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{settings.token_file} cannot be read as a token: {error}") from error
     return Token(text.strip())

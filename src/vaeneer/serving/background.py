@@ -23,7 +23,7 @@ T = TypeVar("T")
 _THREADS = 16
 """Enough that the crops of a whole batch can be decoded while the network has another."""
 _LOG = logging.getLogger(__name__)
-_MOST_KEPT = 16
+_MAX_JOBS = 16
 _END_SECONDS = 10.0
 
 
@@ -226,7 +226,7 @@ class Jobs(Generic[T]):
                     return existing
                 existing.stopping = True
             job = self._jobs[key] = Job[T](version)
-            if len(self._jobs) > _MOST_KEPT:
+            if len(self._jobs) > _MAX_JOBS:
                 self._jobs.pop(next(iter(self._jobs))).stopping = True
             thread = threading.Thread(target=self._run, args=(job, work), name="job", daemon=True)
             self._threads = [one for one in self._threads if one.is_alive()] + [thread]

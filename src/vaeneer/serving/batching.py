@@ -31,7 +31,7 @@ from vaeneer.settings import ServeSettings
 
 T = TypeVar("T")
 _TRIM_SECONDS = 10.0
-_LEAST_BATCH = 16  # crops in one forward pass
+_MIN_BATCH = 16  # crops in one forward pass
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Batcher:
                     model,
                     device=self._settings.device,
                     precision=self._settings.precision,
-                    batch_size=max(self._settings.batch_crops, _LEAST_BATCH),
+                    batch_size=max(self._settings.batch_crops, _MIN_BATCH),
                 )
                 self._embedders[fingerprint] = BatchedEmbedder(plain, self)
             return self._embedders[fingerprint]

@@ -21,8 +21,8 @@ LOGIN = f"{API}/login"
 UPLOADS = frozenset(
     f"{API}/{name}" for name in ("search", "embed", "duplicates/decisions", "duplicates/csv")
 )
-MOST_JSON_BYTES = 64 * 1024
-MOST_AT_ONCE = 256
+MAX_JSON_BYTES = 64 * 1024
+MAX_CONCURRENT_REQUESTS = 256
 """Requests under way, of any kind; more get 503 with Retry-After."""
 _OPEN = ("/static/",)
 _OPEN_PATHS = frozenset({"/", "/healthz", "/favicon.ico", LOGIN})
@@ -94,8 +94,8 @@ class SecurityMiddleware:
     async def _check_request(self, scope: Scope) -> int:
         """The most bytes that the body may have. Raises Problem for what is refused unread."""
         headers, path = Headers(scope=scope), scope["path"]
-        if self._under_way > MOST_AT_ONCE:
-            detail = f"{MOST_AT_ONCE} requests are under way; ask again in a second."
+        if self._under_way > MAX_CONCURRENT_REQUESTS:
+            detail = f"{MAX_CONCURRENT_REQUESTS} requests are under way; ask again in a second."
             raise busy(detail, rejected="too_many_requests")
         # A page elsewhere may point its own name at this server: the Host header says that name.
         name = _parsed(f"//{headers.get('host', '')}").hostname or ""
@@ -112,7 +112,7 @@ class SecurityMiddleware:
                 await self._state.wrong_tokens.wait(str((scope.get("client") or [""])[0]))
             detail = "Show the token: Authorization: Bearer TOKEN, or log in on the page."
             raise Problem(401, detail, {"WWW-Authenticate": "Bearer"}, rejected="token")
-        limit = self._state.settings.max_upload_bytes if path in UPLOADS else MOST_JSON_BYTES
+        limit = self._state.settings.max_upload_bytes if path in UPLOADS else MAX_JSON_BYTES
         length = headers.get("content-length", "0")
         if not length.isdigit() or len(length) > 18 or int(length) > limit:
             raise _too_large(limit)

@@ -40,14 +40,14 @@ State = Literal["loading", "ready", "failed"]
 Version = tuple[int, int, int]
 """What the vectors of a catalog follow: the file itself, the generation in it, and as much of that
 as is not of small parts that came later."""
-MOST_SECONDS = 5.0
+QUERY_SECONDS = 5.0
 """That the filters of one page may take."""
 _RETRY_SECONDS = 60
 _LOAD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
-_MOST_RUNS = 1000
-_MOST_LOOKED = 20_000  # files and folders
-_MOST_KEPT = 3
+_MAX_RUNS = 1000
+_MAX_SCANNED = 20_000  # files and folders
+_MAX_MODELS = 3
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class ServedLibrary:
             return False
 
     @contextmanager
-    def query_timeout(self, seconds: float = MOST_SECONDS) -> Iterator[None]:
+    def query_timeout(self, seconds: float = QUERY_SECONDS) -> Iterator[None]:
         """Stop SQLite's work for this thread after some time. Raises Problem 422 then."""
         try:
             with self.catalog.limited(seconds):
@@ -251,7 +251,7 @@ class Served:
         found: list[Path] = []
         for folder in self.run_folders:
             found += [folder] if is_run(folder) else _runs_in(folder)
-        return _named(found[:_MOST_RUNS])
+        return _named(found[:_MAX_RUNS])
 
 
 def served(folders: Sequence[Path | str]) -> Served:
@@ -309,7 +309,7 @@ def _may_have_images(folder: Path) -> bool:
         if any(PurePath(name).suffix.lower() in IMAGE_SUFFIXES for name in files):
             return True
         looked += 1 + len(files)
-        if looked > _MOST_LOOKED:
+        if looked > _MAX_SCANNED:
             return True
     return False
 
@@ -350,7 +350,7 @@ class ModelCache:
         with self._lock:
             if key not in self._known:
                 self._known[key] = load(folder, device=choose_device(self._device))
-                while len(self._known) > _MOST_KEPT:
+                while len(self._known) > _MAX_MODELS:
                     self._known.pop(next(iter(self._known)))
             return self._known[key]
 

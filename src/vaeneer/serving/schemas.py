@@ -203,8 +203,8 @@ def etag_of(facts: os.stat_result, max_px: int | None = None) -> str:
 
 def unchanged(request: Request, headers: dict[str, str]) -> Response | None:
     """304 where the client has the content of this ETag already; None where it must be sent."""
-    asked = request.headers.get("if-none-match", "")
-    tags = {one.strip().removeprefix("W/") for one in asked.split(",")}
+    header = request.headers.get("if-none-match", "")
+    tags = {one.strip().removeprefix("W/") for one in header.split(",")}
     if headers["ETag"] in tags or "*" in tags:
         return Response(status_code=304, headers=headers)
     return None

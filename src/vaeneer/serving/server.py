@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 
-_MOST_CONNECTIONS = 1024
+_MAX_CONNECTIONS = 1024
 _GRACE_SECONDS = 5
 HEAD_SECONDS = 15.0
 """Longest that the head of a request may take to arrive."""
 SEND_SECONDS = 20.0
 """Longest that a client may read nothing, or nearly nothing, of an answer."""
-_LEAST_SENT_BYTES = 16 * 1024  # of an answer in that time, where more is waiting
+_MIN_SENT_BYTES = 16 * 1024  # of an answer in that time, where more is waiting
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def uvicorn_server(app: ASGIApp, settings: ServeSettings) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=_MOST_CONNECTIONS,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         h11_max_incomplete_event_size=32 * 1024,
@@ -213,7 +213,7 @@ class PunctualProtocol(H11Protocol):
         def check(before: int) -> None:
             self._send_timer = None
             waiting = self.transport.get_write_buffer_size()
-            if waiting and waiting > before - _LEAST_SENT_BYTES:
+            if waiting and waiting > before - _MIN_SENT_BYTES:
                 self.transport.abort()
             else:
                 self._watch_sending()

@@ -29,7 +29,7 @@ from vaeneer.serving.state import AppState, State, TheLibrary
 from vaeneer.web.pages import image_url
 
 router = APIRouter(prefix=API)
-_AT_ONCE = 16  # as in generate.py, so that one seed gives the same pictures there
+_BATCH_IMAGES = 16  # as in generate.py, so that one seed gives the same pictures there
 _LARGEST = 2**63 - 1
 ItemId = Annotated[Whole, Query(ge=0, le=_LARGEST)]
 Model = Annotated[
@@ -82,16 +82,16 @@ class SampleRequest(BaseModel, extra="forbid"):
 
 
 @router.post("/sample", summary="Random samples")
-async def sample(state: State, asked: SampleRequest) -> PicturesAnswer:
+async def sample(state: State, body: SampleRequest) -> PicturesAnswer:
     """Pictures drawn from the prior; one seed, the same pictures as `vaeneer sample`."""
 
     def work() -> PicturesAnswer:
-        vae = _vae(state, asked.library, asked.model, asked.epoch)
-        random = torch.Generator().manual_seed(asked.seed)
+        vae = _vae(state, body.library, body.model, body.epoch)
+        random = torch.Generator().manual_seed(body.seed)
         pixels: list[Pixels] = []
-        while len(pixels) < asked.count:
-            count = min(_AT_ONCE, asked.count - len(pixels))
-            z = asked.temperature * torch.randn(count, vae.latent_size, generator=random)
+        while len(pixels) < body.count:
+            count = min(_BATCH_IMAGES, body.count - len(pixels))
+            z = body.temperature * torch.randn(count, vae.latent_size, generator=random)
             pixels += state.batcher.do(partial(_decoded, vae, z))
         return PicturesAnswer(images=[data_address(one) for one in pixels])
 
@@ -113,8 +113,8 @@ async def reconstruct(
 
     def work() -> ReconstructAnswer:
         vae = _vae(state, library.name, model, epoch)
-        asked = None if box is None else box_of(box)
-        pixels = _square(state, library, item, asked, vae.image_side_px)
+        inside = None if box is None else box_of(box)
+        pixels = _square(state, library, item, inside, vae.image_side_px)
 
         def decoded() -> Pixels:
             return to_pixels(vae.reconstruct(to_tensor([pixels]).to(_device(vae))))[0]

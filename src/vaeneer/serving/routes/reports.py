@@ -45,7 +45,7 @@ from vaeneer.settings import ClusterSettings, DuplicatesSettings, IndexSettings,
 
 router = APIRouter(prefix=API)
 FolderState = Literal["new", "indexing", "stopping", "stopped", "ready", "failed"]
-_LONGEST_PATH = 4096
+_MAX_PATH_CHARACTERS = 4096
 
 
 @answer
@@ -147,7 +147,7 @@ class DuplicateMark(BaseModel, extra="forbid"):
 
     decision: Decision
     keep_path: Text = Field(
-        max_length=_LONGEST_PATH,
+        max_length=_MAX_PATH_CHARACTERS,
         description="The file that stands for it; of the file to keep, its own path.",
     )
 
@@ -210,17 +210,17 @@ def duplicate_groups(
     summary="What a library has twice, with decisions",
     responses=_COMPUTING,
 )
-def decided_groups(state: State, asked: DecisionsRequest) -> DecisionsAnswer:
+def decided_groups(state: State, body: DecisionsRequest) -> DecisionsAnswer:
     """As GET /duplicates, with a person's decisions instead of the proposal; nothing is stored."""
-    library = state.library(asked.library)
+    library = state.library(body.library)
     report = _result(state, library, "duplicates")
-    marks = valid_marks(report.groups, asked.decisions())
+    marks = valid_marks(report.groups, body.decisions())
     groups = decided(report.groups, marks)
     sizes = redundant_in(groups)
     shown = dataclasses.replace(
         report, groups=groups, redundant_files=len(sizes), redundant_bytes=sum(sizes.values())
     )
-    page = _page(library, shown, asked.kind, asked.page, asked.page_size)
+    page = _page(library, shown, body.kind, body.page, body.page_size)
     return DecisionsAnswer(**page, marks=marks)
 
 
@@ -230,10 +230,10 @@ def decided_groups(state: State, asked: DecisionsRequest) -> DecisionsAnswer:
     response_class=Response,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **_COMPUTING},
 )
-def duplicates_csv(state: State, asked: CsvRequest) -> Response:
+def duplicates_csv(state: State, body: CsvRequest) -> Response:
     """All groups with a person's decisions; without any the bytes of `vaeneer duplicates --csv`."""
-    report = _result(state, state.library(asked.library), "duplicates")
-    text = csv_text(decided(report.groups, asked.decisions()))
+    report = _result(state, state.library(body.library), "duplicates")
+    text = csv_text(decided(report.groups, body.decisions()))
     return Response(text.encode(), media_type="text/csv")
 
 
@@ -337,19 +337,19 @@ def folders(state: State) -> IndexingAnswer:
 
 
 @router.post("/indexing", summary="Index a folder", status_code=202)
-def start(state: State, asked: IndexRequest) -> FolderAnswer:
+def start(state: State, body: IndexRequest) -> FolderAnswer:
     """Make or bring up to date the library of a folder; where that is under way, nothing new."""
-    _folder(state, asked.library)
-    state.indexing.start(asked.library, lambda job: _index(state, asked.library, job), again=True)
-    return _folder(state, asked.library)
+    _folder(state, body.library)
+    state.indexing.start(body.library, lambda job: _index(state, body.library, job), again=True)
+    return _folder(state, body.library)
 
 
 @router.post("/indexing/stop", summary="Stop indexing a folder", status_code=202)
-def stop(state: State, asked: IndexRequest) -> FolderAnswer:
+def stop(state: State, body: IndexRequest) -> FolderAnswer:
     """End it after the images under way; what is indexed remains, and another POST continues."""
-    _folder(state, asked.library)
-    state.indexing.cancel(asked.library)
-    return _folder(state, asked.library)
+    _folder(state, body.library)
+    state.indexing.cancel(body.library)
+    return _folder(state, body.library)
 
 
 def _index(state: AppState, name: str, job: Job[IndexReport]) -> IndexReport:

@@ -29,7 +29,7 @@ from vaeneer.settings import read_sections
 from vaeneer.training.run_folder import RunFolder, RunState, planned_epochs, read_metrics
 
 router = APIRouter(prefix=API)
-_MOST_JSON_BYTES = 4 * 2**20
+_MAX_JSON_BYTES = 4 * 2**20
 _PICTURE_PLACES = ("plots/*.png", "*.png", "similarity*/*.png", "evaluat*/*.png")
 _MODEL_PLACES = ("", "best", "last")
 Name = Annotated[str, Path(max_length=255, description="Name of a run.")]
@@ -198,7 +198,7 @@ def _pictures(folder: FilePath) -> dict[str, FilePath]:
 def _json_in(file: FilePath) -> JsonObject | None:
     """The object that a JSON file holds; None where there is none, or a very large one."""
     with suppress(OSError, ValueError):
-        if file.stat().st_size <= _MOST_JSON_BYTES:
+        if file.stat().st_size <= _MAX_JSON_BYTES:
             value = json.loads(file.read_text(encoding="utf-8"))
             return _json_ready(value) if isinstance(value, dict) else None
     return None

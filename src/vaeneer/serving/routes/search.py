@@ -39,11 +39,11 @@ from vaeneer.settings import SearchSettings
 
 router = APIRouter(prefix=API)
 _LARGEST = 2**63 - 1
-_AT_ONCE = 8  # images of one request that wait for the network together
-MOST_IMAGES = 32
-_MOST_FIELDS = 64
-_MOST_FIELD_BYTES = 16 * 1024
-_MOST_NAME_CHARACTERS = 100
+_MAX_CONCURRENT_IMAGES = 8  # images of one request that wait for the network together
+MAX_IMAGES = 32
+_MAX_FIELDS = 64
+_MAX_FIELD_BYTES = 16 * 1024
+_MAX_NAME_CHARACTERS = 100
 _LISTS = frozenset({"item", "negative"})
 _EMPTY_IS_NONE = ("where", "category", "tag")
 Id = Annotated[Whole, Field(ge=0, le=_LARGEST)]
@@ -117,7 +117,7 @@ async def read_form(
         raise Problem(415, "Send multipart/form-data, with the picture as the file image.")
     try:
         form = await request.form(
-            max_files=MOST_IMAGES, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES
+            max_files=MAX_IMAGES, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
         )
     except (MultiPartException, FormParserError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -131,7 +131,7 @@ async def read_form(
                     raise Problem(422, f"{name[:60]}: files are called image.")
                 last = (value.filename or "").replace("\\", "/").rpartition("/")[2]
                 shown = "".join(sign if sign.isprintable() else "?" for sign in last)
-                shown = shown[:_MOST_NAME_CHARACTERS] or "image"
+                shown = shown[:_MAX_NAME_CHARACTERS] or "image"
                 uploads.append(Upload(shown, value.file))
             elif name == "image":
                 raise Problem(422, "image: send a file, with a file name.")
@@ -223,7 +223,7 @@ class SearchFields(BaseModel, extra="forbid"):
 def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
     """How openapi.json describes a form with pictures."""
     file = {"type": "string", "format": "binary", "contentMediaType": "image/*"}
-    images = {"type": "array", "items": file, "maxItems": MOST_IMAGES}
+    images = {"type": "array", "items": file, "maxItems": MAX_IMAGES}
     properties: dict[str, Any] = {"image": images}
     if fields is not None:
         properties |= fields.model_json_schema()["properties"]
@@ -232,32 +232,32 @@ def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
 
 
 @router.get("/search", summary="What looks like an item, or has some words")
-async def search_by_item(state: State, asked: Annotated[SearchFields, Query()]) -> SearchAnswer:
+async def search_by_item(state: State, query: Annotated[SearchFields, Query()]) -> SearchAnswer:
     """Search by items of the library, or by words, so that an answer has a link."""
-    return await _search(state, asked, [])
+    return await _search(state, query, [])
 
 
 @router.post(
     "/search", summary="What looks like a picture", openapi_extra=_form_schema(SearchFields)
 )
 async def search_by_image(
-    request: Request, state: State, asked: Annotated[SearchFields, Query()]
+    request: Request, state: State, query: Annotated[SearchFields, Query()]
 ) -> SearchAnswer:
     """Search by pictures, items or both; fields of the form count before those of the query."""
     async with read_form(request) as (uploads, texts):
         own = {n: v if n in _LISTS else v[-1] for n, v in texts.items() if v != [""]}
         try:
-            asked = SearchFields.model_validate(asked.model_dump(exclude_unset=True) | own)
+            query = SearchFields.model_validate(query.model_dump(exclude_unset=True) | own)
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from None
-        return await _search(state, asked, uploads)
+        return await _search(state, query, uploads)
 
 
 @router.post("/embed", summary="Vectors of pictures", openapi_extra=_form_schema(None))
 async def embed(request: Request, state: State, library: TheLibrary) -> EmbedAnswer:
     """The vectors that the library would give to pictures, each of length 1."""
     opened, settings = library.ready(), state.settings
-    turns = asyncio.Semaphore(_AT_ONCE)
+    turns = asyncio.Semaphore(_MAX_CONCURRENT_IMAGES)
 
     async def vector_of(upload: Upload) -> list[float]:
         def work() -> list[float]:
@@ -271,7 +271,7 @@ async def embed(request: Request, state: State, library: TheLibrary) -> EmbedAns
 
     async with read_form(request) as (uploads, texts):
         if texts or not uploads:
-            raise Problem(422, f"image: send 1 to {MOST_IMAGES} pictures, and nothing else.")
+            raise Problem(422, f"image: send 1 to {MAX_IMAGES} pictures, and nothing else.")
         vectors = await asyncio.gather(*(vector_of(upload) for upload in uploads))
     return EmbedAnswer(
         model=library.catalog.require_meta("model"),
@@ -280,19 +280,19 @@ async def embed(request: Request, state: State, library: TheLibrary) -> EmbedAns
     )
 
 
-async def _search(state: AppState, asked: SearchFields, uploads: list[Upload]) -> SearchAnswer:
-    library = state.library(asked.library)
+async def _search(state: AppState, query: SearchFields, uploads: list[Upload]) -> SearchAnswer:
+    library = state.library(query.library)
     opened = library.ready()
-    if asked.words and (uploads or asked.item or asked.negative or asked.box):
+    if query.words and (uploads or query.item or query.negative or query.box):
         raise Problem(422, "words: search by words or by pictures and items, not by both.")
-    if not uploads and not asked.item and not asked.words:
+    if not uploads and not query.item and not query.words:
         raise Problem(422, "image: send a picture, name an item, or give words.")
 
     def work() -> SearchAnswer:
         seconds, max_megapixels = state.settings.timeout_seconds, state.settings.max_megapixels
-        box = None if asked.box is None else box_of(asked.box)
-        items = [library.item(number) for number in asked.item]
-        negative = [library.item(number).id for number in asked.negative]
+        box = None if query.box is None else box_of(query.box)
+        items = [library.item(number) for number in query.item]
+        negative = [library.item(number).id for number in query.negative]
         with (
             save_uploads(uploads, max_megapixels) as (paths, megapixels),
             library.query_timeout(seconds),
@@ -302,10 +302,10 @@ async def _search(state: AppState, asked: SearchFields, uploads: list[Upload]) -
                 megapixels = max([megapixels, *sizes])
             sources: list[Source] = [*paths, *(item.id for item in items)]
             with state.pixels.taking(megapixels, seconds):
-                if asked.words:
-                    report = search_words(opened, asked.words, settings=asked.settings())
+                if query.words:
+                    report = search_words(opened, query.words, settings=query.settings())
                 else:
-                    settings = asked.settings()
+                    settings = query.settings()
                     report = search(opened, sources, box=box, negative=negative, settings=settings)
         names = [one.name for one in uploads] + [item.path for item in items]
         return _answer(library, report, names)
