@@ -1,4 +1,4 @@
-"""create_app(): all routes behind one door, as an ASGI application."""
+"""create_app(): the ASGI application, with the routes of the server itself and of the page."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from vaeneer.settings import ServeSettings
 from vaeneer.web.pages import STATIC
 
 router = APIRouter()
-mimetypes.add_type("text/javascript", ".js")  # whatever the registry of Windows says
+mimetypes.add_type("text/javascript", ".js")  # Windows may have another type in its registry
 _MAX_ERRORS = 10
 _FRAMEWORK_ERRORS = {
     404: "Nothing is at this address; GET /api/v1/openapi.json says what is where.",
@@ -59,7 +59,7 @@ _COUNTED = {
     "tags": "value, count(*) FROM metadata JOIN item_facts USING (asset) WHERE key = 'tag'",
     "formats": "format, count(*) FROM item_facts",
 }
-_COMPUTING_SECONDS = 2  # until it is worth asking again for what is computed
+_COMPUTING_SECONDS = 2  # of Retry-After, for a computation under way
 _COOKIE_SECONDS = 30 * 24 * 3600
 _DESCRIPTION = (
     "Search, compare and draw the surfaces of material libraries. Items are named by their ids,"
@@ -84,14 +84,14 @@ _PROBLEMS = {
 
 @answer
 class Start:
-    """What a server has."""
+    """Names of what is served."""
 
     name: str
     version: str
     libraries: list[str]
     runs: list[str]
     models: list[str]
-    """Models that sample knows by name."""
+    """Names that `model` of sample takes."""
 
 
 @answer
@@ -144,7 +144,7 @@ def start(state: State) -> Start:
 
 @router.get(f"{API}/libraries", summary="The libraries")
 def libraries(state: State) -> LibrariesAnswer:
-    """What each library holds, counted, and whether it can be searched yet."""
+    """Contents of each library in numbers, and whether it can be searched yet."""
     return LibrariesAnswer(libraries=[_library(one) for one in state.libraries.values()])
 
 
@@ -180,13 +180,13 @@ def _library(library: ServedLibrary) -> LibraryAnswer:
     )
 
 
-@router.get("/healthz", summary="Whether the process lives")
+@router.get("/healthz", summary="Liveness")
 async def healthz() -> StateAnswer:
     """Answers as long as the event loop runs."""
     return StateAnswer(state="alive")
 
 
-@router.get("/readyz", summary="Whether it can search")
+@router.get("/readyz", summary="Readiness")
 def readyz(state: State) -> StateAnswer:
     """200 when every library is there and loaded, else 503 with the reasons."""
     if troubles := state.troubles():
@@ -201,7 +201,7 @@ async def prometheus(state: State) -> Response:
 
 
 class LoginRequest(BaseModel):
-    """What logs the page in."""
+    """The token, to log the page in."""
 
     token: str = Field(max_length=4096)
 
@@ -210,7 +210,7 @@ class LoginRequest(BaseModel):
 async def login(
     request: Request, response: Response, state: State, body: LoginRequest
 ) -> StateAnswer:
-    """Sets a cookie for whoever knows the token; scripts of the page cannot read it."""
+    """Trade the token for a cookie that scripts of the page cannot read."""
     if state.token is not None:
         if not state.token.matches(body.token):
             await state.wrong_tokens.wait(request.client.host if request.client else "")
@@ -229,7 +229,7 @@ async def login(
 
 @router.post(f"{API}/logout", summary="Log the page out")
 async def logout(response: Response) -> StateAnswer:
-    """Takes the cookie away."""
+    """Delete the cookie."""
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return StateAnswer(state="out")
 
@@ -263,13 +263,13 @@ async def page(request: Request) -> Response:
 
 @router.get("/favicon.ico", include_in_schema=False)
 async def favicon() -> Response:
-    """The page names its own icon."""
+    """Nothing: index.html names its own icon."""
     return Response(status_code=204)
 
 
 @router.get("/static/{name:path}", include_in_schema=False)
 async def static(request: Request, name: str) -> Response:
-    """What the page consists of."""
+    """A file of the page."""
     try:
         return await _PAGE.get_response(name, request.scope)
     except HTTPException:
@@ -354,7 +354,7 @@ def create_app(served: Served, settings: ServeSettings | None = None) -> ASGIApp
 
 
 def _describe_problems(app: FastAPI) -> None:
-    """Put the problems that any route may answer into openapi.json."""
+    """Add the problems that any route may answer to openapi.json."""
     framework = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The token that lets a client in: read from a file, compared in constant time."""
+"""The access token: read from a file, compared in constant time, wrong ones answered late."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from vaeneer.settings import ServeSettings
 COOKIE = "vaeneer"
 MIN_CHARACTERS = 16
 MAX_DELAY_SECONDS = 1.0
-"""That a wrong token waits for its answer."""
+"""Longest delay of the answer to a wrong token."""
 FORGET_SECONDS = 60.0
-"""After which an address that showed wrong tokens is as any other."""
+"""After this time the wrong tokens of an address no longer count."""
 MAX_ADDRESSES = 1024
 _FIRST_DELAY_SECONDS = 0.05
 _MAX_WAITING = 64
@@ -29,10 +29,10 @@ _MAX_BYTES = 4096
 
 
 class Token:
-    """A secret that clients show as a bearer token, or the page as a cookie made of it."""
+    """A secret that clients send as a bearer token, and the page as a cookie derived from it."""
 
     def __init__(self, secret: str) -> None:
-        """Raises SettingsError for one that is short, or does not fit into a header."""
+        """Raises SettingsError for a short one, or one that does not fit into a header."""
         if len(secret) < MIN_CHARACTERS or not secret.isascii() or not secret.isprintable():
             raise SettingsError(
                 f"The token must have {MIN_CHARACTERS} or more printable ASCII characters;"
@@ -43,11 +43,11 @@ class Token:
         self.cookie = hmac.new(key, b"the cookie of the page", hashlib.sha256).hexdigest()
 
     def matches(self, secret: str) -> bool:
-        """Whether a client has the token; takes as long for any answer."""
+        """Whether a secret is the token, compared in constant time."""
         return hmac.compare_digest(self._digest, _digest(secret))
 
     def is_guessed(self, headers: Headers) -> bool:
-        """Whether a request has a bearer token, and a wrong one."""
+        """Whether a request has a wrong bearer token."""
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and not self.matches(secret.strip())
 
@@ -61,7 +61,7 @@ class Token:
 
 
 class WrongTokens:
-    """Answers wrong tokens late, the more of them the later; the right one never waits.
+    """Delays answers to wrong tokens, longer with each of an address; the right one never waits.
 
     What is remembered is bounded, and so is how many wait.
     """
@@ -126,5 +126,5 @@ def token_of(settings: ServeSettings) -> Token | None:
 
 
 def _digest(secret: str) -> bytes:
-    """Of equal length for every secret, so that comparing tells nothing of it."""
+    """A digest of equal length for every secret, so that comparing reveals nothing of it."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

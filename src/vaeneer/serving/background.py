@@ -1,4 +1,4 @@
-"""A bounded thread pool for requests, and long jobs that run once behind them."""
+"""A bounded thread pool for requests, and long jobs that run once in the background."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from vaeneer.settings import ServeSettings
 
 T = TypeVar("T")
 _THREADS = 16
-"""Enough that the crops of a whole batch can be decoded while the network has another."""
+"""Enough to decode the crops of a whole batch while the network computes another."""
 _LOG = logging.getLogger(__name__)
 _MAX_JOBS = 16
 _END_SECONDS = 10.0
 
 
 class RequestPool:
-    """Runs blocking work for the event loop, and refuses more where too much of it waits."""
+    """Runs blocking work for the event loop; refuses more where the queue is full."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         self._pool = ThreadPoolExecutor(_THREADS, "work", initializer=_compute_on_one_core)
         self._lock = threading.Lock()
         self.pending = 0
-        """Requests that wait or are worked on."""
+        """Requests that wait or are under way."""
 
     async def submit(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread; returns its result.
@@ -57,7 +57,7 @@ class RequestPool:
             raise busy(detail, 5, rejected="timeout") from None
 
     def close(self) -> None:
-        """Take no more work, and drop what waits."""
+        """Refuse further work, and drop what waits."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _done(self, _: Future[Any]) -> None:
@@ -89,16 +89,16 @@ def megapixels_of(path: Path) -> float:
 
 
 class PixelBudget:
-    """How many pixels may be decoded at the same time: large pictures wait for each other."""
+    """Limits how many pixels are decoded at the same time: large pictures wait for each other."""
 
     def __init__(self, megapixels: float) -> None:
-        """megapixels: the most at once; one picture may have as many."""
+        """megapixels: the limit, of one picture or of several together."""
         self._free = self._all = megapixels
         self._changed = threading.Condition()
 
     @contextmanager
     def taking(self, megapixels: float, seconds: float) -> Iterator[None]:
-        """Hold a share for the block. Raises Problem 503 when none is free in time."""
+        """Reserve pixels for the block. Raises Problem 503 when too few are free in time."""
         share = min(megapixels, self._all)
         with self._changed:
             if not self._changed.wait_for(lambda: self._free >= share, seconds):
@@ -163,7 +163,7 @@ class Job(Generic[T]):
         return nullcontext(self)
 
     def say(self, line: str) -> None:
-        """Lines are for people at a terminal."""
+        """Ignore a line: it is for a terminal."""
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count what is done of the stage, as a Bar does; ends the job where it was stopped."""
@@ -179,7 +179,7 @@ class Job(Generic[T]):
             self.state = "ready"
         except _Stopped:
             self.reason, self.state = "It was stopped.", "stopped"
-        except (VaeneerError, OSError) as error:  # a library that was moved, a full disk
+        except (VaeneerError, OSError) as error:  # such as a moved library or a full disk
             self.reason, self.state = str(error), "failed"
         except Exception as error:  # reported to clients
             _LOG.exception("a job failed")

@@ -54,7 +54,7 @@ class _Crops:
 
 @dataclass(frozen=True)
 class _Work:
-    """Anything else that needs a network."""
+    """Any other work that needs a network."""
 
     do: Callable[[], Any]
     result: Future[Any] = field(default_factory=Future)
@@ -91,7 +91,7 @@ class Batcher:
             thread.start()
 
     def stop(self) -> None:
-        """End after what is waiting."""
+        """End once the queue is empty."""
         alive = [thread for thread in self._threads if thread.is_alive()]
         for _ in alive:
             self._put(None)
@@ -116,7 +116,7 @@ class Batcher:
 
     @property
     def depth(self) -> int:
-        """How much is waiting."""
+        """Length of the queue."""
         return len(self._queue)
 
     def embed(self, embedder: Embedder, images: Tensor) -> Vectors:
@@ -129,7 +129,7 @@ class Batcher:
         return self._wait(crops.result)
 
     def do(self, work: Callable[[], T]) -> T:
-        """Run anything else in its turn; blocks until it is done. Raises as `embed`."""
+        """Run other work in its turn; blocks until it is done. Raises as `embed`."""
         job = _Work(work)
         self._put(job)
         result: T = self._wait(job.result)

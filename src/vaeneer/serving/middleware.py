@@ -1,4 +1,4 @@
-"""What every request passes: hosts, origins, the token and limits in, security headers out."""
+"""Checks of every request (host, origin, token, size, time), and headers of every answer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ HEADERS = {
 
 
 class SecurityMiddleware:
-    """ASGI middleware around all routes; what goes wrong inside becomes a problem here."""
+    """ASGI middleware around all routes; every error leaves it as a problem."""
 
     def __init__(self, app: ASGIApp, state: AppState) -> None:
         self._app = app
@@ -59,7 +59,7 @@ class SecurityMiddleware:
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or pass on what is no request."""
+        """Answer one request; pass on other messages, such as those of the lifespan."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -92,7 +92,7 @@ class SecurityMiddleware:
             self._state.metrics.answered(shown, route, answer.status or 499, seconds)
 
     async def _check_request(self, scope: Scope) -> int:
-        """The most bytes that the body may have. Raises Problem for what is refused unread."""
+        """Max size of the body in bytes. Raises Problem for a request that is refused unread."""
         headers, path = Headers(scope=scope), scope["path"]
         if self._under_way > MAX_CONCURRENT_REQUESTS:
             detail = f"{MAX_CONCURRENT_REQUESTS} requests are under way; ask again in a second."
@@ -120,7 +120,7 @@ class SecurityMiddleware:
 
 
 class _Answer:
-    """Adds the headers that every answer has, makes each error a problem, remembers the status."""
+    """Adds the headers of every answer, turns plain errors into problems, keeps the status."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, with_body: bool) -> None:
         self._scope = scope
@@ -167,7 +167,7 @@ class _Answer:
 
 
 class _Body:
-    """The body of a request, as long as it is not too large and does not take too long."""
+    """The body of a request, limited in size and time."""
 
     def __init__(self, receive: Receive, limit_bytes: int, seconds: float) -> None:
         self._receive = receive

@@ -38,10 +38,10 @@ from vaeneer.training.run_folder import RunFolder
 
 State = Literal["loading", "ready", "failed"]
 Version = tuple[int, int, int]
-"""What the vectors of a catalog follow: the file itself, the generation in it, and as much of that
-as is not of small parts that came later."""
+"""Version of a catalog: of its file, its generation, and its generation without small parts that
+were added later."""
 QUERY_SECONDS = 5.0
-"""That the filters of one page may take."""
+"""Time limit for the filters of one page."""
 _RETRY_SECONDS = 60
 _LOAD_SECONDS = 30.0
 _LOG = logging.getLogger(__name__)
@@ -63,10 +63,10 @@ class StoredFile:
 
 
 class ServedLibrary:
-    """One library: what can be asked of it now, and its state."""
+    """One library, its state, and what may be done with it now."""
 
     def __init__(self, name: str, folder: Path, batcher: Batcher) -> None:
-        """Raises LibraryError when `folder` is no good library."""
+        """Raises LibraryError where `folder` is no library, or a damaged one."""
         self.name = name
         self.folder = folder
         self.catalog = Catalog.open(folder)
@@ -83,7 +83,7 @@ class ServedLibrary:
         self._loader: threading.Thread | None = None
 
     def load(self) -> None:
-        """Load the network and the vectors, and swap them in when they are there."""
+        """Load the network and the vectors, then replace the former ones."""
         with self._loading:
             try:
                 version = self.version()
@@ -96,7 +96,7 @@ class ServedLibrary:
                 library.embedder = self._batcher.embedder(self.folder / MODEL_FOLDER, fingerprint)
                 vectors = len(library.image_index) + len(library.crop_index)  # loads them
                 _LOG.debug("%s: %d vectors", self.name, vectors)
-            except Exception as error:  # told to whoever asks; the old vectors stay in use
+            except Exception as error:  # the reason is answered; the former vectors stay in use
                 known = isinstance(error, VaeneerError | OSError)
                 _LOG.log(logging.WARNING, "%s: %s", self.name, error, exc_info=not known)
                 self.reason = str(error)
@@ -125,7 +125,7 @@ class ServedLibrary:
         return _of_wholes(version) if self.catalog.parts_pending else version
 
     def ready(self) -> Library:
-        """The library for searching; new vectors are fetched behind the scenes.
+        """The library for searching; new vectors are loaded in the background.
 
         Raises Problem 503 while it loads, or where it cannot be loaded; LibraryUnavailableError
         where its folder is gone.
@@ -147,7 +147,7 @@ class ServedLibrary:
         return library
 
     def current(self) -> Library:
-        """As `ready`, but not with vectors that the catalog has left behind."""
+        """As `ready`, but never with outdated vectors. Raises Problem 503 while new ones load."""
         library = self.ready()
         version, loaded = self.version(), self._loaded
         late = self.catalog.parts_pending and loaded and _of_wholes(loaded) == _of_wholes(version)
@@ -156,7 +156,7 @@ class ServedLibrary:
         return library
 
     def _refresh(self, version: Version) -> None:
-        """Load once whatever is new; of another file than before nothing stays in use."""
+        """Load a new version once; vectors of a replaced file do not stay in use."""
         with self._refreshing:
             if self._library is not None and self._loaded and self._loaded[0] != version[0]:
                 self._library, self._loaded = None, None
@@ -216,7 +216,7 @@ class ServedLibrary:
             raise Problem(422, detail) from None
 
     def close(self) -> None:
-        """Let go of the catalog's file, after what is being loaded."""
+        """Close the catalog, once loading has ended."""
         if self._loader is not None:
             self._loader.join(_LOAD_SECONDS)
         self.catalog.close()
@@ -255,7 +255,7 @@ class Served:
 
 
 def served(folders: Sequence[Path | str]) -> Served:
-    """Tell libraries, runs and folders of images from each other.
+    """Sort folders into libraries, runs and folders of images.
 
     Raises SettingsError for a folder that is none of them, or where there is none.
     """
@@ -332,7 +332,7 @@ def _named(folders: Iterable[Path], names: Mapping[Path, str] | None = None) -> 
 
 
 class ModelCache:
-    """Networks by name; the last few are kept. A run's best model is read again when it changes."""
+    """Caches the last few networks by name; a run's best model is read again when it changes."""
 
     def __init__(self, served: Served, device: str) -> None:
         self._served = served
@@ -341,7 +341,7 @@ class ModelCache:
         self._lock = threading.Lock()
 
     def of(self, name: str, epoch: int | None = None) -> VAE:
-        """The network of a run (its best, or that kept after an epoch), or of the box.
+        """The network of a run (its best, or the checkpoint of an epoch), or a bundled one.
 
         Raises Problem 404 for a name that is neither, ModelFileError for a damaged model.
         """

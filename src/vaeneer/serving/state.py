@@ -1,4 +1,4 @@
-"""State that the routes share, and the dependencies that hand it to them."""
+"""State that all routes share, its counters, and the FastAPI dependencies that pass it on."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class AppState:
     """The libraries and runs of one server, its threads and its counters."""
 
     def __init__(self, served: Served, settings: ServeSettings, token: Token | None) -> None:
-        """Opens the catalogs; raises LibraryError for one that is no good."""
+        """Opens the catalogs. Raises LibraryError for a damaged one."""
         self.settings = settings
         self.served = served
         self.token = token
@@ -119,7 +119,7 @@ class AppState:
         )
 
     def start(self) -> None:
-        """Start the threads, and load the libraries behind the scenes, one after the other."""
+        """Start the threads, and load the libraries in the background, one after the other."""
         self.batcher.start()
         for library in self.libraries.values():
             library.load_in_background()
@@ -148,7 +148,7 @@ class AppState:
         return found
 
     def add_library(self, name: str, folder: Path) -> None:
-        """Serve a library that was indexed just now, too. Raises LibraryError."""
+        """Serve a library that was just indexed. Raises LibraryError."""
         with self._adding:
             if name not in self.libraries:
                 library = ServedLibrary(name, folder, self.batcher)

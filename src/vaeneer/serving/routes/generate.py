@@ -1,4 +1,4 @@
-"""Routes that draw with a network: samples, reconstructions, pictures between two surfaces."""
+"""Routes that decode with a network: samples, reconstructions, interpolations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PicturesAnswer:
 
 @answer
 class ReconstructAnswer:
-    """A picture and what the network makes of it, as data: addresses."""
+    """A picture and its reconstruction, as data: addresses."""
 
     original: str
     reconstruction: str
@@ -163,7 +163,7 @@ def data_address(pixels: Pixels) -> str:
 
 
 def _vae(state: AppState, library: str | None, model: str | None, epoch: int | None) -> VAE:
-    """A library's own network, unless another is named. Raises Problem 404, 422, 503."""
+    """The network of a model or run, else that of a library. Raises Problem 404, 422, 503."""
     if model is not None:
         return state.models.of(model, epoch)
     if epoch is not None:
@@ -174,7 +174,7 @@ def _vae(state: AppState, library: str | None, model: str | None, epoch: int | N
 def _square(
     state: AppState, library: ServedLibrary, number: int, box: PixelBox | None, side_px: int
 ) -> Pixels:
-    """What the network sees of an item, (side, side, 3) uint8. Raises Problem 404, 422."""
+    """The network's input for an item, (side, side, 3) uint8. Raises Problem 404, 422."""
     item, settings = library.item(number), state.settings
     megapixels = item.width_px * item.height_px / 1e6
     if megapixels > settings.max_megapixels:

@@ -1,4 +1,4 @@
-"""Routes that read the catalog: libraries, items, thumbnails, images."""
+"""Routes that read the catalog: items, thumbnails, images, files that were left out."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class ItemAnswer:
 
     @classmethod
     def of(cls, library: str, item: Item, **more: Any) -> Self:
-        """An item of the library of a name. more: the fields that the item has not."""
+        """The answer for an item. library: its name. more: fields beside those of the item."""
         folder, _, file = item.path.rpartition("/")
         known: dict[str, Any] = {one.name: getattr(item, one.name, "") for one in fields(cls)}
         known |= {"folder": folder, "file": file}
@@ -130,7 +130,7 @@ class MapFile:
 
 @answer
 class ItemDetails(ItemAnswer):
-    """One image, and what is known beside it."""
+    """One image, with its other maps and its side-car."""
 
     absolute_path: str
     maps: list[MapFile]
@@ -141,9 +141,9 @@ class ItemDetails(ItemAnswer):
     missing: bool
     """Whether the file is not there now."""
     link: str | None
-    """What a symbolic link leads to, below the folder or not."""
+    """Target of a symbolic link, below the folder or absolute."""
     notes: tuple[str, ...]
-    """What was ignored or mended to read the file."""
+    """What was ignored or repaired to read the file."""
 
 
 @answer
@@ -153,7 +153,7 @@ class LeftOutFile:
     path: str
     """Below the folder; bytes that are not UTF-8 as escapes."""
     reason: str
-    """The words before a colon are those of all of its kind."""
+    """Text before a colon is the kind of reason."""
 
 
 @answer
@@ -170,7 +170,7 @@ class LeftOutAnswer:
 
 
 class ItemsQuery(BaseModel):
-    """Filters, order and place of a page of items."""
+    """Filters, order and position of a page of items."""
 
     q: str | None = Field(
         None,

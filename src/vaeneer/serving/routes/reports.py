@@ -1,4 +1,4 @@
-"""Routes of what takes minutes, started by POST: duplicates, the map, and indexing of folders."""
+"""Routes of long computations, started by POST: duplicates, the map, indexing of folders."""
 
 from __future__ import annotations
 
@@ -123,15 +123,15 @@ class DecisionsAnswer(DuplicatesAnswer):
 
 @answer
 class MapAnswer:
-    """A place for each item, in columns of equal length."""
+    """Coordinates of each item, in columns of equal length."""
 
     ids: list[int]
     x: list[float]
     y: list[float]
     clusters: list[int]
-    """-1 is alone."""
+    """-1: in no cluster."""
     categories: list[int]
-    """Places in category_names."""
+    """Indices into category_names."""
     cluster_names: dict[str, str]
     category_names: list[str]
 
@@ -279,7 +279,7 @@ def _result(state: AppState, library: ServedLibrary, what: str) -> Any:
 
 
 def _all_duplicates(library: Library, progress: Progress) -> DuplicatesReport:
-    """All groups, kept in memory: pages are cut from them."""
+    """All groups; pages are cut from them in memory."""
     return duplicates(library, settings=DuplicatesSettings(page_size=0), progress=progress)
 
 

@@ -48,7 +48,7 @@ class RunSummary:
     finished."""
     started: str | None
     updated: float | None
-    """When the last epoch was written, seconds of Unix."""
+    """Time of the last epoch, Unix seconds."""
     architecture: str | None
     valid_nats_per_image: float | None
 
@@ -98,7 +98,7 @@ def run(state: State, name: Name) -> RunAnswer:
     card = None
     with suppress(VaeneerError):
         card = asdict(read_card(folder))
-        card.pop("latent_mean", None)  # hundreds of numbers that nobody reads
+        card.pop("latent_mean", None)  # hundreds of numbers
     places = [folder / place for place in _MODEL_PLACES]
     measured = [file for one in places for file in one.glob("similarity*/similarity.json")]
     newest = max(measured, key=lambda file: file.stat().st_mtime, default=None)
@@ -117,7 +117,7 @@ def run(state: State, name: Name) -> RunAnswer:
 def metrics(
     state: State, name: Name, after_epoch: Annotated[Whole, Query(ge=0, le=10**9)] = 0
 ) -> MetricsAnswer:
-    """The figures of each epoch, those after one that is known; the last may be new any moment."""
+    """Metrics of each epoch after `after_epoch`, also while the run is being trained."""
     folder = _run(state, name)
     lines = read_metrics(folder)
     return MetricsAnswer(

@@ -58,7 +58,7 @@ class HitAnswer(Hit):
 
 @answer
 class QueryAnswer(SearchSettings):
-    """What was searched for, and how."""
+    """The query of a search, with its settings."""
 
     library: str
     images: list[str]
@@ -214,14 +214,14 @@ class SearchFields(BaseModel, extra="forbid"):
     )
 
     def settings(self) -> SearchSettings:
-        """Those of `vaeneer.search`."""
+        """The settings of `vaeneer.search`."""
         names = {one.name for one in fields(SearchSettings)}
         values: dict[str, Any] = self.model_dump(include=names)
         return SearchSettings(**values | {n: values[n] or None for n in _EMPTY_IS_NONE})
 
 
 def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
-    """How openapi.json describes a form with pictures."""
+    """Schema of a form with pictures."""
     file = {"type": "string", "format": "binary", "contentMediaType": "image/*"}
     images = {"type": "array", "items": file, "maxItems": MAX_IMAGES}
     properties: dict[str, Any] = {"image": images}
@@ -255,7 +255,7 @@ async def search_by_image(
 
 @router.post("/embed", summary="Vectors of pictures", openapi_extra=_form_schema(None))
 async def embed(request: Request, state: State, library: TheLibrary) -> EmbedAnswer:
-    """The vectors that the library would give to pictures, each of length 1."""
+    """Vectors of pictures by the library's model, each of length 1."""
     opened, settings = library.ready(), state.settings
     turns = asyncio.Semaphore(_MAX_CONCURRENT_IMAGES)
 
