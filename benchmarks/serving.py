@@ -39,7 +39,7 @@ from machine import keep
 
 from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.images import read_image
-from vaeneer.library.grid import part_boxes, part_views
+from vaeneer.data.tiles import part_boxes, part_views
 from vaeneer.library.library import Library
 from vaeneer.settings import ServeSettings
 

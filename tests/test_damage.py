@@ -26,7 +26,6 @@ from vaeneer.data.manifest import MANIFEST_NAME, read_manifest
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.errors import LibraryError, ModelFileError, VaeneerError
 from vaeneer.library.embed.tables import VectorTable, partial_beside, read_vectors, write_vectors
-from vaeneer.library.index import index
 from vaeneer.library.map.build import LAYOUT_NAME
 from vaeneer.library.map.layout import read_layout
 from vaeneer.model.bundled_models import BOX
@@ -118,7 +117,7 @@ def warm() -> Embedder:
 def one_model(warm: Embedder) -> Iterator[None]:
     """`index` embeds with the warm model: what it checks before is not replaced."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index, "_load", lambda *_: warm)
+        patch.setattr("vaeneer.library.index.embed_files.Embedder", lambda *_, **_settings: warm)
         yield
 
 

@@ -22,7 +22,6 @@ from vaeneer.data.pixel_cache import PackLayout, default_cache, open_pack
 from vaeneer.errors import DataError, LibraryUnavailableError
 from vaeneer.library import catalog_file, catalog_schema
 from vaeneer.library.embed.tables import VectorTable, write_vectors
-from vaeneer.library.index import index
 from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import build
 from vaeneer.model.embedder import Embedder
@@ -54,7 +53,7 @@ def embedded() -> Iterator[list[int]]:
         return embed(images)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index, "_load", lambda *_: warm)
+        patch.setattr("vaeneer.library.index.embed_files.Embedder", lambda *_, **_settings: warm)
         patch.setattr(warm, "embed", counted)
         yield counts
 

@@ -41,8 +41,7 @@ from vaeneer.inspection import stats
 from vaeneer.library.catalog import Catalog
 from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.index.changes import changes_since, list_folder
-from vaeneer.library.index.finalize import write_errors
-from vaeneer.library.index.index import index
+from vaeneer.library.index.index import index, write_errors
 from vaeneer.library.index.writer import record_changes, record_images
 from vaeneer.library.library import Library
 from vaeneer.serving.schemas import DatedFile

@@ -32,7 +32,7 @@ from vaeneer.errors import (
     is_transient,
 )
 from vaeneer.library import catalog
-from vaeneer.library.index import embed_files, finalize, writer
+from vaeneer.library.index import embed_files, writer
 from vaeneer.library.index import index as index_module
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
@@ -393,10 +393,10 @@ STEPS = [
     (embed_files, "vectors_of_equal_files"),
     (embed_files, "record_images"),
     (index_module, "record_changes"),
-    (finalize, "write_errors"),
-    (finalize, "remove_thumbnails"),
-    (finalize, "synced"),
-    (finalize, "write_stamped_json"),
+    (index_module, "write_errors"),
+    (index_module, "remove_thumbnails"),
+    (index_module, "synced"),
+    (index_module, "write_stamped_json"),
     (catalog, "seal"),
 ]
 
@@ -412,7 +412,7 @@ def test_killed_at_any_step_the_next_run_ends_in_the_same_library(
     (raw / "wall" / "04.png").rename(raw / "roof" / "moved.png")
     (raw / "wall" / "05.png").unlink()
     (raw / "roof" / "bad.png").write_bytes(b"bad")
-    monkeypatch.setattr(embed_files, "_AT_ONCE", 2)
+    monkeypatch.setattr(embed_files, "IMAGES_PER_COMMIT", 2)
     shutil.copytree(copied / "library", tmp_path / "undisturbed")
     index(raw, library=tmp_path / "undisturbed")
     wanted = contents(tmp_path / "undisturbed")
@@ -467,7 +467,7 @@ class Lines:
     def say(self, line):
         pass
 
-embed_files._AT_ONCE = 1
+embed_files.IMAGES_PER_COMMIT = 1
 index.index(sys.argv[1], library=sys.argv[2], progress=Lines())
 """
     library = tmp_path / "library"
@@ -533,7 +533,7 @@ def test_ctrl_c_keeps_what_is_done(
 ) -> None:
     for number in range(6):
         paint(copied / "raw" / "roof" / f"{number}.png", 90 + number)
-    monkeypatch.setattr(embed_files, "_AT_ONCE", 2)
+    monkeypatch.setattr(embed_files, "IMAGES_PER_COMMIT", 2)
     calls = iter(range(10))
     record = writer.record_images
 

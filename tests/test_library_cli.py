@@ -241,7 +241,7 @@ def test_ctrl_c_stops_index_with_130_and_the_next_run_goes_on(
 ) -> None:
     code = (
         "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from vaeneer.library.index import embed_files\nembed_files._AT_ONCE = 1\n"
+        "from vaeneer.library.index import embed_files\nembed_files.IMAGES_PER_COMMIT = 1\n"
         "from vaeneer.library.index.writer import record_images\n"
         "def told(*given):\n    record_images(*given)\n    print('done', flush=True)\n"
         "embed_files.record_images = told\n"

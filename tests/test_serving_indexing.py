@@ -45,7 +45,7 @@ def second_pass(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         record(*given)
 
     monkeypatch.setattr(embed_files, "record_parts", waiting)
-    monkeypatch.setattr(embed_files, "_AT_ONCE", 1)
+    monkeypatch.setattr(embed_files, "IMAGES_PER_COMMIT", 1)
     yield event
     event.set()
 
@@ -128,7 +128,7 @@ def test_a_map_is_not_out_of_date_with_each_small_part(
         record(*given)
 
     monkeypatch.setattr(embed_files, "record_parts", waiting)
-    monkeypatch.setattr(embed_files, "_AT_ONCE", 1)
+    monkeypatch.setattr(embed_files, "IMAGES_PER_COMMIT", 1)
     with (
         live_server.live([place / "photos"]) as url,
         httpx.Client(base_url=url, timeout=60) as client,
@@ -282,7 +282,7 @@ def test_a_first_pass_that_was_stopped_is_offered_again(
         record(*given)
 
     monkeypatch.setattr(embed_files, "record_images", waiting)
-    monkeypatch.setattr(embed_files, "_AT_ONCE", 1)
+    monkeypatch.setattr(embed_files, "IMAGES_PER_COMMIT", 1)
     with (
         live_server.live([place / "photos"]) as url,
         httpx.Client(base_url=url, timeout=60) as client,

@@ -108,7 +108,7 @@ def test_killed_in_the_second_pass_the_next_run_ends_in_the_same_library(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
     """Killed before a group of small parts is recorded, and after."""
-    monkeypatch.setattr(embed_files, "_AT_ONCE", 2)
+    monkeypatch.setattr(embed_files, "IMAGES_PER_COMMIT", 2)
     record, calls = writer.record_parts, iter(range(9))
 
     def dying(*given: Any) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from vaeneer.library.catalog import Catalog, Floats
-from vaeneer.library.store import PARTS, WHOLES, synced, synced_one
-from vaeneer.library.vector_index import Ids, VectorIndex
+from vaeneer.library.vector_index import PARTS, WHOLES, Ids, VectorIndex, synced, synced_one
 
 DIMENSIONS = 16
 Fill = Callable[..., Catalog]

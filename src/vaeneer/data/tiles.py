@@ -1,4 +1,4 @@
-"""The squares that one image is embedded by: they cover it, whatever its aspect."""
+"""The squares and parts that an image is embedded by, and where they lie."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -15,6 +16,7 @@ from vaeneer.errors import ImageFileError, SettingsError
 from vaeneer.workers import prefetch
 
 Views = Literal["all", "squares", "tiles", "centre"]
+Parts = Literal["none", "halves", "quarters"]
 _MOST_SQUARES = 4  # along the long side; a longer plank is covered with gaps
 _SLACK = 0.25  # of a side: what may stay uncovered before another square is added
 _LEAST_TILE_PX = 64
@@ -26,6 +28,13 @@ class Box(NamedTuple):
     top: int
     left: int
     side: int
+
+
+class Part(NamedTuple):
+    """A square of an image: one over `scale` of its short side."""
+
+    scale: int
+    box: Box
 
 
 def square_boxes(height: int, width: int, views: Views = "all") -> list[Box]:
@@ -57,6 +66,49 @@ def square_views(image: Pixels, side_px: int, views: Views = "all") -> Tensor:
     whole = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W), channels last
     boxes = square_boxes(image.shape[0], image.shape[1], views)
     return torch.cat([resized(cut(whole, box), side_px) for box in boxes])
+
+
+def part_boxes(height: int, width: int, parts: Parts = "quarters") -> list[Part]:
+    """The parts of an image, (height, width) pixels: squares, halves of their side, quarters.
+
+    Squares (scale 1) and halves (2) come first and are those of `square_boxes`, whose mean is the
+    vector of the whole image. Tiles smaller than 64 px are left out. parts: the smallest that are
+    searched; `none` still gives what the mean is taken of.
+    """
+    short = min(height, width)
+    squares = square_boxes(height, width, "squares")
+    found = [Part(1, box) for box in squares]
+    found += [Part(2, box) for box in square_boxes(height, width, "all")[len(squares) :]]
+    quarter = short // 4
+    if parts == "quarters" and quarter >= _LEAST_TILE_PX:
+        for box in squares:
+            places = np.rint(np.linspace(0, box.side - quarter, 4)).astype(int).tolist()
+            found += [
+                Part(4, Box(box.top + down, box.left + right, quarter))
+                for down in places
+                for right in places
+            ]
+    return found
+
+
+def part_views(image: Pixels, parts: list[Part], side_px: int) -> Tensor:
+    """The parts of an image (H, W, 3) uint8, resized: (n, 3, side, side) uint8."""
+    whole = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W), channels last
+    return torch.cat([resized(cut(whole, part.box), side_px) for part in parts])
+
+
+def in_pixels(
+    box: Box, shape: tuple[int, int], size_px: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """A box of a reduced image, (height, width), in the pixels of its file, (width, height).
+
+    Returns x, y, width, height.
+    """
+    high, wide = size_px[1] / shape[0], size_px[0] / shape[1]
+    left, top = round(box.left * wide), round(box.top * high)
+    right = min(size_px[0], round((box.left + box.side) * wide))
+    bottom = min(size_px[1], round((box.top + box.side) * high))
+    return left, top, max(1, right - left), max(1, bottom - top)
 
 
 def cut(images: Tensor, box: Box) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from vaeneer.library.catalog import PixelBox
-from vaeneer.library.open_library import OpenLibrary
+from vaeneer.library.store import OpenLibrary
 from vaeneer.settings import SearchOptions, SearchSettings
 
 if TYPE_CHECKING:  # PyTorch is imported only where a query is a picture

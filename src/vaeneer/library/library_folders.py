@@ -17,7 +17,8 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from vaeneer.errors import LibraryError
+from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
+from vaeneer.files import holds_anything
 from vaeneer.library.catalog_file import CATALOG, listed_facts
 from vaeneer.storage import connect
 
@@ -105,9 +106,62 @@ def is_finished(library: Path) -> bool:
     return bool(listed_facts(library).get("items"))
 
 
-def libraries_without_folder() -> list[Path]:
-    """The libraries in the default place whose folder of images is not there: moved, or offline."""
-    return [one.library for one in _libraries() if not one.folder.is_dir()]
+def folders_to_index(
+    folder: Path | str, library: Path | str | None, *, moved: bool
+) -> tuple[Path, Path]:
+    """The folder of images and that of its library, resolved; library: None for the default place.
+
+    Raises DataError where there is no such folder; LibraryError where one holds the other;
+    OutputExistsError where the library's holds something else; SettingsError for `moved` (as
+    --folder-moved) without a library that is there.
+    """
+    folder, named = Path(folder), None if library is None else Path(library)
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {what}; name the folder of your images.")
+    try:
+        place = default_library(folder) if named is None else named
+        root, target = folder.resolve(), place.resolve()
+        if target.is_symlink():
+            raise RuntimeError("a link that leads nowhere or to itself")
+    except (OSError, RuntimeError) as error:
+        raise LibraryError(
+            f"{named or folder} cannot be opened ({error}); name another one."
+        ) from error
+    if target != root and _is_inside(root, target):
+        raise LibraryError(f"{place} holds the images themselves; {_outside(root, named)}.")
+    if _is_inside(target, root) and (target == root or not (target / CATALOG).is_file()):
+        where = "is" if target == root else f"is inside {folder},"
+        raise LibraryError(f"{place} {where} the folder of the images; {_outside(root, named)}.")
+    strange = place.is_dir() and holds_anything(place) and not (place / CATALOG).is_file()
+    if place.is_file() or (strange and not (place / ".lock").is_file()):
+        raise OutputExistsError(f"{place} holds something else; name another --library.")
+    if named is None and moved and not (target / CATALOG).is_file():
+        lost = [one.library for one in _libraries() if not one.folder.is_dir()]  # or offline
+        one_of = ", one of" if len(lost) > 1 else ","
+        which = f"{one_of} {', '.join(shlex.quote(str(one)) for one in lost)}" if lost else ""
+        raise SettingsError(
+            f"--folder-moved needs --library: the library whose images lie in {root} now{which}."
+        )
+    return root, target
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder or below it, under whatever names and mounts."""
+    if path.is_relative_to(folder):
+        return True
+    there = folder.stat() if folder.is_dir() else None
+    return there is not None and any(
+        one.is_dir() and os.path.samestat(one.stat(), there) for one in (path, *path.parents)
+    )
+
+
+def _outside(root: Path, named: Path | None) -> str:
+    """The remedy for a library that is in the folder of its images, or around it."""
+    default = default_library(root)
+    if named is None or _is_inside(default, root):
+        return "name a folder outside of it with --library"
+    return f"leave --library out (the library is then {default}), or name a folder outside of it"
 
 
 def _in_default_place(root: Path) -> Path | None:

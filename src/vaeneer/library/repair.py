@@ -13,20 +13,21 @@ from vaeneer.library.catalog import NAME, Catalog
 from vaeneer.library.catalog_file import CATALOG, FACTS, break_seal, listed_facts, remedy, state_of
 from vaeneer.library.duplicates.features import NAME as SKETCHES
 from vaeneer.library.duplicates.features import FeatureStore
-from vaeneer.library.index.finalize import DUPLICATES, FORMAT, LAYOUT, read_facts
 from vaeneer.library.index.writer import GENERATION, ImageVectors, crops_of, item_checksum
 from vaeneer.library.map.layout import read_layout
 from vaeneer.library.store import (
+    DUPLICATES,
+    FORMAT,
+    LAYOUT,
     MODEL_FILES,
     MODEL_FOLDER,
-    PARTS,
-    WHOLES,
-    is_as_written,
     is_thumbnail_whole,
     is_whole,
     model_fingerprint,
+    read_facts,
     thumbnail_path,
 )
+from vaeneer.library.vector_index import PARTS, WHOLES, is_as_written
 from vaeneer.progress import Progress
 from vaeneer.storage import connect
 
@@ -165,13 +166,16 @@ def library_faults(library: Path, progress: Progress) -> Iterator[Fault]:
         return
     catalog = Catalog.open(library)
     try:
-        count = _damaged_vectors(catalog)
+        with catalog.connection() as connection:
+            count = len(damaged_crops(connection))
         if count:
             yield library / CATALOG, f"{count} vectors are damaged", mend
             return
         if state == "unsealed" and not catalog.was_older:
             yield library / CATALOG, "the last run of index did not come to its end", mend
-        unsummed = _is_unsummed(library) and catalog.file_sha256(WHOLES) is None
+        written = listed_facts(library).get("format")
+        before_checksums = type(written) is int and written < FORMAT
+        unsummed = before_checksums and catalog.file_sha256(WHOLES) is None
         for name in (WHOLES, PARTS):
             if unsummed and catalog.file_sha256(name) is None:
                 continue  # search does not read it
@@ -179,7 +183,10 @@ def library_faults(library: Path, progress: Progress) -> Iterator[Fault]:
                 yield library / name, "it is missing or not as it was written", mend
         if not unsummed and (facts is None or listed != catalog.library):
             yield library / FACTS, "it is missing, damaged or of another library", mend
-        yield from _derived_faults(catalog, library)
+        for file, what in damaged_derived_files(catalog, library):
+            yield file, what, _AGAIN
+        if count := FeatureStore(library).damaged_rows():
+            yield library / SKETCHES, f"{count} rows are damaged", _AGAIN
         yield from _model_faults(catalog, library, mend)
         yield from _thumbnail_faults(catalog, library, progress, mend)
     except sqlite3.DatabaseError as error:
@@ -188,28 +195,16 @@ def library_faults(library: Path, progress: Progress) -> Iterator[Fault]:
         catalog.close()
 
 
-def _is_unsummed(library: Path) -> bool:
-    """Whether library.json is of a version before it had a checksum."""
-    known = listed_facts(library).get("format")
-    return type(known) is int and known < FORMAT
-
-
-def _damaged_vectors(catalog: Catalog) -> int:
-    with catalog.connection() as connection:
-        return len(damaged_crops(connection))
-
-
-def _derived_faults(catalog: Catalog, library: Path) -> Iterator[Fault]:
+def damaged_derived_files(catalog: Catalog, library: Path) -> Iterator[tuple[Path, str]]:
+    """The map's layout and the list of duplicates where they are damaged, and what is wrong."""
     layout = library / LAYOUT
     if layout.is_file() and read_layout(layout, library=catalog.library) is None:
-        yield layout, "it is damaged or of another library; places on the map are lost", _AGAIN
+        yield layout, "it is damaged or of another library; places on the map are lost"
     if (library / DUPLICATES).is_file():
         try:
             read_stamped_json(library / DUPLICATES, unstamped=True)
         except (OSError, ValueError) as error:
-            yield library / DUPLICATES, str(error), _AGAIN
-    if count := FeatureStore(library).damaged_rows():
-        yield library / SKETCHES, f"{count} rows are damaged", _AGAIN
+            yield library / DUPLICATES, str(error)
 
 
 def _model_faults(catalog: Catalog, library: Path, mend: str) -> Iterator[Fault]:

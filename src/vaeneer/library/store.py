@@ -1,140 +1,219 @@
-"""Files of a library: faiss indexes in step with the catalog, its model, thumbnails, its lock."""
+"""OpenLibrary: the opened folder of a library, with its catalog, vectors, model and pictures.
+
+Also its model, its thumbnails and its lock, as files.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from filelock import FileLock, Timeout
+from PIL import Image
 
 from vaeneer import checksums
-from vaeneer.checksums import SUMS, Remembered, damaged_file, write_sums
-from vaeneer.errors import LibraryError, ModelFileError
+from vaeneer.checksums import SUMS, damaged_file, read_stamped_json, write_sums
+from vaeneer.data.images import read_rgb
+from vaeneer.errors import ImageFileError, LibraryError, ModelFileError
 from vaeneer.files import atomic_dir, remove_leftovers, write_bytes
-from vaeneer.library.catalog import Catalog, Ids
-from vaeneer.library.vector_index import (
-    CHUNK,
-    IVF_FROM,
-    VectorIndex,
-    query_places,
-    sample_places,
-)
-from vaeneer.progress import Progress, Silent
+from vaeneer.library.catalog import Catalog, Floats, Ids, Item
+from vaeneer.library.catalog_file import FACTS
+from vaeneer.library.library_folders import find_library
+from vaeneer.library.vector_index import VectorIndex, synced_one
+from vaeneer.text import printable
 
-WHOLES, PARTS = "items.faiss", "crops.faiss"
-_COMPARED = 32  # vectors whose agreement with the catalog says that a file belongs to it
-_SAME = 0.999
+if TYPE_CHECKING:  # PyTorch is imported only where a query is a picture
+    from vaeneer.library.duplicates.features import FeatureStore
+    from vaeneer.model.embedder import Embedder
+
+FORMAT = 2
+"""Of library.json."""
+LAYOUT, DUPLICATES = "map.npz", "duplicates.json"
 MODEL_FOLDER = "model"
 DEFAULT = "surface-base"
 MODEL_FILES = ("config.json", "model.safetensors", "readout.json", "readout.safetensors")
 THUMBNAILS_FOLDER = "thumbs"
 NAME = ".lock"
+_TYPES = {
+    "vaeneer_version": str, "library": str, "root": str, "model": str, "model_fingerprint": str,
+    "dimensions": int, "smallest_parts": str, "items": int, "assets": int, "offline": int,
+    "maps": int, "failures": int, "left_out": dict, "noted": int, "generation": int,
+    "wholes": dict, "parts": dict, "rules": str, "date": str,
+}  # fmt: skip
+"""The fields of library.json beside its format and checksum."""
 
 
-def synced(
-    catalog: Catalog,
-    folder: Path,
-    *,
-    write: bool,
-    progress: Progress | None = None,
-    ivf_from: int = IVF_FROM,
-) -> tuple[VectorIndex, VectorIndex]:
-    """The indexes of a library's whole images and of its parts, as the catalog has them now.
+class OpenLibrary:
+    """A folder of images that `index` went through: its items, its vectors and its model.
 
-    write: also bring the files in `folder` up to date; without, they are only read.
+    What is costly (the network, the vectors) is loaded when it is first needed. An open library
+    does not see later runs of `index`; open it again for them.
     """
-    progress = progress or Silent()
-    wholes = _synced(catalog, folder / WHOLES, True, write, ivf_from, progress)
-    return wholes, _synced(catalog, folder / PARTS, False, write, ivf_from, progress)
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        catalog: Catalog | None = None,
+    ) -> None:
+        """Open a library by its folder, or by the folder of images that was indexed.
+
+        folder: None is the library of the current directory, or the only one there is
+        (`find_library`). catalog: of that very folder, where it is open already. Raises
+        LibraryError when there is none, or no good one.
+        """
+        self.folder = find_library(folder) if catalog is None else Path(folder or ".")
+        self.catalog = Catalog.open(self.folder) if catalog is None else catalog
+        self.root = self.catalog.root
+        self._device = device
+        self._precision = precision
+
+    @classmethod
+    def open(
+        cls, folder: Path | str | None = None, *, device: str = "auto", precision: str = "auto"
+    ) -> Self:
+        """As `Library(folder)`."""
+        return cls(folder, device=device, precision=precision)
+
+    def __repr__(self) -> str:
+        return f"Library({str(self.folder)!r}, {len(self):,} items of {str(self.root)!r})"
+
+    def __len__(self) -> int:
+        """How many items it has."""
+        (count,) = self.catalog.execute("SELECT count(*) FROM items WHERE embedded").fetchone()
+        return int(count)
+
+    def __iter__(self) -> Iterator[Item]:
+        """All items by path."""
+        return iter(self.items())
+
+    def __getitem__(self, number: int) -> Item:
+        """The item of an id. Raises LibraryError for one that the library has not."""
+        return self.item(number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the catalog's file."""
+        self.catalog.close()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The network that made the vectors, from the library's own copy."""
+        from vaeneer.model.embedder import Embedder
+
+        check_own_model(self.catalog, self.folder)
+        return Embedder(self.folder / MODEL_FOLDER, device=self._device, precision=self._precision)
+
+    @cached_property
+    def image_index(self) -> VectorIndex:
+        """The vectors of whole images, ready for search; ids are those of crops of scale 0."""
+        return synced_one(self.catalog, self.folder, whole=True)
+
+    @cached_property
+    def crop_index(self) -> VectorIndex:
+        """The vectors of parts of images, ready for search; ids are those of crops."""
+        return synced_one(self.catalog, self.folder, whole=False)
+
+    @cached_property
+    def sketches(self) -> FeatureStore:
+        """What `duplicates` kept of pictures to compare them; empty where it never ran."""
+        from vaeneer.library.duplicates.features import FeatureStore
+
+        return FeatureStore(self.folder)
+
+    def items(self) -> list[Item]:
+        """All items by path."""
+        return self.catalog.items()
+
+    def item(self, number: int) -> Item:
+        """The item of an id. Raises LibraryError for one that the library has not."""
+        found = self.catalog.items([number])
+        if not found:
+            raise LibraryError(f"{self.folder} has no item {number}; `vaeneer search` shows ids.")
+        return found[0]
+
+    def vectors(self) -> tuple[Ids, Floats]:
+        """Ids (n,) int64 of all items, and the vectors (n, D) float32 of their whole images."""
+        found = self.catalog.vectors(self.catalog.crop_ids(whole=True))
+        return found.items, found.vectors
+
+    def item_at(self, file: Path | str) -> Item | None:
+        """The item whose file is or was at a path; None where the library has none."""
+        for place in (Path(os.path.abspath(file)), Path(file).resolve()):  # noqa: PTH100
+            if place.is_relative_to(self.root):
+                below = printable(place.relative_to(self.root).as_posix())
+                ids = self.catalog.item_ids("path = ?", [below])
+                return self.item(int(ids[0])) if len(ids) else None
+        return None
+
+    def path(self, item: Item) -> Path:
+        """Where an item's file lies."""
+        return self.root / item.path
+
+    def has_file(self, item: Item) -> bool:
+        """Whether an item's file is there now."""
+        try:
+            return self.path(item).is_file()
+        except OSError:  # a folder that may not be entered, a disk that fails
+            return False
+
+    def thumbnail(self, item: Item) -> Path:
+        """Where an item's small picture lies: WebP, long side up to 256 px."""
+        return thumbnail_path(self.folder, item.sha256)
+
+    def picture(self, item: Item, *, at_least_px: int | None = None) -> Image.Image:
+        """An item's picture, upright, mode RGB; at_least_px as in `read_image`.
+
+        Raises ImageFileError when the file is gone or damaged since.
+        """
+        return read_rgb(self.path(item), at_least_px=at_least_px)
+
+    def thumbnail_image(self, item: Item) -> Image.Image:
+        """An item's thumbnail, else its picture made as small, mode RGB.
+
+        Raises ImageFileError when both are gone.
+        """
+        thumbnail = self.thumbnail(item)
+        try:
+            if not is_thumbnail_whole(thumbnail):
+                raise ImageFileError(thumbnail, "damaged")
+            return read_rgb(thumbnail)
+        except ImageFileError:
+            picture = self.picture(item, at_least_px=256)
+            picture.thumbnail((256, 256))
+            return picture
+
+    def facts(self) -> dict[str, Any]:
+        """What library.json says; empty where a run did not come to its end."""
+        facts = read_facts(self.folder)
+        return facts if facts is not None and facts["library"] == self.catalog.library else {}
 
 
-def synced_one(
-    catalog: Catalog, folder: Path, *, whole: bool, progress: Progress | None = None
-) -> VectorIndex:
-    """As `synced`, of whole images or of parts only; writes nothing."""
-    path = folder / (WHOLES if whole else PARTS)
-    return _synced(catalog, path, whole, False, IVF_FROM, progress or Silent())
+LibraryLike = OpenLibrary | Path | str
+"""An opened library, or its folder, or the folder of images that was indexed."""
 
 
-def _synced(
-    catalog: Catalog, path: Path, whole: bool, write: bool, ivf_from: int, progress: Progress
-) -> VectorIndex:
-    wanted = catalog.crop_ids(whole=whole)
-    index = _known(catalog, path, wanted) if is_as_written(catalog, path, thorough=write) else None
-    if index is None and not write:  # at once, though large ones are slower without clusters
-        return _built(catalog, wanted, len(wanted) + 1, progress)
-    if index is None or index.needs_rebuild(len(wanted), ivf_from=ivf_from):
-        index = _built(catalog, wanted, ivf_from, progress)
-    else:
-        known = index.ids
-        gone = np.setdiff1d(known, wanted, assume_unique=True)
-        new = np.setdiff1d(wanted, known, assume_unique=True)
-        if not len(gone) and not len(new):
-            return index
-        index.remove(gone)
-        _add(index, catalog, new, progress)
-    if write:
-        index.write(path)
-        catalog.keep_file_sha256(path.name, Remembered(path.parent).compute(path))
-    return index
-
-
-def is_as_written(catalog: Catalog, path: Path, *, thorough: bool) -> bool:
-    """Whether a file has the SHA-256 that the catalog says.
-
-    thorough: compute it even where size, time and inode are those of the last time.
-    """
-    known = catalog.file_sha256(path.name)
-    if known is None or not path.is_file():
-        return False
-    remembered = Remembered(path.parent)
-    if not thorough and remembered.sha256(path) == known:
-        return True
-    return remembered.compute(path) == known
-
-
-def _known(catalog: Catalog, path: Path, wanted: Ids) -> VectorIndex | None:
-    """The index in a file, unless it is missing, damaged, of another library or mostly of old."""
+def read_facts(library: Path) -> dict[str, Any] | None:
+    """What library.json says; None where it is missing, damaged or old: it can be made again."""
     try:
-        index = VectorIndex.read(path)
-    except LibraryError:
+        facts = read_stamped_json(library / FACTS)
+    except (OSError, ValueError):
         return None
-    if index.dimensions != catalog.dimensions:
-        return None
-    ids = index.ids
-    common = np.intersect1d(ids, wanted, assume_unique=True)
-    if 2 * len(common) < len(ids):  # quicker rebuilt than emptied
-        return None
-    places = np.linspace(0, len(common) - 1, min(_COMPARED, len(common))).astype(np.int64)
-    kept = catalog.vectors(common[places])
-    cosines, _ = index.search(kept.vectors, 1, kept.crops)
-    return index if (cosines[:, 0] > _SAME).all() else None
-
-
-def _built(catalog: Catalog, wanted: Ids, ivf_from: int, progress: Progress) -> VectorIndex:
-    if len(wanted) < ivf_from:
-        index = VectorIndex.empty(catalog.dimensions)
-        _add(index, catalog, wanted, progress)
-        return index
-    progress.say(f"grouping {len(wanted):,} vectors, so that a search compares few of them")
-    sample = catalog.vectors(wanted[sample_places(len(wanted))]).vectors
-    index = VectorIndex.clustered(sample, len(wanted))
-    _add(index, catalog, wanted, progress)
-    index.tune(catalog.vectors(wanted[query_places(len(wanted))]).vectors)
-    return index
-
-
-def _add(index: VectorIndex, catalog: Catalog, ids: Ids, progress: Progress) -> None:
-    """Add vectors of the catalog, a chunk at a time: those of millions do not fit into memory."""
-    with progress.bar("search index", total=len(ids), unit="vectors") as bar:
-        for start in range(0, len(ids), CHUNK):
-            found = catalog.vectors(ids[start : start + CHUNK])
-            index.add(found.crops, found.vectors)
-            bar.advance(len(found.crops))
+    fits = all(type(facts.get(name)) is kind for name, kind in _TYPES.items())
+    return facts if fits and facts.get("format") == FORMAT else None
 
 
 def model_fingerprint(folder: Path) -> str:
@@ -249,8 +328,6 @@ def missing_thumbnails(library: Path, sha256s: Iterable[str], *, since_ns: int =
 
 def is_thumbnail_whole(path: Path) -> bool:
     """Whether a thumbnail is as it was written; of older versions, whether it can be decoded."""
-    from PIL import Image
-
     try:
         if (whole := checksums.is_whole(path)) is not None:
             return whole

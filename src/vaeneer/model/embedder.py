@@ -18,6 +18,7 @@ from vaeneer.data.decode_worker import SOURCE_SIDE_PX, reduced_pixels
 from vaeneer.data.images import picture_of
 from vaeneer.data.loader import to_unit
 from vaeneer.data.tiles import (
+    Part,
     Views,
     cut,
     resized,
@@ -239,6 +240,13 @@ def texture_latents(
     if not np.isfinite(latents).all():
         raise ModelFileError(f"{name} gives latents that are not finite; its weights are broken.")
     return latents
+
+
+def whole_vector(vectors: Vectors, parts: Sequence[Part]) -> Vectors:
+    """The vector of a whole image, (D,): the mean of its squares and halves, of length 1."""
+    seen = [row for row, part in enumerate(parts) if part.scale <= 2]
+    mean: Vectors = unit_length(vectors[seen].mean(0, keepdims=True))[0]
+    return mean
 
 
 def plain_readout_of(vae: VAE) -> Readout:

@@ -40,7 +40,7 @@ from vaeneer.library.duplicates.near_copies import with_contents, with_grades
 from vaeneer.library.duplicates.report import DuplicateGroup
 from vaeneer.library.duplicates.verify import verify_crop, verify_frames
 from vaeneer.library.file_states import OFFLINE, file_states
-from vaeneer.library.open_library import OpenLibrary
+from vaeneer.library.store import OpenLibrary
 from vaeneer.library.vector_index import VectorIndex
 from vaeneer.progress import Progress
 from vaeneer.workers import core_count, prefetch

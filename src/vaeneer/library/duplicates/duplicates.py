@@ -29,8 +29,7 @@ from vaeneer.library.duplicates.report import (
 )
 from vaeneer.library.duplicates.verify import LEAST_LIKENESS
 from vaeneer.library.file_states import ABSENT, disk_digest
-from vaeneer.library.index.finalize import DUPLICATES
-from vaeneer.library.open_library import LibraryLike, OpenLibrary
+from vaeneer.library.store import DUPLICATES, LibraryLike, OpenLibrary
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import DuplicatesSettings
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vaeneer.errors import ImageFileError
 from vaeneer.library.duplicates.report import DuplicateGroup, DuplicateItem, DuplicatesReport
-from vaeneer.library.open_library import OpenLibrary
+from vaeneer.library.store import OpenLibrary
 from vaeneer.progress import Progress, Silent
 from vaeneer.storage import in_words
 from vaeneer.text import printable

@@ -39,7 +39,7 @@ from vaeneer.errors import ImageFileError
 from vaeneer.library.duplicates.features import THUMB_PX, FeatureStore, Floats
 from vaeneer.library.duplicates.groups import Facts, Families, is_lossless
 from vaeneer.library.duplicates.verify import LEAST_COLOUR_LEVELS, oriented, verify_frames
-from vaeneer.library.open_library import OpenLibrary
+from vaeneer.library.store import OpenLibrary
 from vaeneer.progress import Progress
 from vaeneer.workers import core_count, prefetch
 

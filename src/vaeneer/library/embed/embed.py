@@ -25,7 +25,7 @@ from vaeneer.library.embed.tables import (
     write_vectors,
 )
 from vaeneer.library.library_folders import existing_library
-from vaeneer.library.open_library import LibraryLike, OpenLibrary
+from vaeneer.library.store import LibraryLike, OpenLibrary
 from vaeneer.model.bundled_models import is_bundled
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import EmbedSettings

@@ -1,53 +1,54 @@
 """index(): a folder of images becomes a library that can be searched, and stays one.
 
 The catalog is the truth and is written a few images at a time, so that whatever ends a run, the
-next one goes on; the files of faiss, library.json and errors.csv follow from it (finalize.py).
+next one resumes it; the files of faiss, library.json and errors.csv follow from it (`finish`).
 """
 
 from __future__ import annotations
 
-import os
-import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vaeneer.checksums import write_stamped_json
 from vaeneer.data.exclusion import Exclusion, remedy
 from vaeneer.data.scan import FoundFile
-from vaeneer.errors import DataError, LibraryError, OutputExistsError, SettingsError
-from vaeneer.files import holds_anything, mark_folder, write_text
-from vaeneer.library.catalog import NAME as CATALOG
+from vaeneer.errors import DataError, LibraryError
+from vaeneer.files import mark_folder, write_text
 from vaeneer.library.catalog import Catalog
-from vaeneer.library.catalog_file import read_seal
+from vaeneer.library.catalog_file import FACTS, read_seal
 from vaeneer.library.index.changes import Changes, Listing, changes_since, list_folder, rules_of
-from vaeneer.library.index.finalize import finish
 from vaeneer.library.index.writer import record_changes, record_limits
-from vaeneer.library.library_folders import default_library, libraries_without_folder
+from vaeneer.library.library_folders import folders_to_index
 from vaeneer.library.repair import (
     add_checksums,
+    damaged_derived_files,
     drop_damaged_vectors,
     set_damaged_aside,
     settle_identity,
 )
 from vaeneer.library.store import (
-    MODEL_FOLDER,
+    FORMAT,
     changing,
     ensure_model,
     missing_thumbnails,
+    read_facts,
     remove_library_leftovers,
+    remove_thumbnails,
 )
+from vaeneer.library.vector_index import PARTS, WHOLES, is_as_written, synced
 from vaeneer.progress import Progress, Silent
 from vaeneer.provenance import CACHE_TAG
 from vaeneer.settings import IndexSettings
+from vaeneer.text import to_csv
 
-if TYPE_CHECKING:
-    from vaeneer.model.embedder import Embedder
-
-
-_MOST_QUARTERED = 2_000  # images: some ten minutes on two cores
+ERRORS = "errors.csv"
 _OF_A_ROOT = ("items", "failures", "maps")  # tables of the catalog
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# A vaeneer library; no image of it is data.\n"
 
@@ -121,199 +122,79 @@ def index(
     Raises LibraryError when the library is in use, of another folder, of another model or inside
     the folder, DataError when nothing can be indexed.
     """
-    settings, progress, started = (
-        settings or IndexSettings(),
-        progress or Silent(),
-        time.monotonic(),
-    )
+    started = time.monotonic()
+    settings, progress = settings or IndexSettings(), progress or Silent()
     Exclusion(settings.exclude or ())  # refuses a pattern that cannot be read
-    root, target = _checked_folders(Path(folder), None if library is None else Path(library))
+    root, target = folders_to_index(folder, library, moved=folder_moved)
     if library is None:
-        _refuse_unnamed_library(root, target, moved=folder_moved)
         progress.say(f"Library {target}")
-    target.mkdir(parents=True, exist_ok=True)
-    with changing(target):
-        remove_library_leftovers(target)
-        set_damaged_aside(target, progress)
-        sealed = read_seal(target) is not None
-        catalog = Catalog.create(target)
-        try:
-            settle_identity(catalog, target)
-            if not sealed:  # a run was killed, or it is of an older version
-                drop_damaged_vectors(catalog, progress)
-            _check_root(catalog, target, root, moved=folder_moved)
-            _refuse_other_parts(catalog, target, settings)
-            ensure_model(catalog, target, model)
-            if not (target / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
-                write_text(target / CACHE_TAG, _TAG)
-            mark_folder(target, "library")
-            rules, notices = rules_of(catalog, settings.exclude, settings.include_previews)
-            for line in notices:
-                progress.say(line)
-            record_limits(catalog, f"{settings.min_side_px} {settings.max_megapixels:g}")
-            listing = list_folder(root, target, rules)
-            changes = changes_since(catalog, listing, root, forget_missing=forget_missing)
-            return _indexed(catalog, target, root, listing, changes, settings, progress, started)
-        finally:
-            catalog.close()
+    with _writable(target, root, model, settings, progress, moved=folder_moved) as catalog:
+        listing, changes = _scan(catalog, target, root, settings, progress, forget_missing)
+        record_changes(catalog, listing, changes)
+        begun, embedder, fresh = time.monotonic(), None, list(changes.fresh.values())
+        lost = _without_thumbnail(catalog, target, listing, changes)
+        if fresh or lost or not catalog.get_meta("dimensions"):
+            from vaeneer.library.index.embed_files import embed_files  # with PyTorch: a second
+
+            embedder = embed_files(catalog, target, listing, fresh, lost, settings, progress)
+        embedding_seconds = time.monotonic() - begun
+        add_checksums(catalog)
+        facts = finish(catalog, target, progress)
+        _refuse_nothing_indexed(catalog, root, listing)
+        searchable_seconds, pending = time.monotonic() - started, catalog.parts_pending
+        if waiting := _waiting_for_parts(catalog, listing):
+            from vaeneer.library.index.embed_files import embed_quarters
+
+            embed_quarters(catalog, target, waiting, embedder, settings, progress)
+            facts = finish(catalog, target, progress)
+        return _report(
+            catalog,
+            target,
+            listing,
+            changes,
+            facts,
+            parts_added=pending - catalog.parts_pending,
+            embedding_seconds=embedding_seconds,
+            searchable_seconds=searchable_seconds,
+            seconds=time.monotonic() - started,
+        )
 
 
-def _indexed(
-    catalog: Catalog,
+@contextmanager
+def _writable(
     library: Path,
     root: Path,
-    listing: Listing,
-    changes: Changes,
+    model: Path | str | None,
     settings: IndexSettings,
     progress: Progress,
-    started: float,
-) -> IndexReport:
-    """Record what changed, embed, finish."""
-    for line in listing.warnings:
-        progress.say(line)
-    _refuse_missing_drive(catalog, library, root, listing)
-    record_changes(catalog, listing, changes)
-    begun = time.monotonic()
-    embedder = _embed(catalog, library, listing, changes, settings, progress)
-    spent = time.monotonic() - begun
-    failures = dict(catalog.execute("SELECT path, reason FROM failures ORDER BY path").fetchall())
-    add_checksums(catalog)
-    facts = finish(catalog, library, progress)
-    _refuse_nothing_indexed(root, listing, facts["items"], failures)
-    searchable, pending = time.monotonic() - started, catalog.parts_pending
-    if waiting := _waiting_for_parts(catalog, listing):
-        _embed_quarters(catalog, library, waiting, embedder, settings, progress)
-        facts = finish(catalog, library, progress)
-    done = [path for path in changes.fresh if path not in failures]
-    return IndexReport(
-        library=str(library),
-        folder=str(root),
-        model=catalog.require_meta("model"),
-        images=facts["items"],
-        assets=facts["assets"],
-        added=len([path for path in done if path not in changes.changed]),
-        changed=len([path for path in done if path in changes.changed]),
-        moved=changes.moved,
-        removed=len(changes.gone),
-        unchanged=changes.unchanged,
-        offline=facts["offline"],
-        offline_folders=dict(sorted(Counter(changes.offline.values()).items())),
-        skipped=failures,
-        left_out=listing.others,
-        noted=facts["noted"],
-        vectors=facts["wholes"]["vectors"] + facts["parts"]["vectors"],
-        dimensions=facts["dimensions"],
-        index=facts["parts"]["kind"],
-        parts_added=pending - catalog.parts_pending,
-        parts_pending=catalog.parts_pending,
-        images_per_second=len(changes.fresh) / spent if changes.fresh else None,
-        searchable_seconds=searchable,
-        seconds=time.monotonic() - started,
-    )
-
-
-def _embed(
-    catalog: Catalog,
-    library: Path,
-    listing: Listing,
-    changes: Changes,
-    settings: IndexSettings,
-    progress: Progress,
-) -> Embedder | None:
-    """Decode and embed what is fresh; PyTorch is not imported where nothing is.
-
-    Returns the network, where it was loaded.
-    """
-    lost = _without_thumbnail(catalog, library, listing, changes)
-    if not changes.fresh and not lost and catalog.get_meta("dimensions"):
-        return None
-    from vaeneer.library.index.embed_files import embed_items, restore_thumbnails
-
-    embedder = _load(library, settings)
-    catalog.set_meta("dimensions", str(embedder.dimensions))
-    if catalog.get_meta("parts") is None:
-        catalog.set_meta("parts", _parts(settings, len(listing.files)))
-    assets = {row.path: row.asset for row in listing.rows}
-    try:
-        embed_items(catalog, library, changes.fresh, assets, embedder, settings, progress)
-    except KeyboardInterrupt:
-        progress.say(f"Stopped. What is indexed stays in {library}; the same command goes on.")
-        raise
-    restore_thumbnails(library, lost, settings, progress)
-    return embedder
-
-
-def _embed_quarters(
-    catalog: Catalog,
-    library: Path,
-    files: list[FoundFile],
-    embedder: Embedder | None,
-    settings: IndexSettings,
-    progress: Progress,
-) -> None:
-    """Embed the smallest parts of images, which can be searched already."""
-    from vaeneer.library.index.embed_files import embed_quarters
-
-    progress.say(
-        f"All images of {library} can be searched now; the small parts of {len(files):,} images"
-        " follow, for search by a box. Ctrl-C stops that; the same command goes on later."
-    )
-    try:
-        embed_quarters(catalog, files, embedder or _load(library, settings), settings, progress)
-    except KeyboardInterrupt:
-        progress.say(
-            f"Stopped. All images can be searched; the small parts of"
-            f" {catalog.parts_pending:,} images are missing. The same command adds them."
-        )
-        raise
-
-
-def _load(library: Path, settings: IndexSettings) -> Embedder:
-    from vaeneer.model.embedder import Embedder
-
-    return Embedder(
-        library / MODEL_FOLDER,
-        device=settings.device,
-        precision=settings.precision,
-        batch_size=settings.batch_size,
-    )
-
-
-def _waiting_for_parts(catalog: Catalog, listing: Listing) -> list[FoundFile]:
-    """Files whose items wait for their smallest parts, one for each content."""
-    rows = catalog.execute(
-        "SELECT path, sha256 FROM items WHERE embedded AND pending ORDER BY path DESC"
-    )
-    files = {sha256: listing.files[path] for path, sha256 in rows if path in listing.files}
-    return sorted(files.values(), key=lambda found: found.path)
-
-
-def _refuse_other_parts(catalog: Catalog, library: Path, settings: IndexSettings) -> None:
-    """Raise LibraryError where a library has other parts than those that are wanted."""
-    existing = catalog.get_meta("parts")
-    if existing is not None and settings.parts not in ("auto", existing):
-        raise LibraryError(
-            f"{library} was made with --parts {existing}, and a library keeps its parts;"
-            f" for --parts {settings.parts} name another folder with --library."
-        )
-
-
-def _parts(settings: IndexSettings, images: int) -> str:
-    """Which parts a new library has; it keeps them for good."""
-    if settings.parts != "auto":
-        return settings.parts
-    return "quarters" if images <= _MOST_QUARTERED else "halves"
-
-
-def _without_thumbnail(
-    catalog: Catalog, library: Path, listing: Listing, changes: Changes
-) -> list[FoundFile]:
-    """Files that are indexed, and whose thumbnail somebody deleted."""
-    rows = catalog.execute("SELECT path, lower(hex(sha256)) FROM items WHERE embedded").fetchall()
-    since_ns = int(catalog.get_meta("finished_ns") or 0)
-    lost = missing_thumbnails(library, {sha256 for _, sha256 in rows}, since_ns=since_ns)
-    known = listing.files
-    return [known[p] for p, sha in rows if sha in lost and p in known and p not in changes.fresh]
+    *,
+    moved: bool,
+) -> Iterator[Catalog]:
+    """The catalog of a library, locked, repaired, and of this root, model and these parts."""
+    library.mkdir(parents=True, exist_ok=True)
+    with changing(library):
+        remove_library_leftovers(library)
+        set_damaged_aside(library, progress)
+        sealed = read_seal(library) is not None
+        catalog = Catalog.create(library)
+        try:
+            settle_identity(catalog, library)
+            if not sealed:  # a run was killed, or it is of an older version
+                drop_damaged_vectors(catalog, progress)
+            _check_root(catalog, library, root, moved=moved)
+            existing = catalog.get_meta("parts")
+            if existing is not None and settings.parts not in ("auto", existing):
+                raise LibraryError(
+                    f"{library} was made with --parts {existing}, and a library keeps its parts;"
+                    f" for --parts {settings.parts} name another folder with --library."
+                )
+            ensure_model(catalog, library, model)
+            if not (library / CACHE_TAG).is_file():  # so that `prepare` and others pass it by
+                write_text(library / CACHE_TAG, _TAG)
+            mark_folder(library, "library")
+            yield catalog
+        finally:
+            catalog.close()
 
 
 def _check_root(catalog: Catalog, library: Path, root: Path, *, moved: bool) -> None:
@@ -328,61 +209,23 @@ def _check_root(catalog: Catalog, library: Path, root: Path, *, moved: bool) -> 
         )
 
 
-def _refuse_unnamed_library(root: Path, library: Path, *, moved: bool) -> None:
-    if moved and not (library / CATALOG).is_file():
-        found = [shlex.quote(str(one)) for one in libraries_without_folder()]
-        one_of = (
-            f", one of {', '.join(found)}" if len(found) > 1 else "".join(f", {o}" for o in found)
-        )
-        raise SettingsError(
-            f"--folder-moved needs --library: the library whose images lie in {root} now{one_of}."
-        )
-
-
-def _checked_folders(folder: Path, named: Path | None) -> tuple[Path, Path]:
-    """Folder and library, resolved. Raises DataError, LibraryError or OutputExistsError."""
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"{folder} {what}; name the folder of your images.")
-    try:
-        library = default_library(folder) if named is None else named
-        root, target = folder.resolve(), library.resolve()
-        if target.is_symlink():
-            raise RuntimeError("a link that leads nowhere or to itself")
-    except (OSError, RuntimeError) as error:
-        raise LibraryError(
-            f"{named or folder} cannot be opened ({error}); name another one."
-        ) from error
-    if target != root and _is_inside(root, target):
-        raise LibraryError(f"{library} holds the images themselves; {_outside(root, named)}.")
-    if _is_inside(target, root) and (target == root or not (target / CATALOG).is_file()):
-        where = "is" if target == root else f"is inside {folder},"
-        raise LibraryError(f"{library} {where} the folder of the images; {_outside(root, named)}.")
-    strange = library.is_dir() and holds_anything(library) and not (library / CATALOG).is_file()
-    if library.is_file() or (strange and not (library / ".lock").is_file()):
-        raise OutputExistsError(f"{library} holds something else; name another --library.")
-    return root, target
-
-
-def _is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path is a folder or below it, under whatever names and mounts."""
-    if path.is_relative_to(folder):
-        return True
-    there = folder.stat() if folder.is_dir() else None
-    return there is not None and any(
-        one.is_dir() and os.path.samestat(one.stat(), there) for one in (path, *path.parents)
-    )
-
-
-def _outside(root: Path, named: Path | None) -> str:
-    """The remedy for a library that is in the folder of its images, or around it."""
-    default = default_library(root)
-    if named is None or _is_inside(default, root):
-        return "name a folder outside of it with --library"
-    return f"leave --library out (the library is then {default}), or name a folder outside of it"
-
-
-def _refuse_missing_drive(catalog: Catalog, library: Path, root: Path, listing: Listing) -> None:
+def _scan(
+    catalog: Catalog,
+    library: Path,
+    root: Path,
+    settings: IndexSettings,
+    progress: Progress,
+    forget_missing: bool,
+) -> tuple[Listing, Changes]:
+    """List the folder and compare it with the catalog. Raises DataError for a missing drive."""
+    rules, notices = rules_of(catalog, settings.exclude, settings.include_previews)
+    for line in notices:
+        progress.say(line)
+    record_limits(catalog, f"{settings.min_side_px} {settings.max_megapixels:g}")
+    listing = list_folder(root, library, rules)
+    changes = changes_since(catalog, listing, root, forget_missing=forget_missing)
+    for line in listing.warnings:
+        progress.say(line)
     (items,) = catalog.execute("SELECT count(*) FROM items").fetchone()
     if items and not listing.files:
         ways = f", or {remedy(listing.others)}" if listing.others else ""
@@ -390,16 +233,39 @@ def _refuse_missing_drive(catalog: Catalog, library: Path, root: Path, listing: 
             f"{root} holds no image ({_listed(listing)}), and its library {items:,}; is a drive"
             f" missing? Nothing was changed; delete {library} where it is no longer needed{ways}."
         )
+    return listing, changes
 
 
-def _refuse_nothing_indexed(
-    root: Path, listing: Listing, items: int, failures: dict[str, str]
-) -> None:
-    if items:
-        return
-    raise DataError(
-        f"{root} holds no usable image ({_listed(listing, failures)}); {remedy(listing.others)}."
+def _without_thumbnail(
+    catalog: Catalog, library: Path, listing: Listing, changes: Changes
+) -> list[FoundFile]:
+    """Files that are indexed, and whose thumbnail somebody deleted."""
+    rows = catalog.execute("SELECT path, lower(hex(sha256)) FROM items WHERE embedded").fetchall()
+    since_ns = int(catalog.get_meta("finished_ns") or 0)
+    lost = missing_thumbnails(library, {sha256 for _, sha256 in rows}, since_ns=since_ns)
+    files = listing.files
+    return [files[p] for p, sha in rows if sha in lost and p in files and p not in changes.fresh]
+
+
+def _waiting_for_parts(catalog: Catalog, listing: Listing) -> list[FoundFile]:
+    """Files whose items wait for their smallest parts, one for each content."""
+    rows = catalog.execute(
+        "SELECT path, sha256 FROM items WHERE embedded AND pending ORDER BY path DESC"
     )
+    files = {sha256: listing.files[path] for path, sha256 in rows if path in listing.files}
+    return sorted(files.values(), key=lambda found: found.path)
+
+
+def _refuse_nothing_indexed(catalog: Catalog, root: Path, listing: Listing) -> None:
+    if not _count(catalog, "items WHERE embedded"):
+        raise DataError(
+            f"{root} holds no usable image ({_listed(listing, _failures(catalog))});"
+            f" {remedy(listing.others)}."
+        )
+
+
+def _failures(catalog: Catalog) -> dict[str, str]:
+    return dict(catalog.execute("SELECT path, reason FROM failures ORDER BY path").fetchall())
 
 
 def _listed(listing: Listing, failures: Mapping[str, str] | None = None) -> str:
@@ -409,3 +275,105 @@ def _listed(listing: Listing, failures: Mapping[str, str] | None = None) -> str:
     reasons += Counter(listing.others) + Counter({"other maps": maps} if maps else {})
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
     return listed or "it is empty"
+
+
+def _report(
+    catalog: Catalog,
+    library: Path,
+    listing: Listing,
+    changes: Changes,
+    facts: Mapping[str, Any],
+    *,
+    parts_added: int,
+    embedding_seconds: float,
+    searchable_seconds: float,
+    seconds: float,
+) -> IndexReport:
+    failures = _failures(catalog)
+    done = changes.fresh.keys() - failures.keys()
+    return IndexReport(
+        library=str(library),
+        folder=str(catalog.root),
+        model=facts["model"],
+        images=facts["items"],
+        assets=facts["assets"],
+        added=len(done - changes.changed),
+        changed=len(done & changes.changed),
+        moved=changes.moved,
+        removed=len(changes.gone),
+        unchanged=changes.unchanged,
+        offline=facts["offline"],
+        offline_folders=dict(sorted(Counter(changes.offline.values()).items())),
+        skipped=failures,
+        left_out=listing.others,
+        noted=facts["noted"],
+        vectors=facts["wholes"]["vectors"] + facts["parts"]["vectors"],
+        dimensions=facts["dimensions"],
+        index=facts["parts"]["kind"],
+        parts_added=parts_added,
+        parts_pending=catalog.parts_pending,
+        images_per_second=len(changes.fresh) / embedding_seconds if changes.fresh else None,
+        searchable_seconds=searchable_seconds,
+        seconds=seconds,
+    )
+
+
+def finish(catalog: Catalog, library: Path, progress: Progress) -> dict[str, Any]:
+    """Write all that follows from the catalog; returns what library.json says."""
+    write_errors(library / ERRORS, catalog)
+    for file, _ in damaged_derived_files(catalog, library):
+        progress.say(f"{file} is damaged or of another library; it is made again when it is needed")
+        file.unlink()
+    known = read_facts(library)
+    whole = all(is_as_written(catalog, library / n, thorough=True) for n in (WHOLES, PARTS))
+    same = known is not None and known["library"] == catalog.library
+    if known is None or not (same and whole) or known["generation"] != catalog.generation:
+        known = None
+        rows = catalog.execute("SELECT DISTINCT lower(hex(sha256)) FROM items WHERE embedded")
+        remove_thumbnails(library, (sha256 for (sha256,) in rows))
+    wholes, parts = (
+        (known["wholes"], known["parts"])
+        if known is not None
+        else [found.facts() for found in synced(catalog, library, write=True, progress=progress)]
+    )
+    facts = {
+        "format": FORMAT,
+        "vaeneer_version": version("vaeneer"),
+        "library": catalog.library,
+        "root": str(catalog.root),
+        "model": catalog.require_meta("model"),
+        "model_fingerprint": catalog.require_meta("model_fingerprint"),
+        "dimensions": catalog.dimensions,
+        "smallest_parts": catalog.require_meta("parts"),
+        "items": _count(catalog, "items WHERE embedded"),
+        "assets": _count(catalog, "(SELECT DISTINCT asset FROM items WHERE embedded)"),
+        "offline": _count(catalog, "items WHERE embedded AND offline"),
+        "maps": _count(catalog, "maps"),
+        "failures": _count(catalog, "failures"),
+        "left_out": catalog.left_out(),
+        "noted": _count(catalog, "items WHERE embedded AND notes <> '[]'"),
+        "generation": catalog.generation,
+        "wholes": wholes,
+        "parts": parts,
+        "rules": catalog.get_meta("rules") or "{}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_stamped_json(library / FACTS, facts)
+    catalog.set_meta("finished_ns", str(time.time_ns()))
+    catalog.seal()  # a copy of the one file is whole then
+    return facts
+
+
+def write_errors(path: Path, catalog: Catalog) -> None:
+    """List by path what is not in the library, or was read in part: path, reason, outcome."""
+    rows = catalog.execute(
+        "SELECT path, reason, 'skipped' FROM failures"
+        " UNION ALL SELECT path, reason, 'left out' FROM left_out"
+        " UNION ALL SELECT path, (SELECT group_concat(value, '; ') FROM json_each(notes)), 'read'"
+        " FROM items WHERE embedded AND notes <> '[]' ORDER BY 3 DESC, 1"
+    )
+    write_text(path, to_csv([("path", "reason", "outcome"), *rows]))
+
+
+def _count(catalog: Catalog, what: str) -> int:
+    return int(catalog.execute(f"SELECT count(*) FROM {what}").fetchone()[0])

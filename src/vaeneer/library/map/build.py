@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaeneer.library.catalog import Floats, Item, Vectors
-from vaeneer.library.index.finalize import LAYOUT
 from vaeneer.library.map.clusters import ALONE, Cluster, cluster_labels, least_size, named_clusters
 from vaeneer.library.map.layout import Layout, read_layout, updated, write_layout
-from vaeneer.library.open_library import OpenLibrary
+from vaeneer.library.store import LAYOUT, OpenLibrary
 from vaeneer.library.vector_index import Neighbours, nearest_others
 from vaeneer.progress import Progress
 from vaeneer.settings import SEED, ClusterSettings, MapSettings

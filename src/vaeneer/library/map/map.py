@@ -20,7 +20,7 @@ from vaeneer.library.map.build import LibraryMap, by_category, by_cluster, map_o
 from vaeneer.library.map.clusters import ALONE, title_of
 from vaeneer.library.map.layout import gridded
 from vaeneer.library.map.render import Tiles, jpeg, load_tiles, tile_side_px
-from vaeneer.library.open_library import LibraryLike, OpenLibrary
+from vaeneer.library.store import LibraryLike, OpenLibrary
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import ClusterSettings, MapSettings
 from vaeneer.text import printable

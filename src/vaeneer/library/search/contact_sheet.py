@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 from vaeneer.errors import ImageFileError, SettingsError
 from vaeneer.files import save_picture
 from vaeneer.library.catalog import PixelBox
-from vaeneer.library.open_library import OpenLibrary
 from vaeneer.library.search.query import Query
 from vaeneer.library.search.search import Hit, SearchReport
+from vaeneer.library.store import OpenLibrary
 from vaeneer.text import Lettering, matches_in_words, printable
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}

@@ -19,8 +19,8 @@ from vaeneer.library.duplicates.features import (
     sketch,
 )
 from vaeneer.library.duplicates.verify import CropMatch, verify_crop
-from vaeneer.library.open_library import OpenLibrary
 from vaeneer.library.search.query import Query, whole_vector_of
+from vaeneer.library.store import OpenLibrary
 from vaeneer.settings import PrepareSettings
 
 LEAST_LIKENESS = 0.5

@@ -25,7 +25,7 @@ from vaeneer.library.catalog import Floats, Item, PixelBox
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vaeneer.library.open_library import OpenLibrary
+    from vaeneer.library.store import OpenLibrary
 
 
 Source = Union[Path, str, bytes, int, Image.Image, NDArray[Any], "Tensor"]
@@ -221,8 +221,8 @@ def _reduced(found: _Decoded, box: PixelBox | None) -> Image.Image:
 def _vector(
     library: OpenLibrary, reduced: Image.Image, size_px: tuple[int, int], box: PixelBox | None
 ) -> Floats:
-    from vaeneer.data.tiles import square_boxes
-    from vaeneer.library.grid import Part, part_boxes, part_views, whole_vector
+    from vaeneer.data.tiles import Part, part_boxes, part_views, square_boxes
+    from vaeneer.model.embedder import whole_vector
 
     if box is not None:
         reduced = reduced.crop(_scaled(box, size_px, reduced.size))

@@ -19,11 +19,10 @@ from vaeneer.errors import LibraryError, ModelFileError, SettingsError
 from vaeneer.files import read_json
 from vaeneer.library.catalog import FIELD_DOCS, Crop, Floats, Ids, Item, PixelBox
 from vaeneer.library.catalog_file import remedy
-from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.library.search.exact_match import PIXEL_MATCH_PROBABILITY, Copies, Localizer, is_small
 from vaeneer.library.search.filters import condition, facts_condition
 from vaeneer.library.search.query import Query, Source, crop_query, mean_query, query_of
-from vaeneer.library.store import MODEL_FOLDER
+from vaeneer.library.store import MODEL_FOLDER, LibraryLike, OpenLibrary
 from vaeneer.model.projection import Calibration, calibration_of, logistic
 from vaeneer.settings import SearchOptions, SearchSettings, with_changes
 from vaeneer.storage import storage_error

@@ -25,10 +25,10 @@ from vaeneer.data.decoders import unread_reason
 from vaeneer.data.images import IMAGE_SUFFIXES
 from vaeneer.errors import SettingsError
 from vaeneer.library.catalog import Item
-from vaeneer.library.open_library import LibraryLike, OpenLibrary
 from vaeneer.library.search.exact_match import Copies
 from vaeneer.library.search.filters import facts_condition
 from vaeneer.library.search.search import Hit, SearchReport, check_condition
+from vaeneer.library.store import LibraryLike, OpenLibrary
 from vaeneer.settings import SearchSettings
 
 _WEIGHTS = (10.0, 6.0, 4.0, 1.0)  # of name, category, tags and folder

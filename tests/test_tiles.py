@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from vaeneer.data.tiles import square_boxes
-from vaeneer.library.grid import Parts, in_pixels, part_boxes, part_views, whole_vector
+from vaeneer.data.tiles import Parts, in_pixels, part_boxes, part_views, square_boxes
+from vaeneer.model.embedder import whole_vector
 
 SIDES = some.integers(64, 700)
 
