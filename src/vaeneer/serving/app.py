@@ -8,9 +8,10 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -25,7 +26,7 @@ from vaeneer.errors import LibraryUnavailableError, VaeneerError
 from vaeneer.model.bundled_models import bundled_names
 from vaeneer.serving.auth import COOKIE, token_of
 from vaeneer.serving.middleware import SecurityMiddleware
-from vaeneer.serving.models import Served, ServedLibrary
+from vaeneer.serving.models import LibraryState, Served, ServedLibrary
 from vaeneer.serving.routes import generate, items, reports, runs, search
 from vaeneer.serving.routes.items import left_out_counts
 from vaeneer.serving.schemas import (
@@ -118,7 +119,7 @@ class LibraryAnswer:
     categories: dict[str, int] = field(default_factory=dict)
     tags: dict[str, int] = field(default_factory=dict)
     formats: dict[str, int] = field(default_factory=dict)
-    state: Literal["loading", "ready", "failed"]
+    state: LibraryState
     reason: str
     """Why it failed; empty otherwise."""
 
@@ -234,6 +235,12 @@ async def logout(response: Response) -> StateAnswer:
     return StateAnswer(state="out")
 
 
+@cache
+def _sha256(file: str, mtime_ns: int) -> str:
+    """SHA-256 of a file; computed once for each time of change."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
 class PageFiles(StaticFiles):
     """The files of the page. Their ETag follows from the content: dates in a package may repeat."""
 
@@ -245,7 +252,7 @@ class PageFiles(StaticFiles):
         status_code: int = 200,
     ) -> Response:
         """The file, or 304 where the client has it."""
-        digest = hashlib.sha256(Path(full_path).read_bytes()).hexdigest()
+        digest = _sha256(os.fspath(full_path), stat_result.st_mtime_ns)
         headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "no-cache"}
         return unchanged(Request(scope), headers) or DatedFile(
             full_path, status_code, headers, stat_result=stat_result

@@ -36,7 +36,7 @@ from vaeneer.serving.schemas import Problem, busy
 from vaeneer.text import printable
 from vaeneer.training.run_folder import RunFolder
 
-State = Literal["loading", "ready", "failed"]
+LibraryState = Literal["loading", "ready", "failed"]
 Version = tuple[int, int, int]
 """Version of a catalog: of its file, its generation, and its generation without small parts that
 were added later."""
@@ -71,7 +71,7 @@ class ServedLibrary:
         self.folder = folder
         self.catalog = Catalog.open(folder)
         self.calibrated = read_calibration(folder, needed=False) is not None
-        self.state: State = "loading"
+        self.state: LibraryState = "loading"
         self.reason = ""
         self._batcher = batcher
         self._library: Library | None = None

@@ -17,6 +17,7 @@ from fastapi import Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -86,6 +87,25 @@ Text = Annotated[str, AfterValidator(_text)]
 LibraryName = Annotated[Text, Field(max_length=255)]
 JsonObject = dict[str, JsonValue]
 """What a file of a run holds."""
+
+
+class ItemFilters(BaseModel):
+    """Filters that a search and a page of items have in common."""
+
+    category: str | None = Field(None, max_length=255)
+    tag: str | None = Field(None, max_length=255)
+    where: str | None = Field(
+        None,
+        max_length=4000,
+        description="A condition on the items, as --where of the command line.",
+        examples=["category = 'wood' and width >= 1024"],
+    )
+
+
+def picture_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer that gives a picture, for openapi.json."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": {media_type: binary}}, 304: {"description": "Known already."}}
 
 
 class Json(JSONResponse):

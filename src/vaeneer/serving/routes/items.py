@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from PIL import Image
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from vaeneer.data.images import read_rgb
 from vaeneer.data.scan import NO_IMAGE
@@ -25,11 +25,13 @@ from vaeneer.serving.models import ServedLibrary, StoredFile
 from vaeneer.serving.schemas import (
     API,
     DatedFile,
+    ItemFilters,
     Problem,
     Whole,
     answer,
     etag_of,
     picture_address,
+    picture_responses,
     thumbnail_address,
     unchanged,
 )
@@ -169,7 +171,7 @@ class LeftOutAnswer:
     files: list[LeftOutFile]
 
 
-class ItemsQuery(BaseModel):
+class ItemsQuery(ItemFilters):
     """Filters, order and position of a page of items."""
 
     q: str | None = Field(
@@ -178,15 +180,8 @@ class ItemsQuery(BaseModel):
         description="Words in name, category, tags or folders; items with all of them first.",
         examples=["wood"],
     )
-    category: str | None = Field(None, max_length=255)
-    tag: str | None = Field(None, max_length=255)
     folder: str | None = Field(
         None, max_length=1000, description="Below this folder of the images."
-    )
-    where: str | None = Field(
-        None,
-        max_length=4000,
-        description="As search --where: category = 'wood' and width >= 1024",
     )
     min_side: Whole | None = Field(None, ge=0, le=10**6, description="Least short side, pixels.")
     sort: Sort = Field(
@@ -295,7 +290,7 @@ def left_out(
     "/items/{item}/thumbnail",
     summary="A small picture of an item",
     response_class=Response,
-    responses={200: {"content": {"image/webp": {}}}, 304: {"description": "Known already."}},
+    responses=picture_responses("image/webp"),
 )
 def thumbnail(
     request: Request, library: TheLibrary, item: ItemId, version: Version = None
@@ -345,10 +340,7 @@ def _file_of_map(
     "/items/{item}/image",
     summary="The picture of an item",
     response_class=Response,
-    responses={
-        200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}},
-        304: {"description": "Known already."},
-    },
+    responses=picture_responses("image/*"),
 )
 async def image(
     request: Request,
@@ -367,10 +359,7 @@ async def image(
     "/items/{item}/maps/{number}",
     summary="A picture of another map of an item's asset",
     response_class=Response,
-    responses={
-        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
-        304: {"description": "Known already."},
-    },
+    responses=picture_responses("image/jpeg"),
 )
 async def map_picture(
     request: Request,

@@ -22,6 +22,7 @@ from vaeneer.serving.schemas import (
     Whole,
     answer,
     etag_of,
+    picture_responses,
     unchanged,
 )
 from vaeneer.serving.state import AppState, State
@@ -131,7 +132,7 @@ def metrics(
     "/runs/{name}/pictures/{file}",
     summary="One of its pictures",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, 304: {"description": "Known already."}},
+    responses=picture_responses("image/png"),
 )
 def picture(
     request: Request, state: State, name: Name, file: Annotated[str, Path(max_length=255)]

@@ -27,6 +27,7 @@ from vaeneer.serving.background import megapixels_of
 from vaeneer.serving.models import ServedLibrary
 from vaeneer.serving.schemas import (
     API,
+    ItemFilters,
     Number,
     Problem,
     Whole,
@@ -45,7 +46,6 @@ _MAX_FIELDS = 64
 _MAX_FIELD_BYTES = 16 * 1024
 _MAX_NAME_CHARACTERS = 100
 _LISTS = frozenset({"item", "negative"})
-_EMPTY_IS_NONE = ("where", "category", "tag")
 Id = Annotated[Whole, Field(ge=0, le=_LARGEST)]
 
 
@@ -174,7 +174,7 @@ def save_uploads(
             raise Problem(as_problem(error).status_code, text) from None
 
 
-class SearchFields(BaseModel, extra="forbid"):
+class SearchFields(ItemFilters, extra="forbid"):
     """Fields of a search beside its pictures; in the query string or in the form."""
 
     library: str | None = Field(None, max_length=255)
@@ -195,14 +195,6 @@ class SearchFields(BaseModel, extra="forbid"):
         examples=["0,0,128,128"],
     )
     k: Whole = Field(10, ge=1, le=200, description="Max number of hits.")
-    where: str | None = Field(
-        None,
-        max_length=4000,
-        description="A condition on the items, as --where of the command line.",
-        examples=["width >= 1024"],
-    )
-    category: str | None = Field(None, max_length=255)
-    tag: str | None = Field(None, max_length=255)
     min_probability: Number = Field(0.0, ge=0, le=1)
     likely_threshold: Number = Field(
         0.5, ge=0, le=1, description="Min probability of a likely match; below, only similar."
@@ -217,7 +209,7 @@ class SearchFields(BaseModel, extra="forbid"):
         """The settings of `vaeneer.search`."""
         names = {one.name for one in fields(SearchSettings)}
         values: dict[str, Any] = self.model_dump(include=names)
-        return SearchSettings(**values | {n: values[n] or None for n in _EMPTY_IS_NONE})
+        return SearchSettings(**values | {n: values[n] or None for n in ItemFilters.model_fields})
 
 
 def _form_schema(fields: type[BaseModel] | None) -> dict[str, Any]:
