@@ -6,7 +6,6 @@ needs it, and no plug-in is registered with Pillow. Sizes are checked before pix
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,20 +18,10 @@ import numpy as np
 
 from vaeneer.data import openimageio, psd, tiff
 from vaeneer.data.image_files import check_pixels
+from vaeneer.data.image_formats import format_of, missing_extra
 from vaeneer.data.pixel_levels import DAMAGED, Array, CheckSize, Decoded, name_mode
-from vaeneer.errors import FORMATS_HINT, ImageFileError
+from vaeneer.errors import ImageFileError
 
-# fmt: off
-_LIBRARIES = {
-    ".psd": None, ".psb": None, ".hdr": "cv2", ".exr": "OpenImageIO", ".jxl": "OpenImageIO",
-    ".heic": "pillow_heif", ".heif": "pillow_heif", ".hif": "pillow_heif",
-}
-_NEVER_READ = frozenset((
-    ".raw", ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw",
-    ".iiq", ".3fr", ".svg", ".svgz", ".eps", ".xcf", ".kra", ".afphoto",
-))
-# fmt: on
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG (ITU-T H.273)
 _START_BYTES = 64
 _RESOLUTION = re.compile(rb"\n([+-])([XY]) (\d+) ([+-])([XY]) (\d+)\n")
@@ -43,44 +32,6 @@ class _Decoder:
     suffix: str
     read: Callable[[Path, CheckSize], Decoded]
     contents: Callable[[Path], Iterator[Array]]
-
-
-def supported_suffixes() -> frozenset[str]:
-    """Lower-case suffixes that `decode` reads in this installation, besides .tif and .tiff."""
-    return frozenset(suffix for suffix in _LIBRARIES if missing_extra(suffix) is None)
-
-
-@cache
-def missing_extra(suffix: str) -> str | None:
-    """The reason why files of a suffix are not read here though an extra would; else None."""
-    library = _LIBRARIES.get(suffix.lower())
-    if not library or importlib.util.find_spec(library) is not None:
-        return None
-    return f"format not supported ({suffix.lower()}): {FORMATS_HINT}"
-
-
-def unread_reason(suffix: str) -> str | None:
-    """The reason why files of a suffix hold pictures but are not read here; else None."""
-    suffix = suffix.lower()
-    if suffix in _NEVER_READ:
-        return f"format not supported ({suffix}): export it as 16-bit TIFF or PNG"
-    return missing_extra(suffix)
-
-
-def format_of(start: bytes) -> str | None:
-    """Name of the format that the first 64 bytes of a file show, of those that `decode` reads."""
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if start[:4] == b"8BPS":
-        return "PSD"
-    if start.startswith((b"#?RADIANCE", b"#?RGBE")):
-        return "HDR"
-    if start[:4] == b"v/1\x01":
-        return "EXR"
-    if start[:2] == b"\xff\x0a" or start[4:12] == b"JXL \r\n\x87\n":
-        return "JXL"
-    heif = start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
-    return "HEIF" if heif and b"avif" not in start[:_START_BYTES] else None  # Pillow reads AVIF
 
 
 def decode(path: Path, *, max_megapixels: float) -> Decoded:

@@ -16,7 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from vaeneer.data.image_headers import HEADER_BYTES, deep_colors
+from vaeneer.data.image_formats import (
+    HEADER_BYTES,
+    deep_colors,
+    known_formats,
+    starts_as_pillow_reads,
+)
 from vaeneer.data.jpeg_repair import TruncatedError, is_cut_jpeg, looks_cut
 from vaeneer.data.pixel_levels import DAMAGED
 from vaeneer.data.repair import can_rebuild, is_cut_png, is_cut_tiff, rebuild
@@ -24,36 +29,12 @@ from vaeneer.data.tiff import is_within, seek_picture
 from vaeneer.errors import ImageFileError
 
 _T = TypeVar("_T")
-# An explicit list keeps Pillow from starting Ghostscript for an EPS file that is named .jpg.
-_FORMATS = (
-    "JPEG",
-    "PNG",
-    "TIFF",
-    "WEBP",
-    "BMP",
-    "DIB",
-    "GIF",
-    "PPM",
-    "JPEG2000",
-    "AVIF",
-    "DDS",
-    "TGA",
-)
 MAX_SIDE_PX = 2**18
 """Longest side of a picture: each row costs, and a small file may have millions of them."""
 _TAIL_BYTES = 32
 _RUBBISH_ERRORS = frozenset({errno.EINVAL, errno.EOVERFLOW})  # a seek to a wild offset
 _LFS_START = b"version https://git-lfs"
 _UNSUPPORTED = ("unsupported", "unimplemented", "cannot handle", "unknown compression")
-# fmt: off
-_STARTS = (
-    b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8", b"DDS ",
-    b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
-)
-
-
-
-# fmt: on
 
 
 @dataclass(frozen=True)
@@ -210,9 +191,7 @@ def error_reason(error: Exception, start: bytes = b"") -> str:
     """A short reason; the words before the colon are the same for all errors of a kind."""
     text = " ".join(str(error).split())[:120]
     if isinstance(error, UnidentifiedImageError):
-        other_riff = start.startswith(b"RIFF") and start[8:12] != b"WEBP"  # sound, video
-        damaged = (start.startswith(_STARTS) and not other_riff) or start[4:12] == b"ftypavif"
-        return "corrupt: damaged header" if damaged else "not an image"
+        return "corrupt: damaged header" if starts_as_pillow_reads(start) else "not an image"
     if isinstance(error, MemoryError):
         return "too large for the memory of this machine"
     if isinstance(error, OSError) and error.strerror:
@@ -222,12 +201,6 @@ def error_reason(error: Exception, start: bytes = b"") -> str:
     if isinstance(error, NotImplementedError) or text.lower().startswith(_UNSUPPORTED):
         return f"not supported: {text}"
     return f"corrupt: {text or DAMAGED}"
-
-
-def known_formats() -> tuple[str, ...]:
-    """Names of the formats that may be opened."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF is not in every Pillow
 
 
 class PillowState:

@@ -23,30 +23,30 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from vaeneer.data.color import Color, convert_to_srgb, read_color
-from vaeneer.data.decoders import decode, format_of, stored_size, supported_suffixes
+from vaeneer.data.decoders import decode, stored_size
 from vaeneer.data.image_files import (
     PILLOW,
     ImageSource,
     decode_file,
     error_reason,
     first_bytes,
-    known_formats,
     load_whole,
     seek_checked,
 )
-from vaeneer.data.image_headers import DAMAGED_EXIF, SIDEWAYS, orientation_of, stored_bits, upright
+from vaeneer.data.image_formats import (
+    DAMAGED_EXIF,
+    MEDIA_TYPES,
+    SIDEWAYS,
+    format_of,
+    known_formats,
+    orientation_of,
+    stored_bits,
+    upright,
+)
 from vaeneer.data.pixel_levels import deep_grey, float_levels, to_16_bits, to_image
 from vaeneer.data.tiff import seek_picture
 from vaeneer.errors import DataError, ImageFileError
 
-# fmt: off
-IMAGE_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".tif", ".tiff", ".tga", ".bmp",
-    ".dib", ".webp", ".gif", ".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".dds",
-)) | supported_suffixes()
-# fmt: on
-"""Lower-case suffixes of the files that are taken for images in this installation."""
-_BROWSER_FORMATS = frozenset({"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "AVIF"})
 _PLAIN_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"})
 _RETRIED = frozenset({"corrupt", "not an image", "not supported", "truncated"})
 _HALVED_MODES = frozenset({"RGB", "RGBA", "RGBX"})  # in which Pillow keeps the high byte
@@ -208,7 +208,7 @@ def _picture(
     rgb, exact = (levels, False) if levels is not None else _to_rgb(opaque_image, color)
     rgb = upright(rgb, orientation)
     plain = (
-        kind in _BROWSER_FORMATS
+        kind in MEDIA_TYPES
         and mode in _PLAIN_MODES
         and still
         and opaque

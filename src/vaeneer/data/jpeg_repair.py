@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from vaeneer.data.image_headers import DAMAGED_EXIF, orientation_exif, orientation_in
+from vaeneer.data.image_formats import DAMAGED_EXIF, orientation_exif, orientation_in
 
 _END = b"\xff\xd9"
 _SCAN = 0xDA

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vaeneer.data.color import read_color
-from vaeneer.data.decoders import decode, format_of, pages
+from vaeneer.data.decoders import decode, pages
 from vaeneer.data.image_files import (
     ImageSource,
     decode_file,
@@ -21,7 +21,7 @@ from vaeneer.data.image_files import (
     load_whole,
     seek_checked,
 )
-from vaeneer.data.image_headers import orientation_of, stored_bits, upright_values
+from vaeneer.data.image_formats import format_of, orientation_of, stored_bits, upright_values
 from vaeneer.data.pixel_levels import deep_grey
 from vaeneer.errors import ImageFileError
 

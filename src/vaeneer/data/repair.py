@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from vaeneer.data.image_headers import orientation_exif, orientation_in
+from vaeneer.data.image_formats import orientation_exif, orientation_in
 from vaeneer.data.jpeg_repair import TruncatedError, rebuild_jpeg
 
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vaeneer.data.decoders import unread_reason
 from vaeneer.data.exclusion import (
     MUCH_SMALLER,
     PREVIEW,
@@ -21,7 +20,8 @@ from vaeneer.data.exclusion import (
     reason_of_hidden_file,
 )
 from vaeneer.data.filenames import FileName, group_names
-from vaeneer.data.images import IMAGE_SUFFIXES, header_size
+from vaeneer.data.image_formats import IMAGE_SUFFIXES, unread_reason
+from vaeneer.data.images import header_size
 from vaeneer.provenance import MADE_HERE, MARKER, kind_of_folder, kind_on_disk
 from vaeneer.text import is_utf8, match_key, printable
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from vaeneer.data.filenames import name_parts
-from vaeneer.data.images import IMAGE_SUFFIXES
+from vaeneer.data.image_formats import IMAGE_SUFFIXES
 from vaeneer.data.sidecars import NOT_A_SIDECAR, Sidecar, merged, read_sidecar
 from vaeneer.text import match_key, printable
 

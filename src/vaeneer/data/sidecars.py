@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vaeneer.data.images import IMAGE_SUFFIXES
+from vaeneer.data.image_formats import IMAGE_SUFFIXES
 from vaeneer.text import clean_text
 
 BROKEN, NOT_A_SIDECAR = "broken JSON", "not a side-car"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
 
-from vaeneer.data.images import IMAGE_SUFFIXES
+from vaeneer.data.image_formats import IMAGE_SUFFIXES
 from vaeneer.device import choose_device
 from vaeneer.errors import LibraryUnavailableError, SettingsError, VaeneerError
 from vaeneer.library.catalog import Catalog, Item

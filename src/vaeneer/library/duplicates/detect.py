@@ -19,7 +19,7 @@ from PIL import Image
 
 from vaeneer.data.filenames import group_names
 from vaeneer.data.image_files import decode_file
-from vaeneer.data.image_headers import stored_bits
+from vaeneer.data.image_formats import stored_bits
 from vaeneer.data.images import read_rgb
 from vaeneer.data.perceptual_hash import Fingerprint
 from vaeneer.data.pixel_digest import pixel_digest

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from vaeneer.data.image_formats import LOSSLESS
 from vaeneer.library.catalog import Item, PixelBox
 from vaeneer.library.duplicates.report import (
     KINDS,
@@ -27,7 +28,6 @@ from vaeneer.text import printable
 
 IDENTICAL = StructuralSimilarity(1.0, 1.0, 0.0, 0.0, 0.0)
 """Similarity of equal pixels."""
-_LOSSLESS = frozenset({"PNG", "TIFF", "BMP", "DIB", "TGA", "PPM", "PSD", "EXR", "HDR"})
 _DEEP_MODES = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
 _HDR_BITS = 8  # of each channel, with one exponent for all
 _MORE_PIXELS = 1.02  # a copy with fewer more was cropped or padded by a row
@@ -204,7 +204,7 @@ def depth_of(item: Item) -> int:
 
 def is_lossless(item: Item) -> bool:
     """Whether a file is in a format that keeps each pixel."""
-    return item.format in _LOSSLESS
+    return item.format in LOSSLESS
 
 
 def _is_float(item: Item) -> bool:

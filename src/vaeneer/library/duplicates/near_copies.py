@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaeneer.data.decoders import decode, format_of, pages
+from vaeneer.data.decoders import decode, pages
 from vaeneer.data.image_files import (
     ImageSource,
     check_pixels,
@@ -33,7 +33,7 @@ from vaeneer.data.image_files import (
     load_whole,
     seek_checked,
 )
-from vaeneer.data.image_headers import orientation_of, upright_values
+from vaeneer.data.image_formats import format_of, orientation_of, upright_values
 from vaeneer.data.pixel_digest import spare_channel
 from vaeneer.errors import ImageFileError
 from vaeneer.library.duplicates.features import THUMB_PX, FeatureStore, Floats

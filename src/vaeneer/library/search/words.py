@@ -21,8 +21,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 
-from vaeneer.data.decoders import unread_reason
-from vaeneer.data.images import IMAGE_SUFFIXES
+from vaeneer.data.image_formats import IMAGE_SUFFIXES, unread_reason
 from vaeneer.errors import SettingsError
 from vaeneer.library.catalog import Item
 from vaeneer.library.search.exact_match import Copies

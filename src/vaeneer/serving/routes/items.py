@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from PIL import Image
 from pydantic import Field
 
+from vaeneer.data.image_formats import MEDIA_TYPES
 from vaeneer.data.images import read_rgb
 from vaeneer.data.scan import NO_IMAGE
 from vaeneer.data.sidecars import NOT_A_SIDECAR
@@ -48,16 +49,6 @@ _ORDERS: dict[Sort, str] = {
 }
 _FOR_EVER = "private, max-age=31536000, immutable"
 _ONE_HOUR = "private, max-age=3600"
-_SHOWN = {
-    "JPEG": "image/jpeg",
-    "MPO": "image/jpeg",
-    "PNG": "image/png",
-    "GIF": "image/gif",
-    "BMP": "image/bmp",
-    "WEBP": "image/webp",
-    "AVIF": "image/avif",
-}
-"""Media types of what browsers show, by Pillow's names."""
 _MODES = frozenset({"1", "L", "P", "RGB"})  # not CMYK, which few show right, nor alpha
 _QUALITY = 90
 _JPEG_SIDE_PX = 65_500  # that libjpeg writes
@@ -319,7 +310,7 @@ def _maps(library: ServedLibrary, item: Item) -> list[tuple[str, str, str]]:
 def _file_of_item(library: TheLibrary, item: ItemId) -> StoredFile:
     """The file of an item, with its media type where browsers show it. Raises Problem 404."""
     found = library.item(item)
-    media_type = _SHOWN.get(found.format) if found.mode in _MODES else None
+    media_type = MEDIA_TYPES.get(found.format) if found.mode in _MODES else None
     return library.file(found.path, offline=found.offline, media_type=media_type)
 
 
