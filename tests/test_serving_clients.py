@@ -89,6 +89,20 @@ def test_head_is_wherever_get_is(client: httpx.Client) -> None:
     assert 'method="HEAD"' in client.get("/metrics").text
 
 
+def test_a_file_of_the_page_is_sent_again_only_when_it_has_changed(client: httpx.Client) -> None:
+    for path, kind in (("/", "text/html"), ("/static/js/main.js", "text/javascript")):
+        answer = client.get(path)
+        assert answer.headers["content-type"] == f"{kind}; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-cache"
+        tag = answer.headers["etag"]
+        for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
+            again = client.get(path, headers={"If-None-Match": known})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert client.get(path, headers={"If-None-Match": '"x"'}).content == answer.content
+        dated = client.get(path, headers={"If-Modified-Since": answer.headers["last-modified"]})
+        assert dated.status_code == 200  # dates of an installed package may repeat
+
+
 def test_other_origins_are_refused_with_every_method(client: httpx.Client, url: str) -> None:
     for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS", "DELETE"):
         for origin in ("https://evil.example", "null", "http://[", url + "1", ""):

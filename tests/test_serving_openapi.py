@@ -163,6 +163,20 @@ def test_the_description_has_every_route_and_examples(url: str) -> None:
     assert httpx.get(f"{url}/redoc").status_code == 404
 
 
+def test_fields_are_described_by_the_docstrings_of_the_reports(url: str) -> None:
+    schemas = httpx.get(f"{url}/api/v1/openapi.json").json()["components"]["schemas"]
+    for name, field, words in (
+        ("HitAnswer", "score", "Cosine"),  # inherited from the report of a search
+        ("DuplicateItemAnswer", "relation", "file to keep"),
+        ("DecisionsAnswer", "redundant_files", "stand for"),  # from two classes above
+        ("ItemDetails", "mean_rgb", "0 to 1"),
+        ("Mark", "keep_path", "stands for"),  # a report of the library as it is
+    ):
+        assert words in schemas[name]["properties"][field]["description"], name
+    assert "missing" in schemas["HitAnswer"]["required"]  # a default is answered, too
+    assert set(schemas["QueryAnswer"]["properties"]) >= {"images", "words", "k", "exact_match"}
+
+
 def test_the_documentation_names_every_address(url: str) -> None:
     known = httpx.get(f"{url}/api/v1/openapi.json").json()["paths"]
     for path in known:

@@ -157,6 +157,20 @@ def test_pages_of_other_origins_may_not_ask(client: httpx.Client, url: str) -> N
     assert client.get("/", headers=followed).status_code == 200
 
 
+def test_refused_requests_are_counted_by_reason(folder: Path) -> None:
+    with live([folder], max_upload_bytes=MOST_BYTES) as url, httpx.Client(base_url=url) as client:
+        client.get(API, headers={"Host": "evil.example"})
+        client.get(API, headers={"Origin": "https://evil.example"})
+        search(client, bytes(MOST_BYTES + 1))  # by its length
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        begun = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+        pieces = iter([begun, bytes(MOST_BYTES)])  # without a length
+        assert client.post(f"{API}/search", content=pieces, headers=headers).status_code == 413
+        text = client.get("/metrics").text
+    for reason, count in (("host", 1.0), ("origin", 1.0), ("too_large", 2.0)):
+        assert f'vaeneer_rejected_total{{reason="{reason}"}} {count}' in text
+
+
 def test_a_token_is_asked_for(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "MAX_DELAY_SECONDS", 0.01)
     with httpx.Client(base_url=guarded) as client:
