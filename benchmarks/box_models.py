@@ -28,8 +28,8 @@ from whitened_baseline import FIGURES, FREE, features, rows_of
 
 import vaeneer
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.crops import SQUARE_SIDE_PX
 from vaeneer.data.dataset import open_folder
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.evaluation.baselines import fit_whitening, save_whitening
 from vaeneer.files import atomic_dir, write_json
@@ -174,7 +174,7 @@ def without_valid(folder: Path, file: Path) -> Path:
     """The whitened baseline fitted to the same images as the twin."""
     if file.is_file():
         return file
-    pack = open_pack(open_folder(folder), PackLayout(SQUARE_SIDE_PX))
+    pack = open_pack(open_folder(folder), PackLayout(SOURCE_SIDE_PX))
     crops = features(pack, range(len(pack)), WHITENING_DRAWS, ConsoleProgress())
     return save_whitening(fit_whitening(crops), file)
 

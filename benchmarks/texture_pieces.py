@@ -29,13 +29,13 @@ from whitened_baseline import FIGURES, fold_of, rows_of
 
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.crops import (
-    SQUARE_SIDE_PX,
     STRICT_COLUMNS,
     StrictRecipe,
     centre_square,
     strict_crops,
 )
 from vaeneer.data.dataset import ImageItem, open_folder
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.evaluation.pairs import sample_pairs, score
 from vaeneer.evaluation.representations import strict_comparison
@@ -64,7 +64,7 @@ def main(
     """Measure every row on every fold; `--no-statistics` leaves out those of the statistics."""
     progress = ConsoleProgress()
     pack = open_pack(
-        open_folder(surfaces), PackLayout(SQUARE_SIDE_PX), cache=cache, progress=progress
+        open_folder(surfaces), PackLayout(SOURCE_SIDE_PX), cache=cache, progress=progress
     )
     names = [pack.name(index) for index in range(len(pack))]
     repos = {row["file"]: row["source_repo"] for row in rows_of(surfaces_csv)}

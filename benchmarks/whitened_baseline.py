@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.crops import (
     CROPS,
-    SQUARE_SIDE_PX,
     STRICT_COLUMNS,
     StrictRecipe,
     centre_square,
     strict_crops,
 )
 from vaeneer.data.dataset import ImageItem, open_folder
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.pixel_cache import Pack, PackLayout, open_pack
 from vaeneer.evaluation.baselines import (
     SHIPPED,
@@ -69,7 +69,7 @@ def main(
     progress = ConsoleProgress()
     facts = {row["file"]: row for row in rows_of(surfaces_csv)}
     sides = {row["file"]: row["split"] for row in rows_of(split)} if split else {}
-    layout = PackLayout(SQUARE_SIDE_PX)
+    layout = PackLayout(SOURCE_SIDE_PX)
     pack = open_pack(open_folder(surfaces), layout, cache=cache, progress=progress)
     names = [pack.name(index) for index in range(len(pack))]
     if check:

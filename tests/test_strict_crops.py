@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from vaeneer.data.crops import (
     GALLERY,
     QUERIES,
-    SQUARE_SIDE_PX,
     STRICT_COLUMNS,
     StrictRecipe,
     centre_square,
     relit,
     strict_crops,
 )
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.errors import DataError, SettingsError
 from vaeneer.rng import UniformRows
 
@@ -30,8 +30,8 @@ def numbers(index: int = 0, draw: int = 0) -> NDArray[np.float64]:
 
 def ramp() -> NDArray[np.uint8]:
     """Red rises to the right and green downwards, a level for about two pixels; blue is noise."""
-    line = np.linspace(0, 255, SQUARE_SIDE_PX)
-    image = np.zeros((SQUARE_SIDE_PX, SQUARE_SIDE_PX, 3))
+    line = np.linspace(0, 255, SOURCE_SIDE_PX)
+    image = np.zeros((SOURCE_SIDE_PX, SOURCE_SIDE_PX, 3))
     image[..., 0], image[..., 1] = line[None, :], line[:, None]
     image[..., 2] = np.random.default_rng(1).integers(0, 256, image.shape[:2])
     return image.astype(np.uint8)
@@ -79,7 +79,7 @@ def test_light_changes_the_colours_and_not_the_geometry() -> None:
 
 
 def test_each_crop_has_a_light_of_its_own() -> None:
-    grey = np.full((SQUARE_SIDE_PX, SQUARE_SIDE_PX, 3), 100, np.uint8)
+    grey = np.full((SOURCE_SIDE_PX, SOURCE_SIDE_PX, 3), 100, np.uint8)
     means = strict_crops(grey, numbers()).mean((2, 3))  # (4, 3)
     assert len(np.unique(means.round(4))) == 12
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from vaeneer.errors import ImageFileError
 from vaeneer.settings import CountOrZero, check
 
 Job = TypeVar("Job")
@@ -73,6 +74,40 @@ def submit_ahead(
             yield waiting.popleft()
     while waiting:
         yield waiting.popleft()
+
+
+def prefetch_groups(
+    make: Callable[[Job], Made],
+    groups: Iterable[Iterable[Job]],
+    *,
+    workers: int,
+    ahead: int,
+    skipped: list[ImageFileError] | None = None,
+) -> Iterator[list[tuple[Job, Made]]]:
+    """The jobs of each group in turn, each with `make(job)`, by `workers` threads.
+
+    ahead: groups that wait to be taken. A job whose file cannot be read is added to `skipped` and
+    left out, as is a group that becomes empty; without `skipped` the ImageFileError is raised.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+
+        def submit(group: Iterable[Job]) -> list[tuple[Job, Future[Made]]]:
+            return [(job, pool.submit(make, job)) for job in group]
+
+        try:
+            for group in submit_ahead(submit, groups, ahead=ahead):
+                made = []
+                for job, future in group:
+                    try:
+                        made.append((job, future.result()))
+                    except ImageFileError as error:
+                        if skipped is None:
+                            raise
+                        skipped.append(error)
+                if made:
+                    yield made
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)  # a run that stops does not read on
 
 
 def chunks(count: int, size: int) -> list[range]:

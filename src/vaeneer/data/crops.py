@@ -8,10 +8,10 @@ turned, scaled and relit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.errors import DataError, SettingsError
 from vaeneer.settings import ColorJitter, Count, Recipe, ScaleGap, TrainSettings, check
 
@@ -27,8 +28,7 @@ Ints = NDArray[np.int64]
 _TRIES = 10
 COLUMNS = 2 * _TRIES + 2 + 2 + 5
 """Uniform numbers behind one crop: area and ratio of each try, place, turn and flip, light."""
-_GAMMA, _GAIN, _BRIGHTNESS = 0.2, 0.15, 0.2  # sigmas of the logarithms at strength 1 (LAB.md)
-SQUARE_SIDE_PX = 568
+_GAMMA, _GAIN, _BRIGHTNESS = 0.2, 0.15, 0.2  # sigmas of the logarithms at strength 1
 CROPS = 4
 """Crops of one image: of the quadrants top left, top right, bottom left, bottom right."""
 QUERIES, GALLERY = (0, 2), (1, 3)
@@ -37,7 +37,6 @@ _EACH = 10  # numbers behind one crop: side, place (2), turn, mirroring, light (
 STRICT_COLUMNS = CROPS * _EACH
 """Uniform numbers behind the crops of one image."""
 _LEAST_AREA = 0.5  # share of the quadrant that a crop covers at least
-_STRICT_GAMMA, _STRICT_GAIN, _STRICT_BRIGHTNESS = 0.2, 0.15, 0.2  # sigmas of the logarithms
 
 
 @dataclass(frozen=True)
@@ -117,12 +116,15 @@ def draw_crops(
     fits = (tried_width > 0) & (tried_width <= image_width)
     fits &= (tried_height > 0) & (tried_height <= image_height)
     first = np.arange(len(numbers)), fits.argmax(1)
-    central = _central_size(image_width[:, 0], image_height[:, 0], recipe)
     found = fits.any(1)
-    width = np.where(found, tried_width[first], central[0])
-    height = np.where(found, tried_height[first], central[1])
+    whole_width, whole_height = image_width[:, 0], image_height[:, 0]
+    central = np.clip(whole_width / whole_height, *recipe.ratio)
+    central_width = np.minimum(whole_width, np.rint(whole_height * central)).astype(np.int64)
+    central_height = np.minimum(whole_height, np.rint(whole_width / central)).astype(np.int64)
+    width = np.where(found, tried_width[first], central_width)
+    height = np.where(found, tried_height[first], central_height)
     x, y, turn, mirror, *light = numbers[:, 2 * _TRIES :].T
-    room_x, room_y = image_width[:, 0] - width, image_height[:, 0] - height
+    room_x, room_y = whole_width - width, whole_height - height
     left = np.where(found, np.floor(x * (room_x + 1)), room_x // 2).astype(np.int64)
     top = np.where(found, np.floor(y * (room_y + 1)), room_y // 2).astype(np.int64)
     return Crops(
@@ -149,21 +151,24 @@ def copy_scale(numbers: NDArray[np.float64], others: NDArray[np.float64]) -> NDA
     return same
 
 
-def _central_size(width: Ints, height: Ints, recipe: CropRecipe) -> tuple[Ints, Ints]:
-    ratio = np.clip(width / height, *recipe.ratio)
-    central_width = np.minimum(width, np.rint(height * ratio)).astype(np.int64)
-    central_height = np.minimum(height, np.rint(width / ratio)).astype(np.int64)
-    return central_width, central_height
+def _draw_light(
+    numbers: NDArray[np.float64], strength: float, dtype: type[np.floating[Any]]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The photometric change of n crops, x^gamma * factor, each log-normal: gamma (n,) and (n, 3).
+
+    numbers: (n, 5) uniform. The factor is the gain of the channel times the brightness.
+    """
+    from scipy.special import ndtri  # not of use to a search, which waits for imports
+
+    normal = (strength * ndtri(np.clip(numbers, 1e-9, 1 - 1e-9))).astype(dtype)
+    gamma = np.exp(_GAMMA * normal[:, 0])
+    return gamma, np.exp(_GAIN * normal[:, 1:4] + _BRIGHTNESS * normal[:, 4:])
 
 
 def _light_tables(numbers: NDArray[np.float64], strength: float) -> Pixels:
-    """x^gamma * gain of the channel * brightness, each log-normal, clipped: (n, 256, 3) uint8."""
-    from scipy.special import ndtri  # not of use to a search, which waits for imports
-
-    normal = strength * ndtri(np.clip(numbers, 1e-9, 1 - 1e-9))  # (n, 5)
-    gamma = np.exp(_GAMMA * normal[:, 0, None, None])
-    factor = np.exp(_GAIN * normal[:, 1:4] + _BRIGHTNESS * normal[:, 4:])[:, None]  # (n, 1, 3)
-    levels = (np.arange(256) / 255)[None, :, None] ** gamma * factor
+    """The photometric change of each level of each channel, clipped: (n, 256, 3) uint8."""
+    gamma, factor = _draw_light(numbers, strength, np.float64)
+    levels = (np.arange(256) / 255)[None, :, None] ** gamma[:, None, None] * factor[:, None]
     tables: Pixels = np.rint(255 * levels.clip(0, 1)).astype(np.uint8)
     return tables
 
@@ -173,9 +178,7 @@ def cut_crop(image: Pixels, crops: Crops, place: int, side_px: int) -> Pixels:
     left, top = crops.left[place], crops.top[place]
     box = image[top : top + crops.height[place], left : left + crops.width[place]]
     batch = torch.from_numpy(box.copy()).permute(2, 0, 1)[None]  # (1, 3, h, w), channels last
-    size = (side_px, side_px)
-    square = interpolate(batch, size=size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
-    cut: Pixels = square.numpy()
+    cut: Pixels = _resized(batch, side_px)[0].permute(1, 2, 0).numpy()
     if crops.tables is not None:
         cut = np.stack([crops.tables[place, cut[..., c], c] for c in range(3)], axis=-1)
     if crops.mirrored[place]:
@@ -219,10 +222,10 @@ def centre_square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = image[top : top + side, left : left + side]
-    if side == SQUARE_SIDE_PX:
+    if side == SOURCE_SIDE_PX:
         return square
     batch = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None]  # (1, 3, side, side)
-    return np.ascontiguousarray(_resized(batch, SQUARE_SIDE_PX)[0].permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(_resized(batch, SOURCE_SIDE_PX)[0].permute(1, 2, 0).numpy())
 
 
 def strict_crops(
@@ -248,21 +251,17 @@ def relit(crops: NDArray[np.float32], numbers: NDArray[np.float64]) -> NDArray[n
     crops: (4, 3, side, side) in [0, 1], made from the same `numbers`, (COLUMNS,). gamma, gains and
     brightness are log-normal with sigma 0.2, 0.15 and 0.2. Returns a new array of the same shape.
     """
-    from scipy.special import ndtri  # not of use to a search, which waits for imports
-
-    uniform = np.clip(numbers.reshape(CROPS, _EACH)[:, 5:], 1e-9, 1 - 1e-9)
-    normal = ndtri(uniform).astype(np.float32)  # (4, 5)
-    gamma = np.exp(_STRICT_GAMMA * normal[:, 0])[:, None, None, None]
-    factor = np.exp(_STRICT_GAIN * normal[:, 1:4] + _STRICT_BRIGHTNESS * normal[:, 4:])[
-        :, :, None, None
-    ]
-    levels = torch.from_numpy(crops) ** torch.from_numpy(gamma)  # NumPy's power is slower
-    lit: NDArray[np.float32] = (levels * torch.from_numpy(factor)).clamp_(0, 1).numpy()
+    gamma, factor = (
+        torch.from_numpy(drawn)
+        for drawn in _draw_light(numbers.reshape(CROPS, _EACH)[:, 5:], 1.0, np.float32)
+    )
+    levels = torch.from_numpy(crops) ** gamma[:, None, None, None]  # NumPy's power is slower
+    lit: NDArray[np.float32] = (levels * factor[:, :, None, None]).clamp_(0, 1).numpy()
     return lit
 
 
 def _check(image: NDArray[np.uint8], numbers: NDArray[np.float64]) -> None:
-    wanted = (SQUARE_SIDE_PX, SQUARE_SIDE_PX, 3)
+    wanted = (SOURCE_SIDE_PX, SOURCE_SIDE_PX, 3)
     if image.shape != wanted or image.dtype != np.uint8:
         raise DataError(
             f"strict crops are cut from {wanted} uint8, not {image.shape} {image.dtype};"
@@ -276,7 +275,7 @@ def _cut(
     image: NDArray[np.uint8], place: int, numbers: NDArray[np.float64], recipe: StrictRecipe
 ) -> Tensor:
     """The crop of quadrant `place`, (1, 3, side, side) float32, before the light changes."""
-    quadrant = SQUARE_SIDE_PX // 2
+    quadrant = SOURCE_SIDE_PX // 2
     size, x, y, turn, mirror = numbers[:5]
     side = round(quadrant * float(np.sqrt(_LEAST_AREA + (1 - _LEAST_AREA) * size)))
     left = place % 2 * quadrant + int(x * (quadrant - side + 1))
@@ -318,7 +317,14 @@ class Views:
         self.asset_numbers: Ints = np.arange(self.images)
         """(images,): equal for images of one asset."""
         if count > 1:
-            self.asset_numbers, self.following = _followed(assets)
+            numbers: dict[object, int] = {}
+            self.asset_numbers = np.array(
+                [numbers.setdefault(asset, len(numbers)) for asset in assets], np.int64
+            )
+            order = np.argsort(self.asset_numbers, kind="stable")
+            ends = np.flatnonzero(np.diff(self.asset_numbers[order])) + 1
+            for images in np.split(order, ends):
+                self.following[images] = np.roll(images, -1)
 
     def crops_of(self, anchors: Sequence[int]) -> list[int]:
         """Crop numbers: all views of the first anchor, then all of the second, ..."""
@@ -370,21 +376,3 @@ class SharedScale:
         for step in range(1, self._views.count):
             image = np.where(view >= step, self._before[image], image)
         return copy_scale(self._rows.rows(indices), self._rows.rows(image.tolist()))
-
-
-def _followed(assets: Sequence[object]) -> tuple[Ints, Ints]:
-    """The number of each image's asset, and the next image of that asset, the last's the first."""
-    numbers: dict[object, int] = {}
-    of_image = np.array([numbers.setdefault(asset, len(numbers)) for asset in assets], np.int64)
-    order = np.argsort(of_image, kind="stable")
-    following = np.empty_like(order)
-    for places in _runs(of_image[order]):
-        following[order[places]] = np.roll(order[places], -1)
-    return of_image, following
-
-
-def _runs(values: Ints) -> Iterator[slice]:
-    """Where equal values stand side by side."""
-    ends = [*(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
-    for start, end in zip([0, *ends], ends, strict=False):
-        yield slice(start, end)

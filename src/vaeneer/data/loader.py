@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor
 from vaeneer.data.crops import CropRecipe, Crops, Ints, Pixels, Rows, cut_crop, draw_crops
 from vaeneer.data.pixel_cache import Pack
 from vaeneer.errors import ImageFileError
-from vaeneer.workers import core_count, submit_ahead
+from vaeneer.workers import core_count, prefetch_groups
 
 _BATCHES_AHEAD = 3
 _AT_ONCE = 128  # crops whose intermediate rows are in memory together: 220 MB at 568 px
@@ -91,31 +90,16 @@ def load_batches(
     becomes empty is left out whole); without `skipped` the ImageFileError is raised.
     """
 
-    def read_with_entropy(index: int) -> tuple[int, Pixels, float]:
+    def read_with_entropy(index: int) -> tuple[Pixels, float]:
         image = read(index)
-        return index, image, pixel_entropy_nats(image)
+        return image, pixel_entropy_nats(image)
 
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for futures in submit_ahead(
-                lambda group: [pool.submit(read_with_entropy, index) for index in group],
-                groups,
-                ahead=_BATCHES_AHEAD,
-            ):
-                results = []
-                for future in futures:
-                    try:
-                        results.append(future.result())
-                    except ImageFileError as error:
-                        if skipped is None:
-                            raise
-                        skipped.append(error)
-                if results:
-                    indices, images, nats = zip(*results, strict=True)
-                    entropy = torch.tensor(nats, dtype=torch.float64)
-                    yield Batch(_stacked(images), indices, entropy)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # a run that stops does not read on
+    for group in prefetch_groups(
+        read_with_entropy, groups, workers=workers, ahead=_BATCHES_AHEAD, skipped=skipped
+    ):
+        images = [image for _, (image, _) in group]
+        entropy = torch.tensor([nats for _, (_, nats) in group], dtype=torch.float64)
+        yield Batch(_stacked(images), tuple(index for index, _ in group), entropy)
 
 
 def cut_crops(pixels: Tensor, offsets: Ints, widths_px: Ints, crops: Crops, side_px: int) -> Tensor:

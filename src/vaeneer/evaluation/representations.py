@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,7 +41,7 @@ from vaeneer.model.vae import VAE, Posterior
 from vaeneer.progress import Progress
 from vaeneer.rng import UniformRows, rng_for
 from vaeneer.settings import SimilaritySettings, TrainSettings
-from vaeneer.workers import core_count
+from vaeneer.workers import core_count, prefetch_groups
 
 Place = tuple[int, ...]
 Rows = dict[str, Tensor]  # by name, (B, D) float32 on the CPU
@@ -289,7 +287,11 @@ def _describe(
     together = max(1, _CROPS_AT_ONCE // len(places(0)))
     groups = [chosen[start : start + together] for start in range(0, len(chosen), together)]
     with progress.bar("comparing crops", total=len(chosen), unit="images") as bar:
-        for group, crops in _cut_ahead(groups, cut, skipped):
+        for read in prefetch_groups(
+            cut, groups, workers=core_count(), ahead=_GROUPS_AHEAD, skipped=skipped
+        ):
+            group = [index for index, _ in read]
+            crops = torch.from_numpy(np.concatenate([four for _, four in read]))
             of_each = [place for index in group for place in places(index)]
             rows.append(representations.describe(crops, of_each))
             kept += group
@@ -298,40 +300,6 @@ def _describe(
         name: torch.cat([row[name] for row in rows]).numpy().reshape(len(kept), len(places(0)), -1)
         for name in (rows[0] if rows else ())
     }
-
-
-def _cut_ahead(
-    groups: Sequence[Sequence[int]],
-    cut: Callable[[int], Crops],
-    skipped: list[ImageFileError] | None,
-) -> Iterator[tuple[list[int], Tensor]]:
-    """The crops of each group of images, (B, 3, side, side), cut by threads a little ahead."""
-    waiting: deque[list[tuple[int, Future[Crops]]]] = deque()
-    with ThreadPoolExecutor(core_count()) as pool:
-        try:
-            for place in range(len(groups) + _GROUPS_AHEAD):
-                if place < len(groups):
-                    waiting.append([(index, pool.submit(cut, index)) for index in groups[place]])
-                if place >= _GROUPS_AHEAD:
-                    found = _finished(waiting.popleft(), skipped)
-                    if found:
-                        yield list(found), torch.from_numpy(np.concatenate(list(found.values())))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _finished(
-    group: Sequence[tuple[int, Future[Crops]]], skipped: list[ImageFileError] | None
-) -> dict[int, Crops]:
-    found = {}
-    for index, future in group:
-        try:
-            found[index] = future.result()
-        except ImageFileError as error:
-            if skipped is None:
-                raise
-            skipped.append(error)
-    return found
 
 
 def _chosen(count: int, settings: SimilaritySettings) -> list[int]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from vaeneer.data.crops import SQUARE_SIDE_PX
 from vaeneer.data.dataset import ImageFolder, ImageItem, open_folder
+from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import describe_device
 from vaeneer.errors import DataError
@@ -173,7 +173,7 @@ def _describe(
 ) -> CropVectors:
     if settings.protocol == "reference":
         return describe_reference_crops(representations, files.items, settings, progress)
-    layout = PackLayout(SQUARE_SIDE_PX)
+    layout = PackLayout(SOURCE_SIDE_PX)
     pack = open_pack(files, layout, cache=settings.cache, progress=progress)
     return describe_strict_crops(representations, pack, settings, progress)
 
