@@ -7,7 +7,6 @@ is cut off, and a damaged one is made again. It may be deleted at any time.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -165,36 +164,33 @@ def align(container: Features, part: Features) -> Placement | None:
     Of the two answers, the one with more matches that agree. The same pictures always give the
     same answer. Whether the pixels agree too is for verify.py to say.
     """
-    plain = _fitted(container, part)
-    turned_over = _fitted(container, mirrored(part))
-    if turned_over is not None and (plain is None or turned_over.inliers > plain.inliers):
-        flip = np.array([[-1, 0, part.width], [0, 1, 0], [0, 0, 1]])
-        return Placement(turned_over.matrix @ flip, turned_over.inliers)
-    return plain
-
-
-def _fitted(container: Features, part: Features) -> Placement | None:
     import cv2
 
-    there, here = _matches(container, part)
-    if len(here) < LEAST_INLIERS:
-        return None
+    best = None
     pixels = np.float32(512)  # the unit that the reprojection error is meant in
-    cv2.setRNGSeed(0)
-    matrix, agree = cv2.estimateAffinePartial2D(
-        here * pixels,
-        there * pixels,
-        method=cv2.RANSAC,
-        ransacReprojThreshold=_REPROJECTION_PX,
-        maxIters=_TRIES,
-        confidence=0.995,
-    )
-    if matrix is None or int(agree.sum()) < LEAST_INLIERS:
-        return None
-    fitted = np.asarray(matrix, np.float64)
-    fitted[:, 2] /= pixels
-    found = Placement(fitted, int(agree.sum()))
-    return found if 1 / MAX_SCALE < found.scale < MAX_SCALE else None
+    flip = np.array([[-1, 0, part.width], [0, 1, 0], [0, 0, 1]])
+    for seen in (part, mirrored(part)):
+        there, here = _matches(container, seen)
+        if len(here) < LEAST_INLIERS:
+            continue
+        cv2.setRNGSeed(0)
+        matrix, agree = cv2.estimateAffinePartial2D(
+            here * pixels,
+            there * pixels,
+            method=cv2.RANSAC,
+            ransacReprojThreshold=_REPROJECTION_PX,
+            maxIters=_TRIES,
+            confidence=0.995,
+        )
+        if matrix is None or int(agree.sum()) < LEAST_INLIERS:
+            continue
+        fitted = np.asarray(matrix, np.float64)
+        fitted[:, 2] /= pixels
+        found = Placement(fitted, int(agree.sum()))
+        better = best is None or found.inliers > best.inliers
+        if better and 1 / MAX_SCALE < found.scale < MAX_SCALE:
+            best = found if seen is part else Placement(fitted @ flip, found.inliers)
+    return best
 
 
 def _matches(
@@ -355,8 +351,12 @@ class FeatureStore:
         """
         unusable = len(self._table) > 0 and not self._rows
         if unusable or len(self._table) > _WASTE * max(1, len(pictures)):
-            self._start_anew()
-        self._cut_short_row()
+            self._rows, self._table, self._checked = {}, np.zeros(0, _ROW), set()
+            self.file.unlink(missing_ok=True)
+        if self.file.is_file():  # cut off what a kill left of a row; a reader must not do that
+            whole = self.file.stat().st_size // _ROW.itemsize
+            with self.file.open("r+b") as torn:
+                torn.truncate(whole * _ROW.itemsize)
         missing = [sha256 for sha256 in pictures if sha256 not in self]
         failed: list[ImageFileError] = []
 
@@ -380,13 +380,6 @@ class FeatureStore:
         self._open()
         return failed
 
-    def _cut_short_row(self) -> None:
-        """Drop what a kill left of a row; a reader must not, since a writer may be at it."""
-        if self.file.is_file():
-            whole = self.file.stat().st_size // _ROW.itemsize
-            with self.file.open("r+b") as stream:
-                stream.truncate(whole * _ROW.itemsize)
-
     def _open(self) -> None:
         """Look at the rows that are whole."""
         self._checked = set()
@@ -399,11 +392,6 @@ class FeatureStore:
         hashes, versions = self._table["sha256"], self._table["version"]
         usable = np.flatnonzero(versions == _VERSION)  # nor is a row that never reached the disk
         self._rows = {hashes[row].tobytes(): row for row in usable.tolist()}
-
-    def _start_anew(self) -> None:
-        self._rows, self._table, self._checked = {}, np.zeros(0, _ROW), set()
-        with contextlib.suppress(FileNotFoundError):
-            self.file.unlink()
 
 
 def _row(sha256: str, made: ImageFeatures) -> NDArray[np.void]:

@@ -42,14 +42,14 @@ MAX_GAIN = 1.6
 LEAST_COVER = 0.9
 """A part that covers more of the other picture is a near copy of it."""
 
-_OUTSIDE = 0.03  # of its sides, what a part may stick out
-_REGION_PX = 2 * THUMB_PX
 ORIENTATIONS = 8
 """Quarter turns, counter-clockwise: 0 to 3; 4 to 7: the same of the picture in the mirror."""
 LEAST_LIKENESS = 0.45
 """Copies are at least so alike (docs/library.md has what was measured)."""
 LEAST_STRUCTURE = 0.35
 """Below this correlation of whole frames, blocks need not be looked at."""
+_OUTSIDE = 0.03  # of its sides, what a part may stick out
+_REGION_PX = 2 * THUMB_PX
 _BLUR_PX = 6.0
 _BLOCKS = 4  # along each side
 _NOISE_LEVELS = 0.1  # of rounding; keeps pictures without structure from being alike by chance
@@ -132,7 +132,7 @@ def compare(one: Floats, other: Floats) -> StructuralSimilarity:
     value = min(value, _BLOCKS_BEHIND * most)  # a mark printed on two pictures is not enough
     gain, distance, share, tone = _colours(one, other)
     if min(_rms(ours), _rms(theirs)) < _PLAIN_LEVELS:
-        value = max(value, _plain_likeness(one, other, left, right, gain))
+        value = max(value, _flat_similarity(one, other, left, right, gain))
     return StructuralSimilarity(max(0.0, min(1.0, value)), gain, distance, share, tone)
 
 
@@ -149,7 +149,7 @@ def _remove_repeats(one: Floats, other: Floats) -> tuple[Floats, Floats]:
     return less(one), less(other)
 
 
-def _plain_likeness(one: Floats, other: Floats, left: Floats, right: Floats, gain: float) -> float:
+def _flat_similarity(one: Floats, other: Floats, left: Floats, right: Floats, gain: float) -> float:
     """Of pictures of one colour, or of straight lines only: all of their pixels must agree."""
     difference = float(np.abs(one * gain - other).mean())
     if not 0.98 < gain < 1.02 or difference > _MAX_PLAIN_DIFFERENCE:
