@@ -31,7 +31,7 @@ from vaeneer.data.crops import STRICT_COLUMNS, relit
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.search.search import Hit, read_calibration, search
+from vaeneer.library.search.search import Hit, search
 from vaeneer.settings import SearchSettings
 
 SIDES = (0.2, 0.3, 0.4, 0.5)
@@ -80,7 +80,7 @@ def asked(
 ) -> list[dict[str, Any]]:
     """All questions by boxes on one item."""
     whole = np.asarray(library.picture(item))
-    calibration = read_calibration(library.folder, needed=True)
+    calibration = library.calibration
     assert calibration is not None
     rows = []
     for share_of_side in SIDES:

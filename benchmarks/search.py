@@ -35,7 +35,7 @@ from machine import keep
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.library.library import Library
 from vaeneer.library.search.search import search
-from vaeneer.library.vector_index import CHUNK, Floats, Ids, VectorIndex
+from vaeneer.library.vector_index import CHUNK, Floats, Ids, VectorIndex, Vectors
 from vaeneer.progress import Progress
 
 DIMENSIONS = 128
@@ -149,7 +149,13 @@ def compared(
     faiss.omp_set_num_threads(os.cpu_count() or 1)
     started, before = time.perf_counter(), resident_bytes()
     ids = np.arange(len(vectors))
-    index = VectorIndex.build(ids, vectors, ivf_from=1 if clustered else len(vectors) + 1)
+
+    def vectors_of(some: Ids) -> Vectors:
+        return Vectors(some, some, vectors[some])
+
+    index = VectorIndex.build(
+        ids, vectors_of, vectors.shape[1], ivf_from=1 if clustered else len(vectors) + 1
+    )
     facts = index.facts()
     rows["vaeneer"] = {
         "build_seconds": time.perf_counter() - started,
@@ -159,7 +165,7 @@ def compared(
     }
     answers["vaeneer"] = lambda one: index.search(one[None], NEAREST)[1][0]
     if clustered:
-        exact = VectorIndex.build(ids, vectors, ivf_from=len(vectors) + 1)
+        exact = VectorIndex.build(ids, vectors_of, vectors.shape[1], ivf_from=len(vectors) + 1)
         answers["vaeneer, exact"] = lambda one: exact.search(one[None], NEAREST)[1][0]
     started = time.perf_counter()
     flat = faiss.IndexFlatIP(vectors.shape[1])

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vaeneer.library.catalog_schema import STEPS
-from vaeneer.library.search.filters import MOST_CHARACTERS, MOST_DEPTH, FilterError, condition
+from vaeneer.library.search.filters import (
+    COLUMNS,
+    FLAGS,
+    MOST_CHARACTERS,
+    MOST_DEPTH,
+    FilterError,
+    condition,
+)
+from vaeneer.serving.routes.items import ItemsQuery
+from vaeneer.serving.routes.search import SearchFields
+from vaeneer.settings import SearchSettings
+
+ROOT = Path(__file__).parents[1]
 
 ITEMS = (  # path, asset, format, width_px, height_px, name, category, tags
     ("wood/oak.png", "oak", "PNG", 1024, 1024, "Old oak", "wood", ("brown", "old")),
@@ -210,3 +224,26 @@ def test_whatever_comes_is_refused_in_a_line_or_runs(
         rows = catalog.execute(f"SELECT id FROM item_facts WHERE {made.sql}", made.values)
         assert {row[0] for row in rows} <= {OAK, PINE, GRANITE, LOOSE}
         assert not set(made.sql.replace("'tag'", "")) & set(";'\"-#/\\")
+
+
+def test_the_docs_list_the_columns() -> None:
+    rows = ["| column | type | what it is |", "|---|---|---|"]
+    rows += [f"| {one.name} | {one.type} | {one.help} |" for one in COLUMNS.values()]
+    assert "\n".join(rows) in (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_column_with_a_flag_has_it_everywhere(name: str) -> None:
+    """On the command line, in Python, in queries over HTTP, and as a control of the page."""
+    assert COLUMNS[name].flag in inspect.getsource(SearchSettings)
+    assert getattr(SearchSettings(**{name: "a"}), name) == "a"
+    for fields in (SearchFields.model_fields, ItemsQuery.model_fields):
+        assert fields[name].description == COLUMNS[name].flag
+    for script in ("search.js", "browse.js"):
+        page = ROOT / "src" / "vaeneer" / "web" / "static" / "js" / script
+        assert f'put("{name}")' in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_each_column_is_one_of_the_catalog(catalog: sqlite3.Connection, name: str) -> None:
+    assert found(catalog, f"{name} is null or {name} is not null") == [OAK, PINE, GRANITE, LOOSE]

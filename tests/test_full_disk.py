@@ -39,6 +39,7 @@ from vaeneer.training.resume_state import TrainState, read_state, save_state
 from vaeneer.training.run_folder import RunFolder, check_same_data
 from vaeneer.training.setup import start_run
 from vaeneer.training.train import train
+from vector_indexes import index_of
 
 Painter = Callable[[Path, int], Path]
 WHOLE = IndexSettings(parts="none", workers=1)
@@ -105,7 +106,7 @@ def write_state(path: Path, count: int) -> None:
 
 def write_index(path: Path, count: int) -> None:
     vectors = NOISE.normal(size=(max(1, count // 24), 8)).astype(np.float32)
-    VectorIndex.build(np.arange(len(vectors)), vectors).write(path)
+    index_of(np.arange(len(vectors)), vectors).write(path)
 
 
 def write_table(path: Path, count: int) -> None:

@@ -36,6 +36,7 @@ from vaeneer.library.map.render import load_tiles, sheets, tile_side_px
 from vaeneer.library.vector_index import VectorIndex, nearest_among, nearest_others
 from vaeneer.progress import Silent
 from vaeneer.settings import MapSettings
+from vector_indexes import index_of
 
 CENTRES = 6
 
@@ -54,7 +55,7 @@ def wholes_of(vectors: np.ndarray) -> Vectors:
 
 
 def indexed(wholes: Vectors) -> VectorIndex:
-    return VectorIndex.build(wholes.crops, wholes.vectors) if len(wholes.crops) else EMPTY
+    return index_of(wholes.crops, wholes.vectors) if len(wholes.crops) else EMPTY
 
 
 EMPTY = VectorIndex.empty(16)
@@ -78,8 +79,8 @@ def test_neighbours_are_the_nearest_others_whatever_the_index_holds() -> None:
     np.fill_diagonal(cosines, -np.inf)
     expected = np.sort(cosines, axis=1)[:, ::-1][:, :5]
     full = indexed(wholes)
-    lacking = VectorIndex.build(wholes.crops[::2], wholes.vectors[::2])
-    strange = VectorIndex.build(np.append(wholes.crops, 9999), np.append(vectors, vectors[:1], 0))
+    lacking = index_of(wholes.crops[::2], wholes.vectors[::2])
+    strange = index_of(np.append(wholes.crops, 9999), np.append(vectors, vectors[:1], 0))
     for kind in (full, lacking, strange):
         found = nearest_others(kind, wholes, 5)
         assert (found.places != np.arange(40)[:, None]).all()
@@ -95,7 +96,7 @@ def test_neighbours_are_the_nearest_others_whatever_the_index_holds() -> None:
 
 def test_an_index_that_lacks_most_is_made_up_for() -> None:
     wholes = wholes_of(some_vectors(12))
-    empty = VectorIndex.build(wholes.crops[:2], wholes.vectors[:2])
+    empty = index_of(wholes.crops[:2], wholes.vectors[:2])
     full = nearest_others(indexed(wholes), wholes, 4)
     np.testing.assert_array_equal(nearest_others(empty, wholes, 4).places, full.places)
 

@@ -10,6 +10,7 @@ import pytest
 
 from vaeneer.library.catalog import Catalog, Floats
 from vaeneer.library.vector_index import PARTS, WHOLES, Ids, VectorIndex, synced, synced_one
+from vector_indexes import index_of
 
 DIMENSIONS = 16
 Fill = Callable[..., Catalog]
@@ -139,7 +140,7 @@ def of_another_library(path: Path, filled: Fill) -> None:
 
 
 def of_another_model(path: Path, _: Fill) -> None:
-    VectorIndex.build(np.arange(90) + 1, np.eye(90, dtype=np.float32)).write(path)
+    index_of(np.arange(90) + 1, np.eye(90, dtype=np.float32)).write(path)
 
 
 def with_one_vector_gone(path: Path, _: Fill) -> None:

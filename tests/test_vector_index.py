@@ -10,6 +10,7 @@ import pytest
 
 from vaeneer.errors import DataError, LibraryError
 from vaeneer.library.vector_index import MARGIN, Floats, Ids, VectorIndex, query_places, recall_of
+from vector_indexes import index_of
 
 DIMENSIONS = 24
 
@@ -33,12 +34,12 @@ def brute_force(ids: Ids, vectors: Floats, queries: Floats, k: int) -> tuple[Flo
 
 def clustered(count: int = 4000) -> tuple[Ids, Floats, VectorIndex]:
     ids, vectors = np.arange(count) * 2 + 5, unit(count, 0, around=40)
-    return ids, vectors, VectorIndex.build(ids, vectors, ivf_from=1000)
+    return ids, vectors, index_of(ids, vectors, ivf_from=1000)
 
 
 def test_exact_is_brute_force() -> None:
     ids, vectors, queries = np.arange(300) * 7 + 3, unit(300, 0), unit(9, 1)
-    index = VectorIndex.build(ids, vectors)
+    index = index_of(ids, vectors)
     cosines, found = index.search(queries, 10)
     expected, named = brute_force(ids, vectors, queries, 10)
     assert index.kind == "exact"
@@ -52,7 +53,7 @@ def test_exact_is_brute_force() -> None:
 @pytest.mark.parametrize("share", [0.9, 0.3, 0.01])
 def test_a_filter_finds_the_nearest_of_what_it_lets_through(ivf_from: int, share: float) -> None:
     ids, vectors, queries = np.arange(2000) * 3, unit(2000, 0, around=20), unit(5, 1, around=20)
-    index = VectorIndex.build(ids, vectors, ivf_from=ivf_from)
+    index = index_of(ids, vectors, ivf_from=ivf_from)
     places = np.flatnonzero(np.random.default_rng(2).random(2000) < share)
     cosines, found = index.search(queries, 10, ids[places])
     expected, named = brute_force(ids[places], vectors[places], queries, 10)
@@ -66,7 +67,7 @@ def test_a_filter_finds_the_nearest_of_what_it_lets_through(ivf_from: int, share
 @pytest.mark.parametrize("ivf_from", [10**6, 100], ids=["exact", "ivf"])
 def test_where_there_are_fewer_the_rest_is_minus_one(ivf_from: int) -> None:
     ids, vectors = np.arange(400), unit(400, 0)
-    index = VectorIndex.build(ids, vectors, ivf_from=ivf_from)
+    index = index_of(ids, vectors, ivf_from=ivf_from)
     cosines, found = index.search(vectors[:2], 5, np.array([7, 9, 10_000]))
     assert set(found[0, :2].tolist()) == {7, 9}
     assert (found[:, 2:] == -1).all()
@@ -85,13 +86,13 @@ def test_an_empty_index_works(tmp_path: Path) -> None:
         assert one.ids.tolist() == []
         assert (one.search(unit(2, 0), 3)[1] == -1).all()
         assert one.remove(np.array([1])) == 0
-    assert VectorIndex.build(np.zeros(0, np.int64), np.zeros((0, 5), np.float32)).dimensions == 5
+    assert index_of(np.zeros(0, np.int64), np.zeros((0, 5), np.float32)).dimensions == 5
 
 
 @pytest.mark.parametrize("ivf_from", [10**6, 100], ids=["exact", "ivf"])
 def test_what_is_removed_is_gone_and_what_is_added_is_found(ivf_from: int) -> None:
     ids, vectors = np.arange(1000), unit(1000, 0)
-    index = VectorIndex.build(ids[:800], vectors[:800], ivf_from=ivf_from)
+    index = index_of(ids[:800], vectors[:800], ivf_from=ivf_from)
     assert index.remove(np.array([3, 5, 799, 12_345])) == 3
     index.add(ids[800:], vectors[800:])
     assert index.ids.tolist() == [i for i in range(1000) if i not in (3, 5, 799)]
@@ -151,7 +152,7 @@ def test_building_twice_gives_the_same_answers() -> None:
 @pytest.mark.parametrize("ivf_from", [10**6, 100], ids=["exact", "ivf"])
 def test_threads_may_search_one_index(ivf_from: int) -> None:
     ids, vectors, queries = np.arange(2000), unit(2000, 0, around=20), unit(64, 1, around=20)
-    index = VectorIndex.build(ids, vectors, ivf_from=ivf_from)
+    index = index_of(ids, vectors, ivf_from=ivf_from)
     allowed = [ids[number % 5 :: 5] for number in range(len(queries))]
     expected = [index.search(queries[[n]], 5, allowed[n])[1] for n in range(len(queries))]
     with ThreadPoolExecutor(8) as threads:
@@ -174,7 +175,7 @@ def test_vectors_of_an_outgrown_index_ask_for_another() -> None:
 @pytest.mark.parametrize("ivf_from", [10**6, 100], ids=["exact", "ivf"])
 def test_a_file_keeps_all(tmp_path: Path, ivf_from: int) -> None:
     ids, vectors = np.arange(1000) + 4, unit(1000, 0)
-    index = VectorIndex.build(ids, vectors, ivf_from=ivf_from)
+    index = index_of(ids, vectors, ivf_from=ivf_from)
     index.write(tmp_path / "items.faiss")
     again = VectorIndex.read(tmp_path / "items.faiss")
     assert again.facts() == index.facts()
@@ -187,7 +188,7 @@ def test_a_file_keeps_all(tmp_path: Path, ivf_from: int) -> None:
 @pytest.mark.parametrize("kept", [0, 1, 40, 0.5, 0.99])
 def test_a_file_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
     path = tmp_path / "items.faiss"
-    VectorIndex.build(np.arange(500), unit(500, 0)).write(path)
+    index_of(np.arange(500), unit(500, 0)).write(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept if kept >= 1 else kept * len(whole))])
     with pytest.raises(LibraryError, match="damaged"):

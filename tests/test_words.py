@@ -23,7 +23,7 @@ from vaeneer.errors import SettingsError
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
 from vaeneer.library.search.filters import FilterError
-from vaeneer.library.search.words import is_words
+from vaeneer.library.search.search import is_words
 from vaeneer.settings import SearchSettings
 
 Painter = Callable[[Path, int], Path]

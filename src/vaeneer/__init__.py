@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vaeneer.library.outliers import outliers as outliers
     from vaeneer.library.search.search import Hit as Hit
     from vaeneer.library.search.search import search as search
-    from vaeneer.library.search.words import search_words as search_words
+    from vaeneer.library.search.search import search_words as search_words
     from vaeneer.model.checkpoint import load as load
     from vaeneer.model.checkpoint import save as save
     from vaeneer.model.embedder import Embedder as Embedder
@@ -96,7 +96,7 @@ _HOMES = {
     "sample": "generate",
     "save": "model.checkpoint",
     "search": "library.search.search",
-    "search_words": "library.search.words",
+    "search_words": "library.search.search",
     "serve": "serving.server",
     "similarity": "evaluation.similarity",
     "stats": "inspection",

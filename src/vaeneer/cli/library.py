@@ -194,7 +194,7 @@ def _write_sheet(path: Path, library: Library, report: SearchReport) -> None:
 
 def _words(arguments: Sequence[str], certain: bool, *, first: str) -> str | None:
     """The text of a search by words; None where the arguments are images."""
-    from vaeneer.library.search.words import is_words
+    from vaeneer.library.search.search import is_words
 
     words = [one for one in arguments if is_words(one)]
     if not certain and not words:

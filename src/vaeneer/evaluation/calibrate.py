@@ -25,7 +25,7 @@ from vaeneer.evaluation.plots import QUIET, TRAIN, VALID, new_chart, save_chart
 from vaeneer.files import atomic_dir, new_output_dir
 from vaeneer.model.bundled_models import is_bundled
 from vaeneer.model.checkpoint import MODEL_FILES, find_model, load, write_readout
-from vaeneer.model.embedder import plain_readout_of, texture_latents
+from vaeneer.model.embedder import latents_as_array, plain_readout_of
 from vaeneer.model.projection import (
     BINS,
     Calibration,
@@ -199,7 +199,8 @@ def strict_latents(
     with progress.bar(title, total=len(side.indices), unit="images") as bar:
         for crops in prefetch(crops_of, side.indices, workers=core_count()):
             parts = torch.from_numpy(crops).to(precision.device).split(settings.batch_size)
-            found += [texture_latents(vae, part, precision) for part in parts]
+            with precision.autocast():
+                found += [latents_as_array(vae.texture(part)) for part in parts]
             bar.advance()
     return np.concatenate(found).reshape(len(side.indices), settings.draws, CROPS, -1)
 

@@ -46,7 +46,7 @@ class Library(OpenLibrary):
         exclude_duplicates: bool = False,
     ) -> list[Hit]:
         """Items by words in names, categories, tags and folders: see `vaeneer.search_words`."""
-        from vaeneer.library.search.words import search_words
+        from vaeneer.library.search.search import search_words
 
         settings = SearchSettings(
             k=k, where=where, category=category, tag=tag, exclude_duplicates=exclude_duplicates

@@ -21,11 +21,13 @@ from vaeneer import checksums
 from vaeneer.checksums import SUMS, damaged_file, read_stamped_json, write_sums
 from vaeneer.data.images import read_rgb
 from vaeneer.errors import ImageFileError, LibraryError, ModelFileError
-from vaeneer.files import atomic_dir, remove_leftovers, write_bytes
+from vaeneer.files import atomic_dir, read_json, remove_leftovers, write_bytes
 from vaeneer.library.catalog import Catalog, Floats, Ids, Item
-from vaeneer.library.catalog_file import FACTS
+from vaeneer.library.catalog_file import FACTS, remedy
 from vaeneer.library.library_folders import find_library
 from vaeneer.library.vector_index import VectorIndex, synced_one
+from vaeneer.model.projection import Calibration, calibration_of
+from vaeneer.storage import storage_error
 from vaeneer.text import printable
 
 if TYPE_CHECKING:  # PyTorch is imported only where a query is a picture
@@ -116,6 +118,11 @@ class OpenLibrary:
 
         check_own_model(self.catalog, self.folder)
         return Embedder(self.folder / MODEL_FOLDER, device=self._device, precision=self._precision)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """How likely a cosine means one surface; None where the model is not calibrated."""
+        return read_calibration(self.folder)
 
     @cached_property
     def image_index(self) -> VectorIndex:
@@ -214,6 +221,25 @@ def read_facts(library: Path) -> dict[str, Any] | None:
         return None
     fits = all(type(facts.get(name)) is kind for name, kind in _TYPES.items())
     return facts if fits and facts.get("format") == FORMAT else None
+
+
+def read_calibration(library: Path) -> Calibration | None:
+    """The calibration of a library's model, read without PyTorch; None where it has none.
+
+    Raises ModelFileError for a damaged file.
+    """
+    file = library / MODEL_FOLDER / "readout.json"
+    if not file.is_file():
+        return None
+    try:
+        if damaged_file(file.parent, (file.name,)) is not None:
+            raise ValueError("another SHA-256")
+        known = read_json(file)["calibration"]
+        return None if known is None else calibration_of(known)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise storage_error(error, file, verb="read") or ModelFileError(
+            f"{file} is damaged ({error}); {remedy(library)}."
+        ) from error
 
 
 def model_fingerprint(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -62,7 +63,7 @@ class VectorIndex:
     """
 
     def __init__(self, index: Any, training: Training | None = None) -> None:
-        """index: of faiss, inner product; see `empty`, `clustered`, `build` and `read`."""
+        """index: of faiss, inner product; see `empty`, `build` and `read`."""
         self._index = index
         self.training = training or Training()
 
@@ -73,6 +74,32 @@ class VectorIndex:
 
         kind, metric = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         return cls(faiss.IndexIDMap(faiss.IndexScalarQuantizer(dimensions, kind, metric)))
+
+    @classmethod
+    def build(
+        cls,
+        ids: Ids,
+        vectors_of: Callable[[Ids], Vectors],
+        dimensions: int,
+        *,
+        ivf_from: int = IVF_FROM,
+        progress: Progress | None = None,
+    ) -> VectorIndex:
+        """An index of the vectors of distinct crops (n,) from 0 up, read a chunk at a time.
+
+        ivf_from: from how many vectors on they are clustered.
+        """
+        progress = progress or Silent()
+        if len(ids) < ivf_from:
+            index = cls.empty(dimensions)
+            index.add_all(ids, vectors_of, progress)
+            return index
+        progress.say(f"grouping {len(ids):,} vectors, so that a search compares few of them")
+        sample = vectors_of(ids[sample_places(len(ids))]).vectors
+        index = cls.clustered(sample, len(ids))
+        index.add_all(ids, vectors_of, progress)
+        index.tune(vectors_of(ids[query_places(len(ids))]).vectors)
+        return index
 
     @classmethod
     def clustered(cls, sample: Floats, count: int, *, seed: int = SEED) -> VectorIndex:
@@ -91,23 +118,6 @@ class VectorIndex:
         index.cp.seed = seed % 2**31
         index.train(np.ascontiguousarray(sample, np.float32))
         return cls(index, Training(trained_on=len(sample), trained_for=count))
-
-    @classmethod
-    def build(
-        cls, ids: Ids, vectors: Floats, *, ivf_from: int = IVF_FROM, seed: int = SEED
-    ) -> VectorIndex:
-        """An index of vectors (n, D) of length 1 under distinct ids (n,) from 0 up.
-
-        ivf_from: from how many vectors on they are clustered.
-        """
-        if len(ids) < ivf_from:
-            index = cls.empty(vectors.shape[1])
-            index.add(ids, vectors)
-            return index
-        index = cls.clustered(vectors[sample_places(len(ids), seed)], len(ids), seed=seed)
-        index.add(ids, vectors)
-        index.tune(vectors[query_places(len(ids), seed)])
-        return index
 
     @classmethod
     def read(cls, path: Path) -> VectorIndex:
@@ -190,26 +200,51 @@ class VectorIndex:
                 np.ascontiguousarray(ids[part], np.int64),
             )
 
+    def add_all(self, ids: Ids, vectors_of: Callable[[Ids], Vectors], progress: Progress) -> None:
+        """Add the vectors of crops, a chunk at a time: those of millions do not fit into memory."""
+        with progress.bar("search index", total=len(ids), unit="vectors") as bar:
+            for start in range(0, len(ids), CHUNK):
+                found = vectors_of(ids[start : start + CHUNK])
+                self.add(found.crops, found.vectors)
+                bar.advance(len(found.crops))
+
     def remove(self, ids: Ids) -> int:
         """Take vectors away; ids that the index does not hold are passed over. Returns how many."""
         return int(self._index.remove_ids(_only(ids))) if len(ids) else 0
 
-    def search(self, queries: Floats, k: int, allowed: Ids | None = None) -> tuple[Floats, Ids]:
+    def search(
+        self, queries: Floats, k: int, allowed: Ids | None = None, *, probes: int | None = None
+    ) -> tuple[Floats, Ids]:
         """The k nearest of each query (B, D): cosines and ids, (B, k) each, the best first.
 
         allowed: only these ids are found. Where there are fewer than k, cosine -inf and id -1.
         A filter that leaves less than half of the vectors is answered exactly by both kinds.
-        Raises DataError for another shape.
+        probes: clusters to look into, by default as many as `tune` chose, or all where those hold
+        too few. Raises DataError for another shape.
         """
         if queries.ndim != 2 or queries.shape[1] != self.dimensions:
             raise DataError(f"queries have shape {queries.shape}, not (B, {self.dimensions}).")
-        only, probes, most = None, self._probes, len(self)
+        faiss: Any = import_module("faiss")  # its stubs know the arguments of C++ only
+        only, looked, most = None, self._probes if probes is None else probes, len(self)
         if allowed is not None:
             only, most = _only(allowed), min(most, len(allowed))
-            probes = 2 * probes if 2 * most >= len(self) else self._lists
-        cosines, ids = self._search(queries, k, probes, only)
-        if probes < self._lists and (ids[:, : min(k, most)] < 0).any():
-            return self._search(queries, k, self._lists, only)
+            looked = 2 * looked if 2 * most >= len(self) else self._lists
+        looked = min(looked, self._lists)
+        cosines = np.full((len(queries), k), -np.inf, np.float32)
+        ids = np.full((len(queries), k), -1, np.int64)
+        count = min(k, len(self))
+        if count and len(queries):
+            how = (
+                faiss.SearchParametersIVF(nprobe=looked, sel=only)
+                if self._lists
+                else faiss.SearchParameters(sel=only)
+            )
+            asked = np.ascontiguousarray(queries, np.float32)
+            found, named = self._index.search(asked, count, params=how)
+            ids[:, :count] = named
+            cosines[:, :count] = np.where(named < 0, -np.inf, np.clip(found, -1, 1))
+            if probes is None and looked < self._lists and (named[:, :most] < 0).any():
+                return self.search(queries, k, allowed, probes=self._lists)
         return cosines, ids
 
     def tune(self, vectors: Floats) -> None:
@@ -224,10 +259,10 @@ class VectorIndex:
             return
         mixed = vectors + np.roll(vectors, 1, axis=0) + np.roll(vectors, 2, axis=0)
         queries = mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-6)
-        nearest = self._search(queries, _NEAREST, self._lists)[1]
+        nearest = self.search(queries, _NEAREST, probes=self._lists)[1]
 
         def recall(probes: int) -> float:
-            return recall_of(self._search(queries, _NEAREST, probes)[1], nearest)
+            return recall_of(self.search(queries, _NEAREST, probes=probes)[1], nearest)
 
         low, high = 1, self._lists
         while low < high:
@@ -260,19 +295,6 @@ class VectorIndex:
     def _probes(self) -> int:
         """Clusters that a search looks into."""
         return int(getattr(self._index, "nprobe", 0))
-
-    def _search(self, queries: Floats, k: int, probes: int, only: Any = None) -> tuple[Floats, Ids]:
-        """`search` in so many clusters; only: a selector of ids."""
-        cosines = np.full((len(queries), k), -np.inf, np.float32)
-        ids = np.full((len(queries), k), -1, np.int64)
-        most = min(k, len(self))
-        if most and len(queries):
-            asked = np.ascontiguousarray(queries, np.float32)
-            how = _parameters(min(probes, self._lists), only)
-            found, named = self._index.search(asked, most, params=how)
-            ids[:, :most] = named
-            cosines[:, :most] = np.where(named < 0, -np.inf, np.clip(found, -1, 1))
-        return cosines, ids
 
 
 def lists_for(count: int) -> int:
@@ -310,14 +332,6 @@ def _only(ids: Ids) -> Any:
     return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
 
 
-def _parameters(probes: int, only: Any) -> Any:
-    """How faiss searches: so many clusters (0: there are none), the selector or None."""
-    faiss: Any = import_module("faiss")
-    if probes:
-        return faiss.SearchParametersIVF(nprobe=probes, sel=only)
-    return faiss.SearchParameters(sel=only)
-
-
 def synced(
     catalog: Catalog,
     folder: Path,
@@ -349,9 +363,11 @@ def _synced(
     wanted = catalog.crop_ids(whole=whole)
     index = _known(catalog, path, wanted) if is_as_written(catalog, path, thorough=write) else None
     if index is None and not write:  # at once, though large ones are slower without clusters
-        return _built(catalog, wanted, len(wanted) + 1, progress)
+        ivf_from = len(wanted) + 1
     if index is None or index.needs_rebuild(len(wanted), ivf_from=ivf_from):
-        index = _built(catalog, wanted, ivf_from, progress)
+        index = VectorIndex.build(
+            wanted, catalog.vectors, catalog.dimensions, ivf_from=ivf_from, progress=progress
+        )
     else:
         known = index.ids
         gone = np.setdiff1d(known, wanted, assume_unique=True)
@@ -359,7 +375,7 @@ def _synced(
         if not len(gone) and not len(new):
             return index
         index.remove(gone)
-        _add(index, catalog, new, progress)
+        index.add_all(new, catalog.vectors, progress)
     if write:
         index.write(path)
         catalog.keep_file_sha256(path.name, Remembered(path.parent).compute(path))
@@ -396,28 +412,6 @@ def _known(catalog: Catalog, path: Path, wanted: Ids) -> VectorIndex | None:
     kept = catalog.vectors(common[places])
     cosines, _ = index.search(kept.vectors, 1, kept.crops)
     return index if (cosines[:, 0] > _SAME).all() else None
-
-
-def _built(catalog: Catalog, wanted: Ids, ivf_from: int, progress: Progress) -> VectorIndex:
-    if len(wanted) < ivf_from:
-        index = VectorIndex.empty(catalog.dimensions)
-        _add(index, catalog, wanted, progress)
-        return index
-    progress.say(f"grouping {len(wanted):,} vectors, so that a search compares few of them")
-    sample = catalog.vectors(wanted[sample_places(len(wanted))]).vectors
-    index = VectorIndex.clustered(sample, len(wanted))
-    _add(index, catalog, wanted, progress)
-    index.tune(catalog.vectors(wanted[query_places(len(wanted))]).vectors)
-    return index
-
-
-def _add(index: VectorIndex, catalog: Catalog, ids: Ids, progress: Progress) -> None:
-    """Add vectors of the catalog, a chunk at a time: those of millions do not fit into memory."""
-    with progress.bar("search index", total=len(ids), unit="vectors") as bar:
-        for start in range(0, len(ids), CHUNK):
-            found = catalog.vectors(ids[start : start + CHUNK])
-            index.add(found.crops, found.vectors)
-            bar.advance(len(found.crops))
 
 
 @dataclass(frozen=True)

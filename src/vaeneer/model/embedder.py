@@ -18,6 +18,7 @@ from vaeneer.data.decode_worker import SOURCE_SIDE_PX, reduced_pixels
 from vaeneer.data.images import picture_of
 from vaeneer.data.loader import to_unit
 from vaeneer.data.tiles import (
+    Box,
     Part,
     Views,
     cut,
@@ -102,23 +103,21 @@ class Embedder:
         ImageSizeError for another shape, DataError for other numbers, ImageFileError.
         """
         if not isinstance(images, Tensor | np.ndarray):
-            return self._embed_list(images)
+            given = [images] if isinstance(images, Path | str | Image.Image) else list(images)
+            return self.embed_each(lambda number: _pixels(given[number], number), len(given))[0]
         batch = _checked(images)
         boxes = square_boxes(batch.shape[2], batch.shape[3], "squares")
         answers = [np.zeros((0, self.dimensions), np.float32)]
         pieces, cores = self._pieces(batch)
-
-        def vectors(piece: int) -> Vectors:
-            sent = pieces[piece].to(self.device)
-            pixels = to_unit(sent) if sent.dtype == torch.uint8 else sent.float()
-            seen = [self._vectors(resized(cut(pixels, b), self.vae.image_side_px)) for b in boxes]
-            return seen[0] if len(seen) == 1 else self._average(np.stack(seen))
-
-        numbers = range(len(pieces))
         if cores == 1:
-            answers += map(vectors, numbers)
+            answers += [self._vectors(piece, boxes) for piece in pieces]
         else:
-            answers += prefetch(vectors, numbers, workers=cores, initializer=compute_on_one_core)
+            answers += prefetch(
+                lambda number: self._vectors(pieces[number], boxes),
+                range(len(pieces)),
+                workers=cores,
+                initializer=compute_on_one_core,
+            )
         return np.concatenate(answers)
 
     def _pieces(self, batch: Tensor) -> tuple[Sequence[Tensor], int]:
@@ -147,31 +146,12 @@ class Embedder:
         counts as a whole. A file that cannot be read raises ImageFileError; where a list `skipped`
         is given, the error goes there instead and the file has no row.
         """
-        layout = PackLayout(SOURCE_SIDE_PX)
-
-        def read(place: int) -> Pixels:
-            return reduced_pixels(Path(paths[place]), layout)
-
-        return self.embed_each(read, len(paths), skipped=skipped, progress=progress)[0]
-
-    def _embed_list(self, images: OneImage | Sequence[OneImage]) -> Vectors:
-        given = [images] if isinstance(images, Path | str | Image.Image) else list(images)
-        layout = PackLayout(SOURCE_SIDE_PX)
-
-        def read(place: int) -> Pixels:
-            image = given[place]
-            if isinstance(image, Path | str):
-                return reduced_pixels(Path(image), layout)
-            picture = picture_of(image)
-            if min(picture.size) < LEAST_SIDE_PX:
-                raise ImageSizeError(
-                    f"image {place} is {picture.width} x {picture.height} px;"
-                    f" give {LEAST_SIDE_PX} px or more on each side."
-                )
-            size = layout.stored_size(*picture.size)
-            return np.asarray(picture.resize(size, Image.Resampling.HAMMING))
-
-        return self.embed_each(read, len(given))[0]
+        return self.embed_each(
+            lambda number: _pixels(paths[number], number),
+            len(paths),
+            skipped=skipped,
+            progress=progress,
+        )[0]
 
     def embed_each(
         self,
@@ -196,10 +176,10 @@ class Embedder:
             workers=core_count(workers),
             skipped=skipped,
         )
+        square = [Box(0, 0, self.vae.image_side_px)]
         with (progress or Silent()).bar("embedding", total=count, unit="images") as bar:
             for number, views in ahead:
-                parts = torch.split(views, self.batch_size)
-                seen = [self._vectors(to_unit(part.to(self.device))) for part in parts]
+                seen = [self._vectors(v, square) for v in torch.split(views, self.batch_size)]
                 answers.append(self._average(np.concatenate(seen)[:, None]))
                 kept.append(number)
                 bar.advance()
@@ -218,9 +198,14 @@ class Embedder:
             )
         return self.vae.calibration.probability(cosine)
 
-    def _vectors(self, images: Tensor) -> Vectors:
-        """Of images (B, 3, side, side) in [0, 1] on the device."""
-        return self.readout(texture_latents(self.vae, images, self.precision, self.name))
+    def _vectors(self, images: Tensor, boxes: Sequence[Box]) -> Vectors:
+        """The mean vector of each image, (B, D), over squares of images (B, 3, H, W)."""
+        sent, side_px = images.to(self.device), self.vae.image_side_px
+        pixels = to_unit(sent) if sent.dtype == torch.uint8 else sent.float()
+        with self.precision.autocast():
+            latents = [self.vae.texture(resized(cut(pixels, box), side_px)) for box in boxes]
+        seen = [self.readout(latents_as_array(one, self.name)) for one in latents]
+        return seen[0] if len(seen) == 1 else self._average(np.stack(seen))
 
     def _average(self, seen: Vectors) -> Vectors:
         """The mean over views (views, B, D), of length 1 where the read-out gives that."""
@@ -228,18 +213,15 @@ class Embedder:
         return unit_length(mean) if self.readout.settings.norm else mean
 
 
-def texture_latents(
-    vae: VAE, images: Tensor, precision: Precision, name: str = "The model"
-) -> Vectors:
-    """What the read-out works on: `VAE.texture` of images on the device, as an array (B, K).
+def latents_as_array(latents: Tensor, name: str = "The model") -> Vectors:
+    """What `VAE.texture` gives, (B, K), as float32 on the CPU for the read-out.
 
     Raises ModelFileError when a latent is not finite.
     """
-    with precision.autocast():
-        latents: Vectors = vae.texture(images).float().cpu().numpy()
-    if not np.isfinite(latents).all():
+    array: Vectors = latents.float().cpu().numpy()
+    if not np.isfinite(array).all():
         raise ModelFileError(f"{name} gives latents that are not finite; its weights are broken.")
-    return latents
+    return array
 
 
 def whole_vector(vectors: Vectors, parts: Sequence[Part]) -> Vectors:
@@ -254,6 +236,21 @@ def plain_readout_of(vae: VAE) -> Readout:
     mean = vae.card.latent_mean
     size = vae.texture_size or vae.latent_size
     return plain_readout(size, None if mean is None else np.asarray(mean[-size:]))
+
+
+def _pixels(image: OneImage, number: int) -> Pixels:
+    """A file or an image in memory, reduced, (H, W, 3) uint8. Raises ImageFileError, DataError."""
+    layout = PackLayout(SOURCE_SIDE_PX)
+    if isinstance(image, Path | str):
+        return reduced_pixels(Path(image), layout)
+    picture = picture_of(image)
+    if min(picture.size) < LEAST_SIDE_PX:
+        raise ImageSizeError(
+            f"image {number} is {picture.width} x {picture.height} px;"
+            f" give {LEAST_SIDE_PX} px or more on each side."
+        )
+    size = layout.stored_size(*picture.size)
+    return np.asarray(picture.resize(size, Image.Resampling.HAMMING))
 
 
 def _checked(images: Tensor | NDArray[Any]) -> Tensor:

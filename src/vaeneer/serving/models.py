@@ -25,8 +25,7 @@ from vaeneer.library.library_folders import (
     folder_of,
     is_finished,
 )
-from vaeneer.library.search.search import read_calibration
-from vaeneer.library.store import MODEL_FOLDER
+from vaeneer.library.store import MODEL_FOLDER, read_calibration
 from vaeneer.model.bundled_models import BOX, bundled_names
 from vaeneer.model.checkpoint import WEIGHTS, find_model, load
 from vaeneer.model.vae import VAE
@@ -70,7 +69,7 @@ class ServedLibrary:
         self.name = name
         self.folder = folder
         self.catalog = Catalog.open(folder)
-        self.calibrated = read_calibration(folder, needed=False) is not None
+        self.calibrated = read_calibration(folder) is not None
         self.state: LibraryState = "loading"
         self.reason = ""
         self._batcher = batcher
@@ -90,7 +89,7 @@ class ServedLibrary:
                 if self._library is not None and version == self._loaded:
                     return
                 self._tried = version
-                self.calibrated = read_calibration(self.folder, needed=False) is not None
+                self.calibrated = read_calibration(self.folder) is not None
                 library = Library(self.folder, catalog=self.catalog)
                 fingerprint = self.catalog.require_meta("model_fingerprint")
                 library.embedder = self._batcher.embedder(self.folder / MODEL_FOLDER, fingerprint)

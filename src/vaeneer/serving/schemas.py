@@ -37,6 +37,7 @@ from vaeneer.errors import (
     StorageError,
     VaeneerError,
 )
+from vaeneer.library.search.filters import COLUMNS
 from vaeneer.text import to_json
 
 API = "/api/v1"
@@ -92,8 +93,8 @@ JsonObject = dict[str, JsonValue]
 class ItemFilters(BaseModel):
     """Filters that a search and a page of items have in common."""
 
-    category: str | None = Field(None, max_length=255)
-    tag: str | None = Field(None, max_length=255)
+    category: str | None = Field(None, max_length=255, description=COLUMNS["category"].flag)
+    tag: str | None = Field(None, max_length=255, description=COLUMNS["tag"].flag)
     where: str | None = Field(
         None,
         max_length=4000,

@@ -1,31 +1,29 @@
-"""search(): the items of a library that look like an image, a box on it, or several images."""
+"""search() and search_words(): items that look like images or a box, or that have some words."""
 
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple, Unpack, get_args
 
 import numpy as np
 
-from vaeneer.checksums import damaged_file
+from vaeneer.data.image_formats import IMAGE_SUFFIXES, unread_reason
 from vaeneer.errors import LibraryError, ModelFileError, SettingsError
-from vaeneer.files import read_json
 from vaeneer.library.catalog import FIELD_DOCS, Crop, Floats, Ids, Item, PixelBox
-from vaeneer.library.catalog_file import remedy
 from vaeneer.library.search.exact_match import PIXEL_MATCH_PROBABILITY, Copies, Localizer, is_small
-from vaeneer.library.search.filters import condition, facts_condition
+from vaeneer.library.search.filters import Condition, filters_of, find_words
 from vaeneer.library.search.query import Query, Source, crop_query, mean_query, query_of
-from vaeneer.library.store import MODEL_FOLDER, LibraryLike, OpenLibrary
-from vaeneer.model.projection import Calibration, calibration_of, logistic
+from vaeneer.library.store import LibraryLike, OpenLibrary
+from vaeneer.model.projection import Calibration, logistic
 from vaeneer.settings import SearchOptions, SearchSettings, with_changes
-from vaeneer.storage import storage_error
 
 Match = Literal["exact", "likely", "similar"]
 MATCHES: tuple[Match, ...] = get_args(Match)
@@ -51,31 +49,6 @@ def chance(calibration: Calibration, cosine: float, items: int) -> float:
     """Probability that one of `items` with this cosine shows the surface of the query, 0 to 1."""
     log_odds = calibration.slope * cosine + calibration.intercept - math.log(max(1, items - 1))
     return float(logistic(np.float64(log_odds)))
-
-
-def read_calibration(library: Path, *, needed: bool) -> Calibration | None:
-    """How likely a cosine means one surface, as the library's model knows; without PyTorch.
-
-    Raises ModelFileError where it is needed and the model is not calibrated, or its file damaged.
-    """
-    file = library / MODEL_FOLDER / "readout.json"
-    if file.is_file():
-        try:
-            if damaged_file(file.parent, (file.name,)) is not None:
-                raise ValueError("another SHA-256")
-            known = read_json(file)["calibration"]
-            if known is not None:
-                return calibration_of(known)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise storage_error(error, file, verb="read") or ModelFileError(
-                f"{file} is damaged ({error}); {remedy(library)}."
-            ) from error
-    if needed:
-        raise ModelFileError(
-            f"The model of {library} is not calibrated, so that hits have no probability;"
-            " leave min_probability out, or index with a model that `vaeneer calibrate` went over."
-        )
-    return None
 
 
 @dataclass(frozen=True)
@@ -198,7 +171,7 @@ def search(
     with ExitStack() as opened:
         if not isinstance(library, OpenLibrary):
             library = opened.enter_context(OpenLibrary.open(library))
-        check_condition(settings)
+        filters = filters_of(settings)  # a mistake in them is reported before anything is decoded
         sources = [*image] if isinstance(image, list | tuple) else [image]
         if not sources:
             raise SettingsError("There is no query image; give one or more.")
@@ -206,20 +179,65 @@ def search(
             raise SettingsError(f"A box needs a single query image, and there are {len(sources)}.")
         queries = [query_of(library, source, box) for source in sources]
         against = [query_of(library, source) for source in negative]
-        by_parts = _by_parts(queries, settings)
-        hits = _hits(library, queries, against, settings)
+        parts = settings.parts or box is not None
+        hits = _hits(library, queries, against, filters, settings, parts)
         return SearchReport(
             library=str(library.folder),
             images=[query.name for query in queries],
             box=queries[0].box,
             negative=[query.name for query in against],
-            compared="parts" if by_parts else "images",
+            compared="parts" if parts else "images",
             settings=settings,
             hits=hits,
             gallery_size=len(library),
             seconds=time.monotonic() - started,
             queries=queries,
-            parts_pending=library.catalog.parts_pending if by_parts else 0,
+            parts_pending=library.catalog.parts_pending if parts else 0,
+        )
+
+
+def search_words(
+    library: LibraryLike, text: str, *, settings: SearchSettings | None = None
+) -> SearchReport:
+    """Find items by words in their names, categories, tags and folders, the most relevant first.
+
+    text: any text. Items with all words come first, then those with fewer; a word in the name
+    counts more than one in a tag, and that more than one in a folder. Words are compared without
+    case, accents and English endings, and by their start. Hits have no probability and no place.
+    Raises LibraryError, and SettingsError (FilterError for `where`) for settings that need an
+    image: min_probability, parts.
+    """
+    started, settings = time.monotonic(), settings or SearchSettings()
+    filters = filters_of(settings)
+    for name in ("min_probability", "parts"):
+        if getattr(settings, name):
+            raise SettingsError(
+                f"{name} compares images, and the query is the words {text[:80]!r}; leave it out."
+            )
+    with ExitStack() as opened:
+        if not isinstance(library, OpenLibrary):
+            library = opened.enter_context(OpenLibrary.open(library))
+        copies = Copies(library, []) if settings.exclude_duplicates else None
+        hits: list[Hit] = []
+        for match in find_words(library.catalog, text, filters):
+            if len(hits) == settings.k:
+                break
+            for item in library.catalog.items([match.item]):
+                if copies is None or not copies.seen_before_or_add(item):
+                    relevance = match.relevance / (1 + match.relevance)
+                    hits.append(_hit(library, item, match.words + relevance))
+        return SearchReport(
+            library=str(library.folder),
+            images=[],
+            box=None,
+            negative=[],
+            compared="words",
+            settings=settings,
+            hits=hits,
+            gallery_size=len(library),
+            seconds=time.monotonic() - started,
+            queries=[],
+            words=text,
         )
 
 
@@ -227,10 +245,16 @@ def _hits(
     library: OpenLibrary,
     queries: Sequence[Query],
     against: Sequence[Query],
+    filters: Condition | None,
     settings: SearchSettings,
+    parts: bool,
 ) -> list[Hit]:
-    calibration = read_calibration(library.folder, needed=settings.min_probability > 0)
-    parts = _by_parts(queries, settings)
+    calibration, minimum = library.calibration, settings.min_probability
+    if calibration is None and minimum > 0:
+        raise ModelFileError(
+            f"The model of {library.folder} is not calibrated, so that hits have no probability;"
+            " leave min_probability out, or index with a model that `vaeneer calibrate` went over."
+        )
     if parts and not len(library.crop_index) and len(library.image_index):
         raise LibraryError(
             f"{library.folder} has no vectors of parts; make another library of its images: vaeneer"
@@ -241,12 +265,11 @@ def _hits(
     vector = mean_query(queries, against)
     exact, places = [], dict[int, PixelBox]()
     if settings.exact_match and len(queries) == 1 and queries[0].picture is not None:
-        candidates = _candidates(library, vector, settings, parts)
+        candidates = _candidates(library, vector, settings.k, filters, parts)
         candidates = [one for one in candidates if one.item.id not in excluded]
         places = _places(library, candidates, queries[0], calibration)
         exact = [one for one in candidates if one.item.id in places]
-    allowed = _allowed(library, settings, whole=not parts)
-    rest = _best_first(library, vector, settings.k, allowed, parts)
+    rest = _best_first(library, vector, settings.k, filters, parts)
     found: list[_Found] = []
     for one in chain(exact, (one for one in rest if one.item.id not in places)):
         if len(found) == settings.k:
@@ -255,29 +278,57 @@ def _hits(
             copies is None or not copies.seen_before_or_add(one.item)
         ):
             found.append(one)
-    total = len(library)
-    likely = [None if calibration is None else chance(calibration, f.cosine, total) for f in found]
-    hits = [
-        _hit(library, one, chance_of, parts, places.get(one.item.id), settings.likely_threshold)
-        for one, chance_of in zip(found, likely, strict=True)
-    ]
-    minimum = settings.min_probability
+    hits, total = [], len(library)
+    for item, cosine, crop in found:
+        likely = None if calibration is None else chance(calibration, cosine, total)
+        box: PixelBox | None = places.get(item.id)
+        match: Match | None = "exact" if box else None
+        if likely is not None:
+            likely = round(max(likely, PIXEL_MATCH_PROBABILITY if box else 0.0), 6)
+            match = match or ("likely" if likely >= settings.likely_threshold else "similar")
+        hits.append(
+            replace(
+                _hit(library, item, cosine),
+                probability=likely,
+                match=match,
+                box=box or (crop.box if parts else None),
+                placed="pixels" if box else "part" if parts else None,
+            )
+        )
     return [hit for hit in hits if hit.probability is None or hit.probability >= minimum]
 
 
+def _hit(library: OpenLibrary, item: Item, score: float) -> Hit:
+    return Hit(
+        id=item.id,
+        path=str(library.path(item)),
+        asset=item.asset,
+        score=round(score, 6),
+        probability=None,
+        match=None,
+        box=None,
+        placed=None,
+        name=item.name,
+        category=item.category,
+        width_px=item.width_px,
+        height_px=item.height_px,
+        missing=not library.has_file(item),
+        offline=item.offline,
+    )
+
+
 def _candidates(
-    library: OpenLibrary, vector: Floats, settings: SearchSettings, parts: bool
+    library: OpenLibrary, vector: Floats, k: int, filters: Condition | None, parts: bool
 ) -> list[_Found]:
     """Items that may contain the pixels of the query, the most similar first.
 
     By parts too where whole images are compared: a crop often looks more like a part than like the
     whole image that it was cut from.
     """
-    number = max(_CANDIDATES, settings.k if parts else 0)
+    number = max(_CANDIDATES, k if parts else 0)
     best: dict[int, _Found] = {}
     for by_parts in {parts, True}:
-        allowed = _allowed(library, settings, whole=not by_parts)
-        for one in islice(_best_first(library, vector, number, allowed, by_parts), number):
+        for one in islice(_best_first(library, vector, number, filters, by_parts), number):
             if one.item.id not in best or one.cosine > best[one.item.id].cosine:
                 best[one.item.id] = one
     return sorted(best.values(), key=lambda one: (-one.cosine, one.item.path))[:number]
@@ -316,10 +367,17 @@ def _places(
 
 
 def _best_first(
-    library: OpenLibrary, vector: Floats, k: int, allowed: Ids | None, parts: bool
+    library: OpenLibrary, vector: Floats, k: int, filters: Condition | None, parts: bool
 ) -> Iterator[_Found]:
     """Each item with its best crop, the most alike first; more are fetched as they are needed."""
-    index = library.crop_index if parts else library.image_index
+    index, allowed = library.crop_index if parts else library.image_index, None
+    if filters is not None:
+        rows = library.catalog.execute(
+            f"SELECT id FROM crops WHERE scale {'>' if parts else '='} 0"
+            f" AND item IN (SELECT id FROM item_facts WHERE {filters.sql})",
+            filters.values,
+        )
+        allowed = np.array([row[0] for row in rows], np.int64)
     wanted, seen = (k + _SPARE) * (_MORE if parts else 1), set[int]()
     while True:
         cosines, crops = (one[0] for one in index.search(vector[None], wanted, allowed))
@@ -352,63 +410,17 @@ def _best_crops(library: OpenLibrary, crops: Ids, cosines: Floats) -> list[_Foun
     return sorted(found, key=lambda one: (-one.cosine, one.item.path))
 
 
-def _allowed(library: OpenLibrary, settings: SearchSettings, *, whole: bool) -> Ids | None:
-    """The crops that the filters let through; None for all."""
-    chosen = facts_condition(settings.where, settings.category, settings.tag)
-    if chosen is None:
-        return None
-    rows = library.catalog.execute(
-        f"SELECT id FROM crops WHERE scale {'=' if whole else '>'} 0"
-        f" AND item IN (SELECT id FROM item_facts WHERE {chosen.sql})",
-        chosen.values,
-    )
-    return np.array([row[0] for row in rows], np.int64)
+def is_words(text: str) -> bool:
+    """Whether an argument is words to search for, rather than a file or an item.
 
-
-def _by_parts(queries: Sequence[Query], settings: SearchSettings) -> bool:
-    return settings.parts or any(query.box is not None for query in queries)
-
-
-def _hit(
-    library: OpenLibrary,
-    found: _Found,
-    likely: float | None,
-    parts: bool,
-    exact: PixelBox | None,
-    threshold: float,
-) -> Hit:
-    item = found.item
-    if likely is not None and exact is not None:
-        likely = max(likely, PIXEL_MATCH_PROBABILITY)
-    likely = None if likely is None else round(likely, 6)
-    return Hit(
-        id=item.id,
-        path=str(library.path(item)),
-        asset=item.asset,
-        score=round(found.cosine, 6),
-        probability=likely,
-        match=_match(likely, exact is not None, threshold),
-        box=exact or (found.crop.box if parts else None),
-        placed="pixels" if exact else "part" if parts else None,
-        name=item.name,
-        category=item.category,
-        width_px=item.width_px,
-        height_px=item.height_px,
-        missing=not library.has_file(item),
-        offline=item.offline,
-    )
-
-
-def _match(likely: float | None, exact: bool, threshold: float) -> Match | None:
-    """How sure a match is; None where neither pixels nor a probability tell."""
-    if exact:
-        return "exact"
-    if likely is None:
-        return None
-    return "likely" if likely >= threshold else "similar"
-
-
-def check_condition(settings: SearchSettings) -> None:
-    """Raise FilterError for a `where` that cannot be read, before anything is decoded."""
-    if settings.where is not None:
-        condition(settings.where)
+    A file is what exists and is no folder, or looks like one: it has a slash or the suffix of an
+    image.
+    """
+    if not text.strip() or text.startswith("-"):
+        return False
+    if text.isascii() and text.isdigit():
+        return False
+    if "/" in text or "\\" in text or (os.path.lexists(text) and not Path(text).is_dir()):
+        return False
+    suffix = PurePath(text).suffix.lower()
+    return suffix not in IMAGE_SUFFIXES and unread_reason(suffix) is None

@@ -18,8 +18,13 @@ from vaeneer.data.sidecars import NOT_A_SIDECAR
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Catalog, Item
 from vaeneer.library.catalog_schema import query_words
-from vaeneer.library.search.filters import Condition, all_of, facts_condition
-from vaeneer.library.search.words import find_words
+from vaeneer.library.search.filters import (
+    FLAGS,
+    Condition,
+    all_of,
+    facts_condition,
+    find_words,
+)
 from vaeneer.library.store import thumbnail_path
 from vaeneer.serving.background import megapixels_of
 from vaeneer.serving.models import ServedLibrary, StoredFile
@@ -183,7 +188,7 @@ class ItemsQuery(ItemFilters):
 
     def condition(self) -> Condition | None:
         """All filters but the words. Raises FilterError for `where`."""
-        found = [facts_condition(self.where or None, self.category, self.tag)]
+        found = [facts_condition(self.where or None, {name: getattr(self, name) for name in FLAGS})]
         if self.folder:
             folder = self.folder.strip("/") + "/"
             found.append(Condition("substr(item_facts.path, 1, ?) = ?", (len(folder), folder)))

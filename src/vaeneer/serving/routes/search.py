@@ -21,8 +21,7 @@ from starlette.formparsers import MultiPartException
 from vaeneer.errors import ImageFileError, VaeneerError
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.search.query import Source, box_of, query_of
-from vaeneer.library.search.search import Hit, SearchReport, search
-from vaeneer.library.search.words import search_words
+from vaeneer.library.search.search import Hit, SearchReport, search, search_words
 from vaeneer.serving.background import megapixels_of
 from vaeneer.serving.models import ServedLibrary
 from vaeneer.serving.schemas import (
