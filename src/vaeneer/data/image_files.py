@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import io
+import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +24,17 @@ from vaeneer.data.image_formats import (
     known_formats,
     starts_as_pillow_reads,
 )
-from vaeneer.data.jpeg_repair import TruncatedError, is_cut_jpeg, looks_cut
 from vaeneer.data.pixel_levels import DAMAGED
-from vaeneer.data.repair import can_rebuild, is_cut_png, is_cut_tiff, rebuild
+from vaeneer.data.repair import (
+    TIFF_PIXEL_TAGS,
+    TIFF_SIZES,
+    TruncatedError,
+    can_rebuild,
+    is_cut_jpeg,
+    looks_cut,
+    png_chunks,
+    rebuild,
+)
 from vaeneer.data.tiff import is_within, seek_picture
 from vaeneer.errors import ImageFileError
 
@@ -32,6 +42,13 @@ _T = TypeVar("_T")
 MAX_SIDE_PX = 2**18
 """Longest side of a picture: each row costs, and a small file may have millions of them."""
 _TAIL_BYTES = 32
+_SPARE_BYTES = 2**16
+# fmt: off
+_ADAM7 = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)  # left, top and steps of each pass
+# fmt: on
 _RUBBISH_ERRORS = frozenset({errno.EINVAL, errno.EOVERFLOW})  # a seek to a wild offset
 _LFS_START = b"version https://git-lfs"
 _UNSUPPORTED = ("unsupported", "unimplemented", "cannot handle", "unknown compression")
@@ -125,10 +142,10 @@ def load_whole(image: Image.Image, source: ImageSource) -> None:
     elif image.format == "PNG":
         tail = _tail(image)
         image.load()
-        cut = (b"IEND" not in tail or _ends_empty(image)) and is_cut_png(source.read())
+        cut = (b"IEND" not in tail or _ends_empty(image)) and _is_cut_png(source.read())
     else:
         stream, tags = getattr(image, "fp", None), getattr(image, "tag_v2", None)
-        cut = stream is not None and tags is not None and is_cut_tiff(stream, tags.offset)
+        cut = stream is not None and tags is not None and _is_cut_tiff(stream, tags.offset)
         image.load()
     if cut:
         raise TruncatedError("the pixels are cut")
@@ -238,3 +255,67 @@ class PillowState:
 
 
 PILLOW = PillowState()
+
+
+def _is_cut_png(data: bytes) -> bool:
+    """Whether the compressed pixels of a PNG are fewer than its size needs."""
+    inflate, have, needed = zlib.decompressobj(), 0, 0
+    for name, body, _ in png_chunks(data):
+        if name == b"IHDR" and len(body) == 13:
+            needed = _png_bytes(body)
+        elif name == b"IDAT":
+            try:
+                have += len(inflate.decompress(body, needed - have + _SPARE_BYTES))
+            except zlib.error:
+                return True
+            if inflate.unconsumed_tail:  # more than all rows
+                return False
+    if have < needed or inflate.eof:
+        return have < needed
+    try:
+        inflate.decompress(b"\0" * 4)  # behind the last pixel stands their checksum
+    except zlib.error as error:
+        return "data check" not in str(error)
+    return bool(not inflate.eof)
+
+
+def _png_bytes(header: bytes) -> int:
+    """Bytes of all rows before they are compressed, by the body of the chunk IHDR."""
+    width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    bits = depth * {2: 3, 4: 2, 6: 4}.get(kind, 1)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0:
+            total += max(0, rows) * (1 + -(-columns * bits // 8))
+    return total
+
+
+def _is_cut_tiff(stream: IO[bytes], first: int) -> bool:
+    """Whether the directory of a page, or a tag that its pixels need, lies behind the file's end.
+
+    first: where the directory begins. BigTIFF too.
+    """
+    back = stream.tell()
+    file_bytes = stream.seek(0, 2)
+    try:
+        stream.seek(0)
+        head = stream.read(4)
+        order, big = "<" if head[:2] == b"II" else ">", 43 in head[2:]
+        count_size, entry_size = (8, 20) if big else (2, 12)
+        stream.seek(first)
+        count = int.from_bytes(stream.read(count_size), "little" if order == "<" else "big")
+        directory = stream.read(min(count, 2**16) * entry_size)
+    finally:
+        stream.seek(back)
+    if len(directory) < count * entry_size:
+        return True
+    for at in range(0, len(directory), entry_size):
+        tag, kind, number, offset = struct.unpack_from(
+            order + ("HHQQ" if big else "HHII"), directory, at
+        )
+        size = TIFF_SIZES.get(kind, 0) * number
+        if tag in TIFF_PIXEL_TAGS and size > (8 if big else 4) and offset + size > file_bytes:
+            return True
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vaeneer.data.synthetic.textures import (
+    PALETTES,
     Field,
     Material,
     Pieces,
@@ -27,93 +28,6 @@ from vaeneer.data.synthetic.textures import (
     vein,
 )
 
-MASONRY = (
-    "7a3b2c 95503a a9644a 8a4433",
-    "b5543a c46a48 a8482f d07f58",
-    "5b2f27 6f3d33 4a2a27 7d4a3c",
-    "c9a873 b8935c d6b987 a98350",
-    "8e8a84 a19d95 77736d b3aea4",
-    "d8d3c8 c9c2b4 e2ded5 bdb6a8",
-    "4c4a4b 5a5655 3d3b3d 6a6361",
-    "a5786a b98d7c 8f6353 c9a493",
-)
-GROUT = ("b8b0a3 a39b8e", "8a857d 76716a", "d2cdc3 c0bab0", "5c5853 4c4945", "9c8f7c 8a7d6a")
-CERAMIC = (
-    "e6e4de f0eee8 dcd9d1",
-    "2f5d73 3b7289 264f63",
-    "2d6a58 3a7f6a 235546",
-    "c9784a b8663a d68a5c",
-    "2a2c30 35373c 202226",
-    "b9a58a a8926f c9b89f",
-    "8fb3b5 a3c2c2 7da4a8",
-    "7b2f33 8f3a3c 692629",
-    "d9b24c e3c163 c79d3a",
-    "4a5a8c 5b6ca0 3d4b78",
-)
-# The counts of SLATE and TIMBER share no factor with the layouts that are also taken by turns.
-SLATE = (
-    "8e3f2a a5502f 7a3324 bb653f",
-    "4d5257 5d6368 3f4448 6c7276",
-    "6b4a3c 7d5a49 583b30 8f6c58",
-    "3f4a45 4f5b54 343d39 616d64",
-    "8a8177 9b9288 776e65 aca399",
-    "6d3b42 7f4a50 5a2f36 8c5a5f",
-    "b8613a c87548 a2502e d68c5e",
-)
-TIMBER = (
-    "6b4526 8a5d35 a6764a",
-    "8f6b45 ab8558 c5a176",
-    "3e2a1e 553b2a 6e4f39",
-    "b98d5c cda677 dfc097",
-    "7a3f26 96532f b06c42",
-    "807567 978c7d aea595",
-    "9c6b3c b9854f d3a46c",
-)
-PAINT = (
-    "6f8f96 86a5ab",
-    "9c4a3c b05c4b",
-    "dcd8cc e8e5dc",
-    "4a6350 5d7862",
-    "3d5573 4c6788",
-    "c9a24a d7b563",
-    "2f3235 3d4145",
-)
-CHIPS = (
-    "efe9df c9bba6 8d7f70 5d544c b8674a",
-    "2f3436 6c7374 b8b9b4 e6e3da 4d6a66",
-    "e8e4dc d1a28c a86a58 7a4a44 c9c0b2",
-    "dfe3df 9fb3a6 5d7a6a 33493f e8d9b5",
-    "ece8e1 a3a9b8 5c6684 2e3550 c9a05a",
-)
-YARN = (
-    "2f3e5c 8793a8 d8d4c8",
-    "7a2d32 c9b79c 3a3236",
-    "3f5a48 a8b39a 20302a",
-    "b9a78c d3c5ad 8f7d64",
-    "4b4b50 8b8b90 c4c3c2",
-    "a85d3a e0c9a0 4a3830",
-    "5a4a72 b0a3c2 e2dcd4",
-    "d9d2c4 ebe6dc c2b8a5",
-)
-METALS = (
-    "8e9196 a9acb0 c3c6c9",
-    "9c7a44 b8955a d0b27a",
-    "94593f b07256 c98f72",
-    "5a5d63 6d7177 858990",
-    "b3b0a8 c9c6be dad8d2",
-    "47525c 596672 6f7d89",
-    "5c4a38 756049 927a5e",
-)
-CEMENT = (
-    "8d8b87 a3a19c b7b5af",
-    "6f706f 858685 9a9b99",
-    "a39a8b b5ad9e c7c0b2",
-    "b9b8b5 cac9c6 d9d8d5",
-    "77726a 8c877e a19c92",
-    "8a9093 9ea4a6 b3b8b9",
-)
-BITUMEN = ("3a3a3b 4c4c4c 616060", "4d4a47 605c58 76716b", "2c2d30 3a3c3f 4c4e51")
-
 
 def brick(sheet: Sheet) -> Material:
     """Fired bricks in a bond, in sunken mortar."""
@@ -133,9 +47,10 @@ def brick(sheet: Sheet) -> Material:
     height += grain(sheet) * np.float32(0.00025)
     tone = each(sheet, wall) * 0.75 + 0.12 * noise(sheet, 9, slope=1.5) + 0.12
     colour = toned(
-        ramp(tone, palette(sheet, MASONRY, main=True)), 0.05 * grain(sheet) + 0.06 * rough
+        ramp(tone, palette(sheet, PALETTES["masonry"], main=True)),
+        0.05 * grain(sheet) + 0.06 * rough,
     )
-    mortar = ramp(0.5 + 0.2 * rough + 0.15 * grain(sheet), palette(sheet, GROUT))
+    mortar = ramp(0.5 + 0.2 * rough + 0.15 * grain(sheet), palette(sheet, PALETTES["grout"]))
     colour = mixed(mortar, colour, face)
     soot = step(noise(sheet, 3, slope=1.8), 0.2, 2.4) * rng.uniform(0, 0.35)
     return Material(toned(colour, -soot), height)
@@ -158,24 +73,24 @@ def tile(sheet: Sheet) -> Material:
     height += each(sheet, wall, -1, 1) * np.float32(0.004) * wall.x
     height += each(sheet, wall, -1, 1) * np.float32(0.004) * wall.y
     height += noise(sheet, 8, slope=2.5) * np.float32(0.00025)
-    glaze = palette(sheet, CERAMIC, main=True)
+    glaze = palette(sheet, PALETTES["ceramic"], main=True)
     tone = each(sheet, wall) * rng.uniform(0.2, 1) + 0.1 * noise(sheet, 6, slope=1.6)
     colour = ramp(tone, glaze)
     if rng.random() < 0.5:
         other = rng.random(wall.count) < 0.35
         if kind == 0:
             other = np.add.outer(np.arange(across), np.arange(across)).ravel() % 2 == 1
-        second = ramp(tone, palette(sheet, CERAMIC))
+        second = ramp(tone, palette(sheet, PALETTES["ceramic"]))
         colour = mixed(colour, second, other[wall.label].astype(np.float32))
     colour = toned(colour, 0.015 * grain(sheet) - 0.12 * (1 - step(wall.edge, 0, joint * 5)))
-    grout = ramp(0.5 + 0.2 * grain(sheet), palette(sheet, GROUT))
+    grout = ramp(0.5 + 0.2 * grain(sheet), palette(sheet, PALETTES["grout"]))
     return Material(mixed(grout, colour, face), height, float(rng.uniform(0.3, 0.9)))
 
 
 def terrazzo(sheet: Sheet) -> Material:
     """Chips of stone in cement, ground flat and polished."""
     rng = sheet.rng
-    chips = palette(sheet, CHIPS, main=True)
+    chips = palette(sheet, PALETTES["chips"], main=True)
     base = chips[int(rng.integers(len(chips)))]
     colour = np.broadcast_to(base, (sheet.side, sheet.side, 3)).astype(np.float32)
     colour = toned(colour, 0.025 * grain(sheet) + 0.02 * noise(sheet, 20, slope=1.2))
@@ -237,7 +152,8 @@ def roof(sheet: Sheet) -> Material:
     tone = each(sheet, pieces) * 0.8 + 0.1 * rough + 0.1
     under = 0.35 * (1 - step(pieces.y, 0.0, 0.6))
     colour = toned(
-        ramp(tone, palette(sheet, SLATE, main=True)), 0.04 * grain(sheet) + 0.05 * rough - under
+        ramp(tone, palette(sheet, PALETTES["slate"], main=True)),
+        0.04 * grain(sheet) + 0.05 * rough - under,
     )
     moss = step(noise(sheet, 5, slope=1.4), 1.0, 2.2) * rng.uniform(0, 0.6)
     colour = mixed(colour, np.array([0.36, 0.4, 0.2], np.float32), moss)
@@ -268,7 +184,9 @@ def parquet(sheet: Sheet) -> Material:
     tone = 0.5 + (each(sheet, pieces) - 0.5) * spread + 0.13 * fibre
     joint = 0.02 / across
     face = step(pieces.edge, joint * 0.3, joint * 1.6)
-    colour = toned(ramp(tone, palette(sheet, TIMBER, main=True)), 0.05 * fibre - 0.6 * (1 - face))
+    colour = toned(
+        ramp(tone, palette(sheet, PALETTES["timber"], main=True)), 0.05 * fibre - 0.6 * (1 - face)
+    )
     height = 0.0012 * face + fibre * np.float32(0.00012)
     height += (each(sheet, pieces, -1, 1) * pieces.x) * np.float32(0.01)
     return Material(colour, height.astype(np.float32), float(rng.uniform(0, 0.35)))
@@ -285,11 +203,14 @@ def planks(sheet: Sheet) -> Material:
     face = step(deck.edge, joint * 0.5, joint * 1.8)
     height = face * (0.006 + each(sheet, deck, -0.0015, 0.0015)) + fibre * np.float32(0.0006)
     tone = each(sheet, deck, 0.15, 0.85) + 0.2 * fibre
-    wood = toned(ramp(tone, palette(sheet, TIMBER, main=True)), 0.05 * grain(sheet) + 0.05 * fibre)
+    wood = toned(
+        ramp(tone, palette(sheet, PALETTES["timber"], main=True)),
+        0.05 * grain(sheet) + 0.05 * fibre,
+    )
     if rng.random() < 0.45:
         worn = noise(sheet, 10, slope=1.3, stretch=3) + 0.9 * fibre
         coat = step(worn, -2.2 + rng.uniform(0, 1.8), -1.8 + rng.uniform(0, 1.8) + 0.2)
-        paint = ramp(each(sheet, deck) + 0.05 * fibre, palette(sheet, PAINT))
+        paint = ramp(each(sheet, deck) + 0.05 * fibre, palette(sheet, PALETTES["paint"]))
         wood, height = mixed(wood, paint, coat), height + coat * np.float32(0.0006)
     end = np.abs(np.abs(deck.x) - np.float32(0.5 / lengths[0] - 0.03))
     side = np.abs(np.abs(deck.y) - np.float32(0.28 / boards))
@@ -311,7 +232,7 @@ def fabric(sheet: Sheet) -> Material:
     bulge_x = np.sqrt(np.clip(1 - (2 * (u - i) - 1) ** 2, 0, 1))
     bulge_y = np.sqrt(np.clip(1 - (2 * (v - j) - 1) ** 2, 0, 1))
     height = np.where(over, bulge_x * (0.4 + 0.6 * bulge_y), bulge_y * (0.4 + 0.6 * bulge_x))
-    yarn = palette(sheet, YARN, main=True)
+    yarn = palette(sheet, PALETTES["yarn"], main=True)
     period = int(rng.choice([threads // 2, threads // 4, threads]))
     contrast = float(rng.choice([0, 0.5, 1, 1]))
     bands = np.repeat(rng.random(period), rng.integers(1, max(2, period // 3), period))[:period]
@@ -334,7 +255,8 @@ def metal(sheet: Sheet) -> Material:
     patina = step(noise(sheet, 5, slope=1.5), 0.5, 2.5) * float(rng.choice([0, 0, 0.15]))
     tone = 0.45 + 0.09 * brushed + rng.uniform(0.08, 0.2) * sheen + 0.25 * scratch
     colour = toned(
-        ramp(tone, palette(sheet, METALS, main=True)), 0.035 * brushed + 0.04 * sheen - patina
+        ramp(tone, palette(sheet, PALETTES["metals"], main=True)),
+        0.035 * brushed + 0.04 * sheen - patina,
     )
     height = brushed * np.float32(0.00006) - scratch * np.float32(0.0004)
     height += noise(sheet, 2, slope=3) * np.float32(rng.uniform(0.0001, 0.0006))
@@ -366,7 +288,10 @@ def rust(sheet: Sheet) -> Material:
     iron = ramp(
         tone, palette(sheet, ("3a2119 6d3720 9a5227 b9713a", "2e1c18 5a2c1c 8a4521 a8602f"))
     )
-    paint = ramp(0.5 + 0.15 * noise(sheet, 4, slope=1.6), palette(sheet, PAINT + METALS, main=True))
+    paint = ramp(
+        0.5 + 0.15 * noise(sheet, 4, slope=1.6),
+        palette(sheet, PALETTES["paint"] + PALETTES["metals"], main=True),
+    )
     stain = step(bare, edge - 1.2, edge) * 0.55
     paint = mixed(paint, np.array([0.5, 0.3, 0.17], np.float32), stain * step(runs, -1, 1.5))
     colour = toned(mixed(paint, iron, flaked), 0.04 * grain(sheet) - 0.05 * pits)
@@ -382,7 +307,8 @@ def concrete(sheet: Sheet) -> Material:
     pores = step(noise(sheet, 70, slope=2.5), rng.uniform(2.0, 2.6), 3.2)
     tone = 0.5 + rng.uniform(0.1, 0.22) * clouds + 0.06 * rough
     colour = toned(
-        ramp(tone, palette(sheet, CEMENT, main=True)), 0.03 * grain(sheet) + 0.03 * rough
+        ramp(tone, palette(sheet, PALETTES["cement"], main=True)),
+        0.03 * grain(sheet) + 0.03 * rough,
     )
     height = rough * np.float32(rng.uniform(0.0002, 0.0008)) - pores * np.float32(0.004)
     runs = step(noise(sheet, 5, slope=1.6, stretch=8, angle=np.pi / 2), 0.5, 2.5)
@@ -402,7 +328,7 @@ def concrete(sheet: Sheet) -> Material:
 def asphalt(sheet: Sheet) -> Material:
     """Small stones in bitumen, worn, patched and cracked; sometimes with road paint."""
     rng = sheet.rng
-    binder = palette(sheet, BITUMEN, main=True)
+    binder = palette(sheet, PALETTES["bitumen"], main=True)
     lay = cells(sheet, int(rng.integers(40, 90)), jitter=1)
     wear = noise(sheet, 4, slope=1.6)
     bare = each(sheet, lay) + 0.12 * wear

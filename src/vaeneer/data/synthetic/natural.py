@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vaeneer.data.synthetic.textures import (
+    PALETTES,
     Material,
     Sheet,
     cells,
@@ -18,71 +19,6 @@ from vaeneer.data.synthetic.textures import (
     toned,
     turned,
     vein,
-)
-
-STONE = (
-    "6f6b66 8a857e a6a097",
-    "8d7b66 a89579 c4b296",
-    "54585c 6e7378 8c9196",
-    "7d5f50 977763 b4937c",
-    "a09a90 b9b3a8 d0cbc1",
-    "4a4640 625d55 7f786e",
-    "8a8f7f a2a796 bcc0ae",
-)
-PEBBLES = (
-    "5d6166 8a8d90 b3b4b3 77706a a79c8e",
-    "8f7a63 b59d80 d1bf9f 6e5c4b a3907a",
-    "4a4f57 6b7482 98a2b0 c3c7cc 5d5a58",
-    "a39e97 c4c0b9 dedbd5 8a8580 b5a99a",
-    "6b4f43 8f6c5a b1917c 54463f a59a90",
-)
-WOOD = (
-    "d3ac78 b98a55 8a5c33",
-    "a8754a 8c5a35 5f3a21",
-    "7a5238 5f3d29 3c261a",
-    "e0c79d ccab7a a98253",
-    "a55a37 874327 5a2b1a",
-    "9a8b76 7d6f5d 574c40",
-)
-BARK = (
-    "2e241c 5a483a 8a745f",
-    "332f2c 625c56 989088",
-    "3a2418 6b4530 9c7155",
-    "2b2a22 55523f 8a866c",
-)
-HIDE = (
-    "3a2418 5c3a26 7d5338",
-    "1c1b1c 2e2c2d 454244",
-    "6b3a1f 8f5630 b0754a",
-    "5a1f1f 7a2e2b 964540",
-    "b8a184 cdb99d decdb5",
-    "2d3b30 43554a 5d7063",
-    "27323f 3a4a5c 53667a",
-)
-CORK = ("7a4e2c a87346 cfa06c", "8f6238 bb8a57 dcb383", "6a4a34 93704f b99871")
-VEINED = (
-    "e9e7e3 d9d6d0 a5a19b 77726c",
-    "22231f 2d2e2b 6e6d66 d8d4c6",
-    "2f4a3e 3d5e4e 7d9a88 d5dfd3",
-    "d9b8a5 cfa48e a8705c f0e4da",
-    "8a5a34 b98a54 e0cba6 f0e8d8",
-    "5c6470 7a8390 a9b0b8 e2e4e6",
-    "7a3a34 94504a c29a90 ecdcd4",
-)
-SANDS = (
-    "b08d5f cbab7c e2c99c",
-    "a39178 bda98d d6c6ab",
-    "b5714a cb8b60 dfa97f",
-    "c9c2b3 dad4c7 ebe7dd",
-    "77726b 8f8981 a8a299",
-)
-MEADOW = (
-    "1d2f12 39571f 5c8034 8aa650",
-    "26301a 4a5a2a 74803f a89f5c",
-    "15301c 2c5530 4a7d42 7aa860",
-    "3a3318 6b5f2d 9c8d4b c9b979",
-    "4a3d22 86733f b9a468 dccb94",
-    "20361f 40603a 6a8c55 b5c58a",
 )
 
 
@@ -106,7 +42,8 @@ def wood(sheet: Sheet) -> Material:
     tone = 0.2 + rng.uniform(0.4, 0.8) * late + 0.1 * fibre + 0.12 * noise(sheet, 2, stretch=3)
     tone = tone + 0.8 * step(knots.astype(np.float32), 0.35, 0.9)
     colour = toned(
-        ramp(tone.astype(np.float32), palette(sheet, WOOD, main=True)), 0.04 * fibre - 0.2 * pores
+        ramp(tone.astype(np.float32), palette(sheet, PALETTES["wood"], main=True)),
+        0.04 * fibre - 0.2 * pores,
     )
     height = (0.0006 * late + 0.00025 * fibre - 0.0005 * pores).astype(np.float32)
     return turned(sheet, Material(colour, height, float(rng.uniform(0, 0.2))))
@@ -124,7 +61,7 @@ def bark(sheet: Sheet) -> Material:
     height = plate * np.float32(0.16 / columns) + rough * np.float32(0.0028)
     height += noise(sheet, 50, slope=1.3, stretch=3, angle=np.pi / 2) * np.float32(0.0011)
     tone = 0.15 + 0.45 * plate + 0.13 * rough + each(sheet, plates, 0, 0.25)
-    colour = toned(ramp(tone, palette(sheet, BARK, main=True)), 0.06 * grain(sheet))
+    colour = toned(ramp(tone, palette(sheet, PALETTES["bark"], main=True)), 0.06 * grain(sheet))
     moss = step(noise(sheet, 4, slope=1.3), 0.5, 1.8) * plate * np.float32(rng.choice([0, 0, 0.7]))
     return Material(mixed(colour, np.array([0.34, 0.4, 0.18], np.float32), moss), height)
 
@@ -140,7 +77,9 @@ def leather(sheet: Sheet) -> Material:
     height = cushion * np.float32(0.09 / columns) + each(sheet, hide, 0, 0.03 / columns)
     height += noise(sheet, 80, slope=1.2) * np.float32(0.00015) - folds * np.float32(0.002)
     tone = 0.42 + 0.11 * wear + 0.2 * cushion + 0.05 * grain(sheet) - 0.3 * folds
-    colour = toned(ramp(tone, palette(sheet, HIDE, main=True)), each(sheet, hide, -0.06, 0.06))
+    colour = toned(
+        ramp(tone, palette(sheet, PALETTES["hide"], main=True)), each(sheet, hide, -0.06, 0.06)
+    )
     return Material(colour, height, float(rng.uniform(0.15, 0.6)))
 
 
@@ -155,7 +94,8 @@ def cork(sheet: Sheet) -> Material:
     gap = 1 - step(lay.edge * columns, 0.0, 0.12)
     pits = step(noise(sheet, 35, slope=2.2), 1.9, 2.4)
     colour = toned(
-        ramp(tone, palette(sheet, CORK, main=True)), -0.15 * gap - 0.45 * pits + 0.04 * rough
+        ramp(tone, palette(sheet, PALETTES["cork"], main=True)),
+        -0.15 * gap - 0.45 * pits + 0.04 * rough,
     )
     height = each(sheet, lay, 0, 0.03 / columns) - gap * np.float32(0.0008)
     return Material(colour, height - pits * np.float32(0.004) + rough * np.float32(0.0004))
@@ -164,7 +104,7 @@ def cork(sheet: Sheet) -> Material:
 def marble(sheet: Sheet) -> Material:
     """Polished marble: clouds, broad and fine veins in one direction."""
     rng = sheet.rng
-    colours = palette(sheet, VEINED, main=True)
+    colours = palette(sheet, PALETTES["veined"], main=True)
     drift, stretch = float(rng.uniform(0, np.pi)), float(rng.uniform(1, 3.5))
     clouds = noise(sheet, 2, slope=1.9, stretch=stretch, angle=drift)
     fold = noise(sheet, float(rng.uniform(1.2, 3)), slope=2.1, stretch=stretch, angle=drift)
@@ -196,7 +136,9 @@ def rock(sheet: Sheet) -> Material:
     rough = noise(sheet, 12, slope=1.45, stretch=stretch**0.5, angle=angle)
     height += ledges * np.float32(0.012) + rough * np.float32(0.0035)
     tone = 0.3 + 0.2 * ledges + 0.12 * rough + each(sheet, facets, -0.1, 0.1)
-    colour = toned(ramp(tone, palette(sheet, STONE, main=True)), 0.05 * grain(sheet) + 0.05 * rough)
+    colour = toned(
+        ramp(tone, palette(sheet, PALETTES["stone"], main=True)), 0.05 * grain(sheet) + 0.05 * rough
+    )
     lichen = step(noise(sheet, 6, slope=1.3), 0.8, 1.6) * np.float32(rng.choice([0, 0, 0.7]))
     colour = mixed(colour, np.array([0.5, 0.5, 0.26], np.float32), lichen)
     return Material(colour, height.astype(np.float32))
@@ -215,7 +157,7 @@ def cobble(sheet: Sheet) -> Material:
     height = dome * np.float32(0.14 / columns) + each(sheet, lay, 0, 0.05 / columns)
     height += rough * np.float32(0.0012)
     tone = each(sheet, lay) * 0.9 + 0.12 * rough
-    stone = ramp(tone, palette(sheet, STONE + PEBBLES, main=True))
+    stone = ramp(tone, palette(sheet, PALETTES["stone"] + PALETTES["pebbles"], main=True))
     earth = ramp(
         0.5 + 0.2 * rough, palette(sheet, ("3a3128 5a4d3f", "6e675c 8f877a", "33381f 535a34"))
     )
@@ -225,7 +167,7 @@ def cobble(sheet: Sheet) -> Material:
 def gravel(sheet: Sheet) -> Material:
     """Loose pebbles in layers: large ones over small ones."""
     rng = sheet.rng
-    colours = palette(sheet, PEBBLES, main=True)
+    colours = palette(sheet, PALETTES["pebbles"], main=True)
     largest, round_off = int(rng.integers(7, 20)), float(rng.uniform(0.46, 0.62))
     height = np.zeros((sheet.side, sheet.side), np.float32)
     dust = noise(sheet, 60, slope=1.2)
@@ -262,7 +204,9 @@ def sand(sheet: Sheet) -> Material:
     height = height + grain(sheet) * 0.0004 + 0.0008 * noise(sheet, 40, slope=1.2)
     bits = step(grain(sheet), 2.6, 3.0)
     tone = 0.35 + 0.3 * ripple * calm + 0.1 * dune + 0.09 * grain(sheet)
-    colour = toned(ramp(tone.astype(np.float32), palette(sheet, SANDS, main=True)), -0.3 * bits)
+    colour = toned(
+        ramp(tone.astype(np.float32), palette(sheet, PALETTES["sands"], main=True)), -0.3 * bits
+    )
     return Material(colour.astype(np.float32), height.astype(np.float32))
 
 
@@ -288,7 +232,7 @@ def grass(sheet: Sheet) -> Material:
         round_off = 0.0015 * (beside == 0)
         tones[down, across] = tone + 0.25 * t
         height[down, across] = level + round_off
-    colours = palette(sheet, MEADOW, main=True)
+    colours = palette(sheet, PALETTES["meadow"], main=True)
     dry = step(noise(sheet, 3, slope=1.6), 0.2, 1.8) * np.float32(rng.uniform(0, 0.6))
     colour = mixed(ramp(tones, colours), colours[-1], dry * np.float32(0.5))
     return Material(toned(colour, 0.04 * grain(sheet)), height)

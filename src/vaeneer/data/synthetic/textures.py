@@ -7,8 +7,10 @@ of them tile. Lengths are in tile sides: 1.0 is the width of the image, whatever
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,10 @@ Colours = NDArray[np.float32]
 Labels = NDArray[np.intp]
 """(side, side): the number of the piece that each pixel belongs to."""
 
+PALETTES: dict[str, list[str]] = tomllib.loads(
+    (files("vaeneer.data") / "palettes.toml").read_text(encoding="utf-8")
+)
+"""Name -> choices of a `palette`."""
 _BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))  # -1e-9 % 1 is 1.0 in float32
 
 
