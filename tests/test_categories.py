@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaeneer.data.categories import AssetPlace, folder_categories
+from vaeneer.data.dataset import ManifestRow
 from vaeneer.data.filenames import group_names
-from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.sidecars import Sidecar
 from vaeneer.data.split import describe
 from vaeneer.library.index.index import index

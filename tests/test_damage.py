@@ -21,8 +21,7 @@ from PIL import Image
 
 import vaeneer
 from vaeneer.checksums import SUMS
-from vaeneer.data.dataset import open_folder
-from vaeneer.data.manifest import MANIFEST_NAME, read_manifest
+from vaeneer.data.dataset import MANIFEST_NAME, open_folder, read_manifest
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.errors import LibraryError, ModelFileError, VaeneerError
 from vaeneer.library.embed.tables import VectorTable, partial_beside, read_vectors, write_vectors

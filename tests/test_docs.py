@@ -28,8 +28,7 @@ from vaeneer.checkup import Finding
 from vaeneer.cli.app import app
 from vaeneer.cli.reference import check, main, text
 from vaeneer.data.cache_index import IndexRow
-from vaeneer.data.dataset import ImageItem
-from vaeneer.data.manifest import ManifestRow
+from vaeneer.data.dataset import ImageItem, ManifestRow
 from vaeneer.data.map_names import Strength, map_words
 from vaeneer.data.prepare import PrepareReport
 from vaeneer.evaluation import evaluate

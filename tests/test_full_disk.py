@@ -22,7 +22,7 @@ from pyarrow import parquet
 
 from vaeneer.checksums import write_parquet
 from vaeneer.cli.app import run
-from vaeneer.data.manifest import read_manifest
+from vaeneer.data.dataset import read_manifest
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import LibraryUnavailableError, StorageError, VaeneerError
 from vaeneer.files import atomic_dir, save_picture, write_text

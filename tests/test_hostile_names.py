@@ -28,11 +28,10 @@ from hypothesis import strategies as st
 from conftest import Painter
 from live_server import live
 from vaeneer.cli.app import run
-from vaeneer.data.dataset import open_folder
+from vaeneer.data.dataset import MANIFEST_NAME, open_folder, read_manifest, write_manifest
 from vaeneer.data.decode_worker import DecodedImage
 from vaeneer.data.exclusion import ScanRules
 from vaeneer.data.images import read_rgb
-from vaeneer.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from vaeneer.data.prepare import prepare
 from vaeneer.data.scan import FoundFile, scan_folder
 from vaeneer.evaluation.plots import save_grid

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vaeneer.data.dataset import read_manifest
 from vaeneer.data.images import read_image
-from vaeneer.data.manifest import read_manifest
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import ImageFileError
 

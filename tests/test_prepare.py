@@ -23,7 +23,7 @@ from PIL import Image
 from vaeneer.data import decode_worker
 from vaeneer.data import prepare as prepare_module
 from vaeneer.data import split as split_module
-from vaeneer.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
+from vaeneer.data.dataset import Manifest, ManifestRow, read_manifest, write_manifest
 from vaeneer.data.prepare import prepare
 from vaeneer.data.split import (
     asset_folder_name,

@@ -19,7 +19,7 @@ from conftest import Painter
 from vaeneer.cli import library_tables, tables
 from vaeneer.cli.app import run
 from vaeneer.cli.options import ConsoleProgress
-from vaeneer.data.manifest import read_manifest
+from vaeneer.data.dataset import read_manifest
 from vaeneer.text import printable
 
 SOURCE = Path(vaeneer.__file__).parent

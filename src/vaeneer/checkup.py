@@ -18,8 +18,8 @@ from typing import Any
 from vaeneer.checksums import file_sha256, read_parquet
 from vaeneer.data.cache_files import default_cache
 from vaeneer.data.cache_index import INDEX_NAME, PackLayout, damaged_rows, read_index
+from vaeneer.data.dataset import MANIFEST_NAME, ManifestRow, read_manifest
 from vaeneer.data.images import read_image
-from vaeneer.data.manifest import MANIFEST_NAME, ManifestRow, read_manifest
 from vaeneer.errors import (
     DataError,
     LibraryDamagedError,

@@ -28,8 +28,8 @@ from vaeneer.data.cache_index import (
     empty_index,
     write_index,
 )
+from vaeneer.data.dataset import MANIFEST_NAME
 from vaeneer.data.decode_worker import DecodedImage
-from vaeneer.data.manifest import MANIFEST_NAME
 from vaeneer.errors import DataError
 from vaeneer.files import mark_folder, short_name
 from vaeneer.progress import Progress

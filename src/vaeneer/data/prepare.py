@@ -10,10 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vaeneer.data.decode_worker import DecodedImage, DecodeJob, decode_image, in_processes
-from vaeneer.data.exclusion import ScanRules, remedy
-from vaeneer.data.filenames import group_names
-from vaeneer.data.manifest import (
+from vaeneer.data.dataset import (
     FORMAT,
     MANIFEST_NAME,
     Manifest,
@@ -21,6 +18,9 @@ from vaeneer.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from vaeneer.data.decode_worker import DecodedImage, DecodeJob, decode_image, in_processes
+from vaeneer.data.exclusion import ScanRules, remedy
+from vaeneer.data.filenames import group_names
 from vaeneer.data.scan import Scan, scan_folder
 from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.data.split import (

@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from vaeneer.data.categories import AssetPlace, folder_categories
+from vaeneer.data.dataset import Manifest, ManifestRow, units
 from vaeneer.data.decode_worker import DecodeJob, decode_image, in_processes
 from vaeneer.data.filenames import FileName, group_names
-from vaeneer.data.manifest import Manifest, ManifestRow
 from vaeneer.data.perceptual_hash import Fingerprint, near_duplicate_groups
 from vaeneer.data.sidecars import Sidecar
 from vaeneer.errors import ImageFileError, SettingsError, StorageError
@@ -184,27 +184,6 @@ def asset_fraction(asset: str, seed: int) -> float:
     """A number in [0, 1) that depends on the asset's key and the seed alone."""
     digest = hashlib.sha256(f"{seed}:{asset}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def units(rows: Iterable[ManifestRow]) -> list[list[ManifestRow]]:
-    """Kept and duplicate rows that must be on one side: same asset, same bytes or look-alikes."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    members = [row for row in rows if row.status in ("kept", "duplicate")]
-    for row in members:
-        names = (f"asset {row.asset}", f"file {row.duplicate_of or row.path}")
-        for name in (*names, *([f"group {row.near_group}"] if row.near_group else [])):
-            parent[root(name)] = root(names[0])
-    parts: dict[str, list[ManifestRow]] = defaultdict(list)
-    for row in members:
-        parts[root(f"asset {row.asset}")].append(row)
-    return list(parts.values())
 
 
 def split_by_asset(

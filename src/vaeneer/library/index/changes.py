@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vaeneer.data.dataset import ManifestRow
 from vaeneer.data.decode_worker import sha256_of
 from vaeneer.data.exclusion import ScanRules
 from vaeneer.data.filenames import group_names
-from vaeneer.data.manifest import ManifestRow
 from vaeneer.data.scan import FoundFile, scan_folder
 from vaeneer.data.sidecar_matching import read_sidecars
 from vaeneer.data.split import describe
