@@ -23,8 +23,6 @@ _JITTER = 1e-8  # of the mean variance: what keeps a covariance invertible witho
 _NOTHING = 1e-10  # relative eigenvalue cutoff (rank tolerance)
 Cosines = TypeVar("Cosines", float, NDArray[np.float64], NDArray[np.float32])
 BINS = 10
-_STEPS = 100
-_CLOSE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +224,7 @@ def logistic(log_odds: Cosines) -> Cosines:
 
 
 def fit_calibration(same: Floats, different: Floats, *, images: int = 0) -> Calibration:
-    """Fit the curve to cosines of pairs, (S,) of one surface and (D,) of two, by Newton's method.
+    """Fit the curve to cosines of pairs, (S,) of one surface and (D,) of two.
 
     Raises DataError where either is empty or a cosine is not finite.
     """
@@ -241,7 +239,7 @@ def fit_calibration(same: Floats, different: Floats, *, images: int = 0) -> Cali
     high, low = (same.size + 1) / (same.size + 2), 1 / (different.size + 2)
     targets = np.repeat([high, low], [same.size, different.size])
     weights = np.repeat([0.5 / same.size, 0.5 / different.size], [same.size, different.size])
-    slope, intercept = _newton(cosines, targets, weights)
+    slope, intercept = _fit_logistic(cosines, targets, weights)
     said = logistic(slope * cosines + intercept)
     bins = _reliability(said, np.arange(cosines.size) < same.size, weights)
     error = sum(part.weight * abs(part.predicted - part.observed) for part in bins)
@@ -261,28 +259,25 @@ def calibration_of(values: dict[str, Any]) -> Calibration:
     return found
 
 
-def _newton(cosines: Floats, targets: Floats, weights: Floats) -> tuple[float, float]:
-    """Slope and intercept of least weighted cross entropy; each step is halved until it helps."""
+def _fit_logistic(cosines: Floats, targets: Floats, weights: Floats) -> tuple[float, float]:
+    """Slope and intercept of least weighted cross entropy (Platt scaling)."""
+    from scipy.optimize import minimize
+
     design = np.stack([cosines, np.ones_like(cosines)], axis=1)
 
-    def loss(curve: Floats) -> float:
+    def loss(curve: Floats) -> tuple[float, Floats]:
         odds = design @ curve
-        return float(weights @ (np.logaddexp(0, odds) - targets * odds))
+        gradient = design.T @ (weights * (logistic(odds) - targets))
+        return float(weights @ (np.logaddexp(0, odds) - targets * odds)), gradient
 
-    curve = np.zeros(2)
-    here = loss(curve)
-    for _ in range(_STEPS):
+    def curvature(curve: Floats) -> Floats:
         likely = logistic(design @ curve)
-        gradient = design.T @ (weights * (likely - targets))
-        bend = (weights * likely * (1 - likely))[:, None] * design
-        step = np.linalg.solve(design.T @ bend + 1e-12 * np.eye(2), gradient)
-        share = 1.0
-        while (there := loss(curve - share * step)) > here and share > _CLOSE:
-            share /= 2
-        if here - there <= _CLOSE * 1e-3:
-            break
-        curve, here = curve - share * step, there
-    return float(curve[0]), float(curve[1])
+        return design.T @ ((weights * likely * (1 - likely))[:, None] * design)
+
+    found = minimize(
+        loss, np.zeros(2), jac=True, hess=curvature, method="trust-ncg", options={"gtol": 1e-12}
+    )
+    return float(found.x[0]), float(found.x[1])
 
 
 def _reliability(
