@@ -24,14 +24,13 @@ from typing import Any, Literal
 import cyclopts
 from machine import keep, provenance
 from safetensors.torch import load_file, save_file
-from whitened_baseline import FIGURES, FREE, features, rows_of
+from whitened_baseline import FIGURES, FREE, features, fit_whitening, rows_of, save_whitening
 
 import vaeneer
 from vaeneer.cli.options import ConsoleProgress
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.decode_worker import SOURCE_SIDE_PX
 from vaeneer.data.pixel_cache import PackLayout, open_pack
-from vaeneer.evaluation.baselines import fit_whitening, save_whitening
 from vaeneer.files import atomic_dir, write_json
 from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import WEIGHTS, load, save

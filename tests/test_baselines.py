@@ -9,19 +9,18 @@ import pytest
 import torch
 from skimage.feature import local_binary_pattern
 from torch import Tensor
+from whitened_baseline import fit_whitening, save_whitening
 
 from vaeneer.errors import ModelFileError
 from vaeneer.evaluation.baselines import (
     BASELINES,
     FEATURES,
     SHIPPED,
-    fit_whitening,
     grey_world_histogram,
     load_whitening,
     local_binary_patterns,
     random_convolutions,
     rgb_histogram,
-    save_whitening,
     whitened_features,
 )
 

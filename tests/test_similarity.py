@@ -17,13 +17,14 @@ from hypothesis import settings as relaxed
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
+from whitened_baseline import fit_whitening, save_whitening
 
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.prepare import prepare
 from vaeneer.errors import DataError, ModelFileError, OutputExistsError, SettingsError
 from vaeneer.evaluation import representations as representations_module
-from vaeneer.evaluation.baselines import FEATURES, fit_whitening, save_whitening
-from vaeneer.evaluation.pairs import different_pairs, different_pairs_inside, unit_vectors
+from vaeneer.evaluation.baselines import FEATURES
+from vaeneer.evaluation.pairs import different_pairs, different_pairs_inside
 from vaeneer.evaluation.representations import (
     CropVectors,
     Representations,
@@ -32,6 +33,7 @@ from vaeneer.evaluation.representations import (
 from vaeneer.evaluation.similarity import SimilarityReport, similarity
 from vaeneer.model.checkpoint import save
 from vaeneer.model.embedder import Embedder
+from vaeneer.model.projection import unit_length
 from vaeneer.model.vae import VAE, ModelCard
 from vaeneer.progress import Silent
 from vaeneer.settings import PrepareSettings, SimilaritySettings
@@ -348,7 +350,7 @@ def test_a_broken_network_is_named(surfaces: Path, tmp_path: Path) -> None:
 
 def test_unit_vectors_have_length_one_or_stay_zero() -> None:
     vectors = np.array([[[3e30, 4e30], [0, 0], [1e-30, 0]]], np.float32)
-    np.testing.assert_allclose(unit_vectors(vectors), [[[0.6, 0.8], [0, 0], [1, 0]]])
+    np.testing.assert_allclose(unit_length(vectors), [[[0.6, 0.8], [0, 0], [1, 0]]])
 
 
 def test_json_is_the_report(written: Path) -> None:

@@ -19,6 +19,14 @@ def rng_for(purpose: str, seed: int, *place: int) -> Generator:
     return np.random.default_rng(_key(purpose, seed, place))
 
 
+def sampled(count: int, most: int, purpose: str, seed: int) -> list[int]:
+    """The indices 0 .. count - 1, or a seeded sample of `most` of them, in order."""
+    if count <= most:
+        return list(range(count))
+    chosen: list[int] = rng_for(purpose, seed).choice(count, most, replace=False).tolist()
+    return sorted(chosen)
+
+
 class UniformRows:
     """Uniform numbers in [0, 1) in rows: row i depends on purpose, seed, place and i alone.
 

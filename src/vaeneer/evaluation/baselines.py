@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
 from vaeneer.errors import ModelFileError
-from vaeneer.files import atomic_write, native_name
+from vaeneer.files import native_name
 from vaeneer.rng import rng_for
 from vaeneer.storage import storage_error
 from vaeneer.workers import core_count
@@ -34,8 +34,6 @@ _FILTERS, _FILTER_PX, _STRIDE_PX, _SCALES = 32, 5, 2, 3
 _LEAST_ANSWER = 1e-4
 SHIPPED = Path(__file__).with_name("whitened_baseline.safetensors")
 FEATURES = DIMENSIONS + 512
-_KEPT = 64
-_SHRINKAGE = 0.1
 
 
 def local_binary_patterns(images: Tensor) -> Tensor:
@@ -152,34 +150,8 @@ def joined(patterns: Tensor, histogram: Tensor) -> Tensor:
     return torch.cat([patterns, histogram], 1)
 
 
-def fit_whitening(features: NDArray[np.floating]) -> Whitening:
-    """Fit to features of crops of images, (images, crops, FEATURES), two or more of each.
-
-    Sw, the mean covariance inside an image, is shrunk by a tenth of its mean diagonal; Sw^(-1/2)
-    whitens; the leading directions of the image means are kept (Hariharan et al. 2012).
-    """
-    means = features.mean(1, dtype=np.float64)  # (images, F)
-    apart = (features - means[:, None]).reshape(-1, features.shape[-1])
-    within = apart.T @ apart / (features.shape[0] * (features.shape[1] - 1))
-    within += _SHRINKAGE * np.trace(within) / len(within) * np.eye(len(within))
-    values, vectors = np.linalg.eigh(within)
-    whitening = vectors / np.sqrt(values) @ vectors.T
-    centre = means.mean(0)
-    directions = np.linalg.svd((means - centre) @ whitening, full_matrices=False)[2]
-    projection = whitening @ directions[: min(_KEPT, len(means) - 1)].T
-    return Whitening(*(torch.from_numpy(part.astype(np.float32)) for part in (centre, projection)))
-
-
-def save_whitening(whitening: Whitening, file: Path) -> Path:
-    """Write mean and projection as float16 safetensors, whole or not at all; returns `file`."""
-    values = {"mean": whitening.mean, "projection": whitening.projection}
-    with atomic_write(file) as temporary:
-        save_file({name: value.half().contiguous() for name, value in values.items()}, temporary)
-    return file
-
-
 def load_whitening(file: Path | None = None) -> Whitening:
-    """Read a file of `save_whitening`; without a name, the one in the package.
+    """Read a file of benchmarks/whitened_baseline.py; without a name, the one in the package.
 
     Raises ModelFileError for a file that is missing, damaged or of another shape.
     """

@@ -33,15 +33,18 @@ from vaeneer.model.projection import (
     Vectors,
     fit_calibration,
     fit_readout,
+    unit_length,
 )
 from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
-from vaeneer.rng import UniformRows, rng_for
+from vaeneer.rng import UniformRows, rng_for, sampled
 from vaeneer.settings import CalibrateSettings, ReadoutSettings
 from vaeneer.workers import core_count, prefetch
 
 _HELD_OUT = 0.2  # of the assets of a folder without sides
 _LEAST_ASSETS = 2
+SAMPLE_OF = "calibrated images"
+"""The purpose of the random numbers that choose images."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +216,7 @@ def cosine_pairs(
     vectors: (images, draws, 4, D). assets: (images,); crops of two images of one asset are in
     neither. Two draws of one image are not paired, since their crops may overlap.
     """
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    unit = unit_length(vectors)
     first, second = np.triu_indices(vectors.shape[2], 1)
     same = np.einsum("nrpd,nrpd->nrp", unit[:, :, first], unit[:, :, second])
     flat = unit.reshape(-1, unit.shape[-1])
@@ -226,15 +228,6 @@ def cosine_pairs(
     each = np.einsum("pd,pd->p", flat[pairs // len(flat)], flat[pairs % len(flat)])
     different = each[drawn]  # few images are drawn often, and compared once
     return CosinePairs(same.ravel().astype(np.float64), different.astype(np.float64))
-
-
-def sampled(count: int, most: int, seed: int) -> list[int]:
-    """The indices of `count` images, or a seeded sample of `most` of them, in order."""
-    if count <= most:
-        return list(range(count))
-    random = rng_for("calibrated images", seed)
-    chosen: Sequence[int] = random.choice(count, most, replace=False).tolist()
-    return sorted(chosen)
 
 
 def draw_reliability(calibration: Calibration, path: Path) -> Path:
@@ -272,15 +265,15 @@ class Sides(NamedTuple):
 
 def split_sides(train: Pack, valid: Pack | None, settings: CalibrateSettings) -> Sides:
     """At most `max_images` images of each side, seeded; without `valid`, split by asset."""
-    most, seed = settings.max_images, settings.seed
+
+    def some(pack: Pack) -> Side:
+        return Side(pack, sampled(len(pack), settings.max_images, SAMPLE_OF, settings.seed))
+
     if valid is not None:
-        return Sides(
-            Side(train, sampled(len(train), most, seed)),
-            Side(valid, sampled(len(valid), most, seed)),
-        )
-    every = Side(train, sampled(len(train), most, seed))
+        return Sides(some(train), some(valid))
+    every = some(train)
     assets = every.assets()
-    order = rng_for("held-out assets", seed).permutation(assets.max() + 1)
+    order = rng_for("held-out assets", settings.seed).permutation(assets.max() + 1)
     count = max(_LEAST_ASSETS, round(_HELD_OUT * len(order)))
     held_out = np.isin(assets, order[:count])
     indices = np.asarray(every.indices)

@@ -27,6 +27,7 @@ from vaeneer.evaluation.metrics import (
     separation,
     separation_intervals,
 )
+from vaeneer.model.projection import unit_length
 from vaeneer.rng import rng_for
 
 _COSINES_AT_ONCE = 4096
@@ -287,7 +288,7 @@ def sample_pairs(
 
 def score(title: str, vectors: NDArray[np.float32], question: PairSample) -> Scores:
     """The figures of one representation, (images, crops, D)."""
-    unit = unit_vectors(vectors)
+    unit = unit_length(vectors.astype(np.float64))
     pairs = score_pairs(unit, question.same, question.different)
     whole = separation(pairs)
     images, resamples, seed = len(unit), question.resamples, question.seed
@@ -333,11 +334,3 @@ def mean_gallery_size(question: PairSample) -> float:
     rounds = question.comparison.rounds
     sizes = [gallery_sizes(question.assets, round_, question.groups) for round_ in rounds]
     return float(np.mean(sizes))
-
-
-def unit_vectors(vectors: NDArray[np.float32]) -> Floats:
-    """Vectors of length 1 in float64; a zero vector stays zero, so that its cosines are 0."""
-    exact = vectors.astype(np.float64)
-    lengths = np.linalg.norm(exact, axis=-1, keepdims=True)
-    unit: Floats = np.divide(exact, lengths, out=np.zeros_like(exact), where=lengths > 0)
-    return unit

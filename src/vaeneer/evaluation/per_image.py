@@ -20,7 +20,7 @@ from vaeneer.data.pixel_cache import Pack
 from vaeneer.device import Precision
 from vaeneer.errors import ImageFileError
 from vaeneer.model.losses import bce_nats, kl_per_latent_nats, mse_nats
-from vaeneer.model.vae import VAE, Posterior, eval_mode
+from vaeneer.model.vae import VAE, Posterior, eval_mode, reparameterize
 from vaeneer.progress import Progress, Silent
 from vaeneer.rng import rng_for
 from vaeneer.settings import SEED
@@ -206,7 +206,8 @@ def _measure_batch(
     vae: VAE, pixels: Tensor, indices: Sequence[int], seed: int
 ) -> tuple[dict[str, Tensor], Posterior]:
     posterior = vae.encode(pixels)
-    z = _latent(posterior, _noise(seed, indices, vae.latent_size, 0, pixels))
+    noise = noise_of("measured latent", seed, [(index, 0) for index in indices], vae.latent_size)
+    z = reparameterize(posterior.mu, posterior.log_var, noise=noise)
     logits = vae.decode(z)
     row = {
         "reconstruction_nats": bce_nats(logits, pixels),
@@ -224,22 +225,18 @@ def _importance_weighted(
     """-log(1/K sum_k p(x, z_k) / q(z_k | x)) (Burda et al. 2016, eq. 8), (B,) nats."""
     log_weights = []
     for k in range(samples):
-        noise = _noise(seed, indices, vae.latent_size, k, pixels)
-        z = _latent(posterior, noise)
+        places = [(index, k) for index in indices]
+        noise = noise_of("measured latent", seed, places, vae.latent_size).to(pixels.device)
+        z = reparameterize(posterior.mu, posterior.log_var, noise=noise)
         log_ratio = 0.5 * (noise.square() - z.square() + posterior.log_var).sum(1)  # p(z) / q(z|x)
         log_weights.append(log_ratio - bce_nats(vae.decode(z), pixels))
     return math.log(samples) - torch.stack(log_weights).logsumexp(0)
 
 
-def _latent(posterior: Posterior, noise: Tensor) -> Tensor:
-    return posterior.mu + (0.5 * posterior.log_var).exp() * noise
-
-
-def _noise(seed: int, indices: Sequence[int], size: int, sample: int, like: Tensor) -> Tensor:
-    """Noise by the index of each image, so that batches change nothing: (B, size)."""
-    places = [rng_for("measured latent", seed, index, sample) for index in indices]
-    draws = [random.standard_normal(size, np.float32) for random in places]
-    return torch.from_numpy(np.stack(draws)).to(like.device)
+def noise_of(purpose: str, seed: int, places: Sequence[tuple[int, ...]], size: int) -> Tensor:
+    """Noise of latents by the place of each, so that batches change nothing: (B, size) float32."""
+    draws = [rng_for(purpose, seed, *place).standard_normal(size, np.float32) for place in places]
+    return torch.from_numpy(np.stack(draws))
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,13 @@ from vaeneer.errors import ImageFileError, ModelFileError
 from vaeneer.evaluation.baselines import BASELINES, Whitening, joined, load_whitening
 from vaeneer.evaluation.metrics import Round
 from vaeneer.evaluation.pairs import Comparison
+from vaeneer.evaluation.per_image import noise_of
 from vaeneer.model.bundled_models import bundled_model
 from vaeneer.model.checkpoint import load
 from vaeneer.model.embedder import Embedder
-from vaeneer.model.vae import VAE, Posterior
+from vaeneer.model.vae import VAE, Posterior, reparameterize
 from vaeneer.progress import Progress
-from vaeneer.rng import UniformRows, rng_for
+from vaeneer.rng import UniformRows, sampled
 from vaeneer.settings import SimilaritySettings, TrainSettings
 from vaeneer.workers import core_count, prefetch_groups
 
@@ -135,22 +136,13 @@ class Representations:
     def _latents(self, vae: VAE, crops: Tensor, places: Sequence[Place]) -> Rows:
         embedder = self.embedder
         posterior = _posterior(vae, crops, embedder.batch_size, embedder.precision)
-        noise = torch.from_numpy(
-            np.stack(
-                [
-                    rng_for("compared latent", self._seed, *place).standard_normal(
-                        vae.latent_size, np.float32
-                    )
-                    for place in places
-                ]
-            )
-        )
-        sampled = posterior.mu + (0.5 * posterior.log_var).exp() * noise
-        if not sampled.isfinite().all():
+        noise = noise_of("compared latent", self._seed, places, vae.latent_size)
+        drawn = reparameterize(posterior.mu, posterior.log_var, noise=noise)
+        if not drawn.isfinite().all():
             raise ModelFileError(
                 "The model gives latents that are not finite; its weights are broken."
             )
-        return {"sampled": sampled, "mean": posterior.mu}
+        return {"sampled": drawn, "mean": posterior.mu}
 
 
 def _posterior(vae: VAE, crops: Tensor, batch_size: int, precision: Precision) -> Posterior:
@@ -215,7 +207,7 @@ def describe_reference_crops(
             (round_, index, which) for round_ in range(settings.pairs_per_image) for which in (0, 1)
         ]
 
-    chosen = _chosen(len(items), settings)
+    chosen = sampled(len(items), settings.max_images, "compared images", settings.seed)
     skipped: list[ImageFileError] = []
     kept, vectors = _describe(representations, chosen, cut, places, skipped, progress)
     found = tuple(items[index] for index in kept)
@@ -236,7 +228,7 @@ def describe_strict_crops(
     def places(index: int) -> list[tuple[int, ...]]:
         return [(index, which) for which in range(2 * _OF_EACH_LIGHT)]
 
-    chosen = _chosen(len(pack), settings)
+    chosen = sampled(len(pack), settings.max_images, "compared images", settings.seed)
     kept, vectors = _describe(representations, chosen, cut, places, None, progress)
     found = tuple(pack.item(index) for index in kept)
     return CropVectors(found, vectors, pack.skipped, lambda place: cut(kept[place]))
@@ -300,10 +292,3 @@ def _describe(
         name: torch.cat([row[name] for row in rows]).numpy().reshape(len(kept), len(places(0)), -1)
         for name in (rows[0] if rows else ())
     }
-
-
-def _chosen(count: int, settings: SimilaritySettings) -> list[int]:
-    if count <= settings.max_images:
-        return list(range(count))
-    random = rng_for("compared images", settings.seed)
-    return sorted(random.choice(count, settings.max_images, replace=False).tolist())

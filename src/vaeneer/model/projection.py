@@ -21,6 +21,7 @@ Vectors = NDArray[np.float32]
 Floats = NDArray[np.float64]
 _JITTER = 1e-8  # of the mean variance: what keeps a covariance invertible without shrinkage
 _NOTHING = 1e-10  # relative eigenvalue cutoff (rank tolerance)
+Rows = TypeVar("Rows", NDArray[np.float32], NDArray[np.float64])
 Cosines = TypeVar("Cosines", float, NDArray[np.float64], NDArray[np.float32])
 BINS = 10
 
@@ -56,10 +57,10 @@ class Readout:
         return unit_length(vectors) if self.settings.norm else vectors
 
 
-def unit_length(vectors: Vectors) -> Vectors:
-    """Rows of (B, D) scaled to length 1; a row of zeros stays one."""
+def unit_length(vectors: Rows) -> Rows:
+    """Vectors (..., D) scaled to length 1; one of zeros stays so, and its cosines are 0."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    unit: Rows = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     return unit
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from vaeneer.data.crops import STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
 from vaeneer.data.pixel_cache import Pack
-from vaeneer.evaluation.calibrate import sampled
+from vaeneer.evaluation.calibrate import SAMPLE_OF
 from vaeneer.model.losses import infonce_nats, kl_per_latent_nats
 from vaeneer.model.texture import Texture
 from vaeneer.progress import Progress
-from vaeneer.rng import UniformRows
+from vaeneer.rng import UniformRows, sampled
 from vaeneer.settings import Recipe
 from vaeneer.workers import core_count, prefetch
 
@@ -41,7 +41,7 @@ def start_texture(
     On the device of `texture`; a minute and a half for 267 images on two cores. One image differs
     from none: the part then stays as it was drawn.
     """
-    indices = sampled(len(train), MOST_IMAGES, seed)
+    indices = sampled(len(train), MOST_IMAGES, SAMPLE_OF, seed)
     if len(indices) < 2:
         return
     crops = texture_crops(train, indices, recipe, seed)
