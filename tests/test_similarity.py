@@ -350,7 +350,9 @@ def test_a_broken_network_is_named(surfaces: Path, tmp_path: Path) -> None:
 
 def test_unit_vectors_have_length_one_or_stay_zero() -> None:
     vectors = np.array([[[3e30, 4e30], [0, 0], [1e-30, 0]]], np.float32)
-    np.testing.assert_allclose(unit_length(vectors), [[[0.6, 0.8], [0, 0], [1, 0]]])
+    np.testing.assert_allclose(
+        unit_length(vectors.astype(np.float64)), [[[0.6, 0.8], [0, 0], [1, 0]]]
+    )
 
 
 def test_json_is_the_report(written: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ import torch
 from vaeneer.data.crops import Pixels
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.images import read_rgb, resize_rgb
-from vaeneer.data.loader import to_tensor
 from vaeneer.device import choose_device
 from vaeneer.errors import DataError, ImageFileError, OutputExistsError, SettingsError
-from vaeneer.evaluation.plots import save_grid, to_pixels
+from vaeneer.evaluation.plots import reconstructed, save_grid, to_pixels
 from vaeneer.model.checkpoint import load
-from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import RECONSTRUCTIONS, SAMPLES, SEED, Count, Seed, check
+from vaeneer.workers import chunks
 
 _AT_ONCE = 16
 _MOST_COLUMNS = 8
@@ -55,13 +55,29 @@ def sample(
     check("seed", seed, Seed)
     path = _claim_file(Path(out), overwrite)
     vae = load(model, device=choose_device(device))
-    random = torch.Generator().manual_seed(seed)
-    pixels: list[Pixels] = []
-    with eval_mode(vae):
-        while len(pixels) < count:
-            pixels += to_pixels(vae.sample(min(_AT_ONCE, count - len(pixels)), random))
+    pixels = draw_samples(vae, count, seed)
     save_grid(pixels, path, columns=min(_MOST_COLUMNS, count))
     return PictureReport(str(path), count, {})
+
+
+def draw_samples(
+    vae: VAE,
+    count: int,
+    seed: int,
+    *,
+    temperature: float = 1.0,
+    run: Callable[[Callable[[], list[Pixels]]], list[Pixels]] = lambda draw: draw(),
+) -> list[Pixels]:
+    """Random samples, (side, side, 3) uint8 each: one seed, one list of them.
+
+    run: what calls the network for a few of them at a time.
+    """
+    random = torch.Generator().manual_seed(seed)
+    pixels: list[Pixels] = []
+    while len(pixels) < count:
+        some = min(_AT_ONCE, count - len(pixels))
+        pixels += run(lambda: to_pixels(vae.sample(some, random, temperature=temperature)))  # noqa: B023
+    return pixels
 
 
 def reconstruct(
@@ -98,7 +114,11 @@ def reconstruct(
         raise DataError(
             f"None of the {len(files)} images can be read; the first: {first}: {reason}"
         )
-    answers = [a for start in range(0, len(pixels), _AT_ONCE) for a in _answers(vae, pixels, start)]
+    answers = [
+        answer
+        for some in chunks(len(pixels), _AT_ONCE)
+        for answer in reconstructed(vae, pixels[some.start : some.stop])
+    ]
     columns = min(_MOST_COLUMNS, len(pixels))
     tiles, captions = _above_each_other(pixels, answers, names, columns)
     save_grid(tiles, path, columns=columns, captions=captions)
@@ -122,13 +142,6 @@ def _read(files: list[Path], side_px: int) -> tuple[list[Pixels], list[str], dic
         except ImageFileError as error:
             skipped[str(file)] = error.reason
     return pixels, names, skipped
-
-
-def _answers(vae: VAE, pixels: list[Pixels], start: int) -> list[Pixels]:
-    device = next(vae.parameters()).device
-    with eval_mode(vae):
-        answers = vae.reconstruct(to_tensor(pixels[start : start + _AT_ONCE]).to(device))
-    return to_pixels(answers)
 
 
 def _above_each_other(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -189,23 +189,34 @@ def strict_latents(
     vae: in eval mode, on the device of `precision`. Raises ModelFileError for broken weights.
     """
     recipe = StrictRecipe(side_px=vae.image_side_px, light=settings.color_jitter)
-    tables = [
-        UniformRows("strict crop", settings.seed, draw, columns=STRICT_COLUMNS)
-        for draw in range(settings.draws)
-    ]
-
-    def crops_of(index: int) -> NDArray[np.float32]:
-        square = centre_square(side.pack.image(index))
-        return np.concatenate([strict_crops(square, t.rows([index])[0], recipe) for t in tables])
-
+    drawn = draw_strict_crops(
+        side.pack, side.indices, [recipe] * settings.draws, "strict crop", settings.seed
+    )
     found: list[Vectors] = []
     with progress.bar(title, total=len(side.indices), unit="images") as bar:
-        for crops in prefetch(crops_of, side.indices, workers=core_count()):
+        for crops in drawn:
             parts = torch.from_numpy(crops).to(precision.device).split(settings.batch_size)
             with precision.autocast():
                 found += [latents_as_array(vae.texture(part)) for part in parts]
             bar.advance()
     return np.concatenate(found).reshape(len(side.indices), settings.draws, CROPS, -1)
+
+
+def draw_strict_crops(
+    pack: Pack, indices: Sequence[int], recipes: Sequence[StrictRecipe], purpose: str, seed: int
+) -> Iterator[NDArray[np.float32]]:
+    """The strict crops of each image in turn, drawn once by each recipe: (draws * 4, 3, H, W)."""
+    tables = [
+        UniformRows(purpose, seed, draw, columns=STRICT_COLUMNS) for draw in range(len(recipes))
+    ]
+
+    def crops_of(index: int) -> NDArray[np.float32]:
+        square = centre_square(pack.image(index))
+        rows = [table.rows([index])[0] for table in tables]
+        cut = [strict_crops(square, row, each) for row, each in zip(rows, recipes, strict=True)]
+        return np.concatenate(cut)
+
+    return prefetch(crops_of, indices, workers=core_count())
 
 
 def cosine_pairs(

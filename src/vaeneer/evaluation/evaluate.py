@@ -12,7 +12,6 @@ import numpy as np
 
 from vaeneer.data.dataset import open_folder
 from vaeneer.data.images import read_rgb, resize_rgb
-from vaeneer.data.loader import to_tensor
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.device import Precision, choose_device, choose_precision, describe_device
 from vaeneer.errors import ModelFileError
@@ -28,13 +27,13 @@ from vaeneer.evaluation.plots import (
     QUIET,
     TRAIN,
     new_chart,
+    reconstructed,
     save_chart,
     save_grid,
-    to_pixels,
 )
 from vaeneer.files import atomic_write, new_output_dir, write_json
 from vaeneer.model.checkpoint import load
-from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.model.vae import VAE
 from vaeneer.progress import Progress, Silent
 from vaeneer.settings import EvaluateSettings
 
@@ -156,11 +155,8 @@ def draw_worst(vae: VAE, found: Measurements, path: Path, count: int) -> Path:
         ", ".join(METRICS[name].shown(values[i]) for name, values in found.metrics.items())
         for i in worst
     ]
-    device = next(vae.parameters()).device
-    with eval_mode(vae):
-        answers = vae.reconstruct(to_tensor(images).to(device))
     return save_grid(
-        [*images, *to_pixels(answers)],
+        [*images, *reconstructed(vae, images)],
         path,
         columns=len(worst),
         captions=captions + below,

@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from vaeneer.data.crops import Pixels
+from vaeneer.data.loader import to_tensor
 from vaeneer.evaluation.metrics import Floats, ScoredPairs, Separation, roc
 from vaeneer.evaluation.pairs import CropPairs
 from vaeneer.evaluation.representations import CropVectors
 from vaeneer.files import atomic_write, save_picture
+from vaeneer.model.vae import VAE
 from vaeneer.provenance import software
 from vaeneer.text import Lettering
 
@@ -221,14 +224,19 @@ def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def to_pixels(images: Tensor) -> list[NDArray[np.uint8]]:
+def to_pixels(images: Tensor) -> list[Pixels]:
     """(B, 3, H, W) float in [0, 1] to B arrays (H, W, 3) uint8, rounded."""
     scaled = (images.detach().float().clamp(0, 1) * 255).round().byte()
     return list(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
 
+def reconstructed(vae: VAE, images: Sequence[Pixels]) -> list[Pixels]:
+    """The decoded posterior mean of images (side, side, 3) uint8, in the same form."""
+    return to_pixels(vae.reconstruct(to_tensor(images).to(vae.device)))
+
+
 def save_grid(
-    images: Sequence[NDArray[np.uint8]],
+    images: Sequence[Pixels],
     path: Path,
     *,
     columns: int,

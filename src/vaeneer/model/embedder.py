@@ -69,13 +69,13 @@ class Embedder:
         check("batch_size", batch_size, Count)
         square_boxes(1, 1, views)  # refuses an unknown word
         if isinstance(precision, str):
-            place = next(model.parameters()).device if isinstance(model, VAE) else None
+            place = model.device if isinstance(model, VAE) else None
             precision = choose_precision(precision, place or choose_device(device))
         self.precision = precision
         self.name = name or ("the model" if isinstance(model, VAE) else str(model))
         vae = model if isinstance(model, VAE) else load(model, device=precision.device)
         self.vae = vae.eval()
-        self.device = next(vae.parameters()).device
+        self.device = vae.device
         self.views: Views = views
         self.batch_size = batch_size
         self.readout = vae.readout or plain_readout_of(vae)

@@ -171,6 +171,11 @@ class VAE(nn.Module):
         self.calibration: Calibration | None = None
         in_channels_last(self)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
     def encode(self, images: Tensor) -> Posterior:
         """The approximate posterior q(z | x) of each image (Kingma & Welling 2014, eq. 9).
 
@@ -224,15 +229,18 @@ class VAE(nn.Module):
         with eval_mode(self):
             return self.decode(self.encode(images).mu).sigmoid()
 
-    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
+    def sample(
+        self, count: int, generator: Generator | None = None, *, temperature: float = 1.0
+    ) -> Tensor:
         """Decode `count` random latents of the prior N(0, I): (count, 3, 254, 254) in [0, 1].
 
-        The latents are drawn on the CPU, so that a generator gives the same ones on every device.
+        temperature: the scale of the latents. They are drawn on the CPU, so that a generator
+        gives the same ones on every device.
         """
         weights = next(self.parameters())
         z = torch.randn(count, self.latent_size, generator=generator, dtype=weights.dtype)
         with eval_mode(self):
-            return self.decode(z.to(weights.device)).sigmoid()
+            return self.decode((temperature * z).to(weights.device)).sigmoid()
 
     def representation(
         self,

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from vaeneer.data.dataset import RGB
-from vaeneer.data.loader import to_tensor
 from vaeneer.data.pixel_cache import Pack
 from vaeneer.errors import TrainingError
 from vaeneer.evaluation.per_image import Measurements, latent_use, trivial_excess_nats
@@ -21,12 +20,13 @@ from vaeneer.evaluation.plots import (
     TRAIN,
     VALID,
     new_chart,
+    reconstructed,
     save_chart,
     save_grid,
     to_pixels,
 )
 from vaeneer.model.losses import ReconstructionLoss
-from vaeneer.model.vae import VAE, eval_mode
+from vaeneer.model.vae import VAE
 from vaeneer.training.resume_state import TrainState
 from vaeneer.training.run_folder import RunFolder, read_metrics
 
@@ -231,16 +231,12 @@ def draw_reconstructions(vae: VAE, pack: Pack, path: Path) -> Path:
     """Some images of a pack of squares, spread over it, each above its reconstruction."""
     places = np.linspace(0, len(pack) - 1, min(SHOWN, len(pack))).astype(int)
     images = [pack.image(place) for place in places]
-    device = next(vae.parameters()).device
-    with eval_mode(vae):
-        answers = vae.reconstruct(to_tensor(images).to(device))
-    return save_grid([*images, *to_pixels(answers)], path, columns=len(images))
+    return save_grid([*images, *reconstructed(vae, images)], path, columns=len(images))
 
 
 def draw_samples(vae: VAE, path: Path, seed: int, *, count: int = 2 * SHOWN) -> Path:
     """Random samples, the same latents at each call with one seed."""
-    with eval_mode(vae):
-        samples = vae.sample(count, torch.Generator().manual_seed(seed))
+    samples = vae.sample(count, torch.Generator().manual_seed(seed))
     return save_grid(to_pixels(samples), path, columns=min(count, SHOWN))
 
 

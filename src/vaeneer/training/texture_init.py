@@ -13,15 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaeneer.data.crops import STRICT_COLUMNS, StrictRecipe, centre_square, strict_crops
+from vaeneer.data.crops import StrictRecipe
 from vaeneer.data.pixel_cache import Pack
-from vaeneer.evaluation.calibrate import SAMPLE_OF
+from vaeneer.evaluation.calibrate import SAMPLE_OF, draw_strict_crops
 from vaeneer.model.losses import infonce_nats, kl_per_latent_nats
 from vaeneer.model.texture import Texture
 from vaeneer.progress import Progress
-from vaeneer.rng import UniformRows, sampled
+from vaeneer.rng import sampled
 from vaeneer.settings import Recipe
-from vaeneer.workers import core_count, prefetch
 
 MOST_IMAGES = 512
 """Of a larger library, a seeded sample gives the start."""
@@ -96,14 +95,4 @@ def texture_crops(
     lit = recipe.color_jitter > 0
     gaps = (1.0, _HALF) if recipe.varies_scale else (1.0,)
     recipes = [StrictRecipe(light=lit, scale_gap=gaps[draw % len(gaps)]) for draw in range(DRAWS)]
-    tables = [
-        UniformRows("texture start", seed, draw, columns=STRICT_COLUMNS) for draw in range(DRAWS)
-    ]
-
-    def crops_of(index: int) -> NDArray[np.float32]:
-        square = centre_square(train.image(index))
-        rows = [table.rows([index])[0] for table in tables]
-        cut = [strict_crops(square, row, each) for row, each in zip(rows, recipes, strict=True)]
-        return np.concatenate(cut)
-
-    return prefetch(crops_of, indices, workers=core_count())
+    return draw_strict_crops(train, indices, recipes, "texture start", seed)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
 from typing import Annotated
 
-import numpy as np
 import torch
 from fastapi import APIRouter, Query
 from PIL import Image
 from pydantic import BaseModel, Field
-from torch import Tensor
 
 from vaeneer.data.crops import Pixels
 from vaeneer.data.images import resize_rgb
 from vaeneer.data.loader import to_tensor
 from vaeneer.errors import ImageFileError
-from vaeneer.evaluation.plots import to_pixels
+from vaeneer.evaluation.per_image import psnr_db
+from vaeneer.evaluation.plots import reconstructed, to_pixels
+from vaeneer.generate import draw_samples
 from vaeneer.library.catalog import PixelBox
 from vaeneer.library.library import Library
 from vaeneer.library.search.query import LEAST_PX, box_of
@@ -29,7 +27,6 @@ from vaeneer.serving.state import AppState, State, TheLibrary
 from vaeneer.web.pages import image_url
 
 router = APIRouter(prefix=API)
-_BATCH_IMAGES = 16  # as in generate.py, so that one seed gives the same pictures there
 _LARGEST = 2**63 - 1
 ItemId = Annotated[Whole, Query(ge=0, le=_LARGEST)]
 Model = Annotated[
@@ -87,12 +84,9 @@ async def sample(state: State, body: SampleRequest) -> PicturesAnswer:
 
     def work() -> PicturesAnswer:
         vae = _vae(state, body.library, body.model, body.epoch)
-        random = torch.Generator().manual_seed(body.seed)
-        pixels: list[Pixels] = []
-        while len(pixels) < body.count:
-            count = min(_BATCH_IMAGES, body.count - len(pixels))
-            z = body.temperature * torch.randn(count, vae.latent_size, generator=random)
-            pixels += state.batcher.do(partial(_decoded, vae, z))
+        pixels = draw_samples(
+            vae, body.count, body.seed, temperature=body.temperature, run=state.batcher.do
+        )
         return PicturesAnswer(images=[data_address(one) for one in pixels])
 
     return await state.pool.submit(work)
@@ -115,16 +109,12 @@ async def reconstruct(
         vae = _vae(state, library.name, model, epoch)
         inside = None if box is None else box_of(box)
         pixels = _square(state, library, item, inside, vae.image_side_px)
-
-        def decoded() -> Pixels:
-            return to_pixels(vae.reconstruct(to_tensor([pixels]).to(_device(vae))))[0]
-
-        answer = state.batcher.do(decoded)
-        error = float(np.mean((pixels.astype(np.float64) - answer.astype(np.float64)) ** 2))
+        answer = state.batcher.do(lambda: reconstructed(vae, [pixels])[0])
+        ratio = psnr_db(*(to_tensor([one]).double() for one in (pixels, answer)))
         return ReconstructAnswer(
             original=data_address(pixels),
             reconstruction=data_address(answer),
-            psnr_db=None if error == 0 else round(10 * math.log10(255**2 / error), 3),
+            psnr_db=None if (pixels == answer).all() else round(float(ratio), 3),
         )
 
     return await state.pool.submit(work)
@@ -148,8 +138,10 @@ async def interpolate(
         t = torch.linspace(0, 1, steps)
 
         def decoded() -> list[Pixels]:
-            means = vae.representation(to_tensor(ends).to(_device(vae)))
-            return _decoded(vae, torch.lerp(means[:1], means[1:], t[:, None].to(means.device)))
+            means = vae.representation(to_tensor(ends).to(vae.device))
+            z = torch.lerp(means[:1], means[1:], t[:, None].to(means.device))
+            with eval_mode(vae):
+                return to_pixels(vae.decode(z).sigmoid())
 
         images = [data_address(one) for one in state.batcher.do(decoded)]
         return InterpolateAnswer(images=images, t=[round(float(one), 4) for one in t])
@@ -197,12 +189,3 @@ def _square(
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     return resize_rgb(picture.crop((left, top, left + side, top + side)), side_px)
-
-
-def _decoded(vae: VAE, z: Tensor) -> list[Pixels]:
-    with eval_mode(vae):
-        return to_pixels(vae.decode(z.to(_device(vae))).sigmoid())
-
-
-def _device(vae: VAE) -> torch.device:
-    return next(vae.parameters()).device
