@@ -394,7 +394,7 @@ def test_each_error_is_documented() -> None:
 def test_each_method_of_the_network_is_documented() -> None:
     own = [name for name, value in vars(vaeneer.VAE).items() if not name.startswith("_")]
     below = section("python-api.md", "`VAE`")
-    assert [name for name in own if f"`{name}(" not in below] == []
+    assert [name for name in own if not re.search(rf"`{name}[(`]", below)] == []
 
 
 @pytest.mark.parametrize("markdown", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
