@@ -106,20 +106,20 @@ def patchwork(side_px: int, seed: int) -> np.ndarray:
 def test_the_strange_files_of_a_library_come_first_with_their_reason(mixed: Path) -> None:
     report = outliers(mixed)
     json.dumps(report.to_dict(), allow_nan=False)
-    kinds = {item["path"]: item["kind"] for item in report.outliers}
+    kinds = {item.path: item.kind for item in report.outliers}
     assert kinds["blank.png"] == "blank"
     assert kinds["rock_normal_like.png"] == "normal map"
     assert kinds["patches.png"] == kinds["collage.png"] == "uneven"
-    assert [item["path"] for item in report.outliers[:2]] == ["blank.png", "rock_normal_like.png"]
+    assert [item.path for item in report.outliers[:2]] == ["blank.png", "rock_normal_like.png"]
     assert report.items == 28
     assert report.found == len(report.outliers) <= 8  # of 24 surfaces few
-    scores = [item["score"] for item in report.outliers]
+    scores = [item.score for item in report.outliers]
     assert scores == sorted(scores, reverse=True)
     assert min(scores) >= 0.75
     for item in report.outliers:
-        assert len(item["nearest"]) == 3
-        assert item["path"] not in [near["path"] for near in item["nearest"]]
-    assert "90, 140, 70" in report.outliers[0]["reason"]
+        assert len(item.nearest) == 3
+        assert item.path not in [near.path for near in item.nearest]
+    assert "90, 140, 70" in report.outliers[0].reason
 
 
 def test_as_many_are_listed_as_were_asked_for(mixed: Path) -> None:
@@ -150,4 +150,4 @@ def test_a_library_of_few_items_has_no_far_ones(small_library: Path, tmp_path: P
     Image.new("RGB", (100, 100), (10, 20, 30)).save(raw / "none.png")
     index(raw, library=tmp_path / "lib")
     report = outliers(tmp_path / "lib")
-    assert [item["kind"] for item in report.outliers] == ["blank"]
+    assert [item.kind for item in report.outliers] == ["blank"]

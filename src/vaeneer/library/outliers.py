@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from vaeneer.progress import Progress, Silent
 from vaeneer.settings import OutliersSettings
 
 Doubles = NDArray[np.float64]
+Kind = Literal["blank", "normal map", "uneven", "far"]
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 LEAST_COMPARED = 8
 """Fewer items than this say nothing about what is usual."""
 _FLAT_BITS = 8  # a median splits any structure in halves: 32 bits of 64
@@ -29,8 +31,30 @@ _SCALES = (2, 4)  # the smaller parts say more
 _LEAST_PARTS = 4
 LEAST_DEVIATIONS = 3.0
 """Robust standard deviations from which on an item is listed."""
-_KINDS = ("blank", "normal map", "uneven", "far")
 _SHOWN_NEIGHBOURS = 3
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An item that is among the most similar to an outlier."""
+
+    id: int
+    path: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """An item that does not belong."""
+
+    id: int
+    path: str
+    kind: Kind
+    score: float
+    """0 to 1; 0.75 is three robust standard deviations."""
+    reason: str
+    nearest: list[Neighbour]
+    """The items most similar to it, the best first."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +65,7 @@ class OutliersReport:
     items: int
     found: int
     """How many are strange; `outliers` lists the first of them."""
-    outliers: list[dict[str, Any]]
-    """id, path, kind (blank, normal map, uneven or far), score (0 to 1; 0.75 is three robust
-    standard deviations), reason, and nearest: the items most like it (id, path, cosine)."""
+    outliers: list[Outlier]
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,14 +111,14 @@ def outliers(
         items=len(items),
         found=len(strange),
         outliers=[
-            {
-                "id": items[row].id,
-                "path": items[row].path,
-                "kind": _KINDS[kinds[row]],
-                "score": round(float(scores[row]), 4),
-                "reason": _reason(int(kinds[row]), row, means[row], items, nearest),
-                "nearest": _nearest(row, items, nearest),
-            }
+            Outlier(
+                id=items[row].id,
+                path=items[row].path,
+                kind=_KINDS[kinds[row]],
+                score=round(float(scores[row]), 4),
+                reason=_reason(int(kinds[row]), row, means[row], items, nearest),
+                nearest=_nearest(row, items, nearest),
+            )
             for row in strange[: settings.limit]
         ],
         seconds=time.monotonic() - started,
@@ -105,7 +127,8 @@ def outliers(
 
 def blank(prints: Sequence[Fingerprint]) -> NDArray[np.bool_]:
     """(n,) whether a picture is of one colour throughout."""
-    flat = [_bits(one) <= _FLAT_BITS for one in prints]
+    bits = [int.from_bytes(one.hashes[:8], "big").bit_count() for one in prints]
+    flat = [count <= _FLAT_BITS for count in bits]
     small = thumbs(prints)
     even: NDArray[np.bool_] = (small.max(1) - small.min(1)).max(1) <= _FLAT_LEVELS
     return np.array(flat, bool) & even
@@ -190,10 +213,6 @@ def _places(items: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.i
     return order[np.searchsorted(items[order], wanted)]
 
 
-def _bits(one: Fingerprint) -> int:
-    return int.from_bytes(one.hashes[:8], "big").bit_count()
-
-
 def _score(deviations: float | Doubles) -> Any:
     """0 to 1 for robust standard deviations: 3 is 0.75."""
     above = np.maximum(0, deviations)
@@ -221,9 +240,9 @@ def _reason(kind: int, row: int, mean: Doubles, items: list[Item], nearest: Neig
     return f"far from all others: the nearest, {first}, has cosine {cosine:.2f}"
 
 
-def _nearest(row: int, items: list[Item], nearest: Neighbours) -> list[dict[str, Any]]:
+def _nearest(row: int, items: list[Item], nearest: Neighbours) -> list[Neighbour]:
     some = nearest.first(_SHOWN_NEIGHBOURS)
     return [
-        {"id": items[place].id, "path": items[place].path, "cosine": round(cosine, 4)}
+        Neighbour(items[place].id, items[place].path, round(cosine, 4))
         for place, cosine in zip(some.places[row].tolist(), some.cosines[row].tolist(), strict=True)
     ]
