@@ -470,6 +470,12 @@ def test_each_file_of_a_tree_exists(name: str) -> None:
     assert missing == []
 
 
+def test_the_documentation_is_short() -> None:
+    """As it is read: without the generated reference of the commands."""
+    pages = [file for file in DOCS.glob("*.md") if file.name != "cli.md"]
+    assert sum(len(file.read_text("utf-8").split()) for file in pages) <= 18_000
+
+
 def test_the_architecture_names_each_module() -> None:
     blocks = re.findall(r"^```\w*\n(.*?)^```", page("architecture.md"), re.M | re.S)
     shown = {path for block in blocks for path in paths_in_tree(block)}
