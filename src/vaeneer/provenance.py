@@ -17,6 +17,7 @@ from typing import Any
 from vaeneer.errors import ImageFileError
 from vaeneer.storage import start_of_sqlite_file
 
+__version__ = metadata.version("vaeneer")
 MARKER = ".vaeneer.json"
 """A file of this name says what vaeneer made a folder for."""
 CACHE_TAG = "CACHEDIR.TAG"
@@ -57,12 +58,12 @@ _HABITS = (
 
 def software() -> str:
     """The name that stands in pictures: vaeneer and its version."""
-    return f"vaeneer {metadata.version('vaeneer')}"
+    return f"vaeneer {__version__}"
 
 
 def marker_text(kind: str) -> str:
     """The content of the marker of a folder."""
-    return json.dumps({"kind": kind, "version": metadata.version("vaeneer")}) + "\n"
+    return json.dumps({"kind": kind, "version": __version__}) + "\n"
 
 
 def picture_options(file_format: str) -> dict[str, Any]:
