@@ -25,8 +25,8 @@ from vaeneer.data.dataset import MANIFEST_NAME, open_folder, read_manifest
 from vaeneer.data.pixel_cache import PackLayout, open_pack
 from vaeneer.errors import LibraryError, ModelFileError, VaeneerError
 from vaeneer.library.embed.tables import VectorTable, partial_beside, read_vectors, write_vectors
-from vaeneer.library.map.build import LAYOUT_NAME
 from vaeneer.library.map.layout import read_layout
+from vaeneer.library.map.map import LAYOUT_NAME
 from vaeneer.model.bundled_models import BOX
 from vaeneer.model.checkpoint import build, load
 from vaeneer.model.embedder import Embedder

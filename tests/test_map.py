@@ -19,8 +19,9 @@ from vaeneer.errors import ImageFileError, LibraryError, OutputExistsError, Sett
 from vaeneer.library.catalog import Item, Vectors
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.map import build, render
-from vaeneer.library.map.build import Groups, by_category
+from vaeneer.library.map import map as map_module
+from vaeneer.library.map import render
+from vaeneer.library.map.clusters import Groups, by_category
 from vaeneer.library.map.layout import (
     Layout,
     gridded,
@@ -390,7 +391,7 @@ def test_a_library_that_cannot_be_written_has_a_map(
     def refused(path: Path, layout: Layout, *, library: str) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(build, "write_layout", refused)
+    monkeypatch.setattr(map_module, "write_layout", refused)
     map(library, out=tmp_path / "m.png", settings=MapSettings(seed=9), progress=Listener())
     assert (tmp_path / "m.png").is_file()
     assert ["Read-only" in line for line in said] == [True]

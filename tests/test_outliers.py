@@ -14,7 +14,7 @@ from vaeneer.data.perceptual_hash import Fingerprint, fingerprint
 from vaeneer.errors import LibraryError
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.map.build import items_with_vectors
+from vaeneer.library.map.map import items_with_vectors
 from vaeneer.library.outliers import (
     blank,
     deviations,

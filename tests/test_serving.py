@@ -27,7 +27,7 @@ from vaeneer.evaluation.plots import to_pixels
 from vaeneer.library.duplicates.duplicates import duplicates
 from vaeneer.library.index.index import index
 from vaeneer.library.library import Library
-from vaeneer.library.map.build import map_of
+from vaeneer.library.map.map import map_of
 from vaeneer.progress import Silent
 from vaeneer.serving.app import create_app
 from vaeneer.serving.models import Served, served

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vaeneer.data.perceptual_hash import Fingerprint
 from vaeneer.library.catalog import Catalog, Floats, Item, Vectors
-from vaeneer.library.map.build import items_with_vectors
+from vaeneer.library.map.map import items_with_vectors
 from vaeneer.library.store import LibraryLike, OpenLibrary
 from vaeneer.library.vector_index import Neighbours, nearest_others
 from vaeneer.progress import Progress, Silent

@@ -406,3 +406,16 @@ def changing(library: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def opened_library(library: LibraryLike) -> Iterator[OpenLibrary]:
+    """An open library as it is, or the one in a folder, closed after the block.
+
+    Raises LibraryError.
+    """
+    if isinstance(library, OpenLibrary):
+        yield library
+        return
+    with OpenLibrary.open(library) as opened:
+        yield opened

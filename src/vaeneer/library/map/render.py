@@ -16,8 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from vaeneer.errors import ImageFileError
 from vaeneer.library.catalog import Item
-from vaeneer.library.map.build import Groups
-from vaeneer.library.map.clusters import title_of
+from vaeneer.library.map.clusters import Groups, title_of
 from vaeneer.library.map.layout import Grid, Label, name_places
 from vaeneer.library.vector_index import Neighbours
 from vaeneer.progress import Progress

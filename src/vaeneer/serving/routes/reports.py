@@ -312,7 +312,7 @@ def _page(
 
 def _map(library: Library, progress: Progress) -> bytes:
     """A MapAnswer as JSON, made once."""
-    from vaeneer.library.map.build import map_of  # imports openTSNE and scikit-learn
+    from vaeneer.library.map.map import map_of  # imports openTSNE and scikit-learn
 
     found = map_of(library, MapSettings(), ClusterSettings(), progress)
     names = sorted({item.category or "" for item in found.items})
