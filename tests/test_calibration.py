@@ -51,7 +51,7 @@ def test_a_model_is_calibrated_in_place_and_keeps_the_rest(own: Path, data_set: 
     assert embedder.probability(report.cosine_at_half) == pytest.approx(0.5)
     assert embedder.readout.settings == ReadoutSettings(dimensions=6)
     assert embedder.readout.data["held_out_images"] == 4
-    assert vaeneer.info(own).facts["readout"]["calibration"]["slope"] == report.slope
+    assert vaeneer.info(own).facts.readout["calibration"]["slope"] == report.slope
     json.dumps(report.to_dict(), allow_nan=False)
 
 

@@ -153,7 +153,8 @@ def test_another_librarys_catalog_is_not_answered_from(
         hits(library)
     assert "another library" in vaeneer.doctor(library).findings[0].problem
     assert vaeneer.doctor(library, mend=True).healthy
-    assert hits(library) == hits(made / "library")
+    right = hits(made / "library")  # its vectors were computed in other batches
+    assert hits(library) == [(path, pytest.approx(score, abs=1e-5)) for path, score in right]
 
 
 def make_older(library: Path) -> None:

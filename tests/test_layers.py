@@ -41,7 +41,7 @@ LAYERS = (
 DEPTHS = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 MOST_MODULES_OF_HELP = 400
 """cyclopts and rich need 350; PyTorch alone would be some 2,000."""
-LIGHT = {"vaeneer", "annotated_types", "cyclopts", "lazy_loader", "rich", "attr", "attrs",
+LIGHT = {"vaeneer", "cyclopts", "lazy_loader", "rich", "attr", "attrs",
          "docstring_parser", "markdown_it", "mdurl", "pygments", "typing_extensions"}  # fmt: skip
 """All that `vaeneer --help` may import beside the standard library."""
 

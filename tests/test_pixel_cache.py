@@ -686,13 +686,13 @@ def test_info_lists_what_the_cache_holds(folder: Path, user_cache: Path, tmp_pat
     opened(folder, PackLayout(16))
     facts = vaeneer.info(user_cache).facts
     home = default_cache(folder)
-    assert list(facts["packs"]) == [f"{home.name}/16px", f"{home.name}/32px"]
+    assert list(facts.packs) == [f"{home.name}/16px", f"{home.name}/32px"]
     files = [file for file in home.glob("*px/*") if file.is_file()]
-    assert facts["bytes"] == sum(file.stat().st_size for file in files)
-    assert 0 < facts["max_bytes"] <= 50e9
+    assert facts.bytes == sum(file.stat().st_size for file in files)
+    assert 0 < facts.max_bytes <= 50e9
     opened(folder, cache=tmp_path / "fast")
     report = vaeneer.info(tmp_path / "fast")
-    assert (report.kind, report.facts["max_bytes"]) == ("cache", None)
+    assert (report.kind, report.facts.max_bytes) == ("cache", None)
 
 
 def test_a_pack_in_use_or_in_a_named_cache_is_never_deleted(

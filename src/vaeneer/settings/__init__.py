@@ -1,6 +1,6 @@
 """Every setting once: name, type, default, range, unit and help.
 
-Of libraries, only annotated-types is imported.
+Only the standard library is imported.
 """
 
 from vaeneer.settings.base import LARGEST_SEED as LARGEST_SEED

@@ -18,8 +18,6 @@ from typing import (
     get_origin,
 )
 
-from annotated_types import Interval
-
 from vaeneer.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -28,14 +26,29 @@ if TYPE_CHECKING:
 Changed = TypeVar("Changed", bound="DataclassInstance")
 Kind = TypeVar("Kind", bound="DataclassInstance")
 
+
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number, beside its type: `Annotated[int, Range(ge=1)]`.
+
+    Not those of annotated-types: where pydantic is imported, cyclopts lets it check them, and the
+    command line would refuse a value with another sentence than Python and HTTP.
+    """
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+
 SEED = 0
 LARGEST_SEED = 2**63 - 1
-Count = Annotated[int, Interval(ge=1)]
-CountOrZero = Annotated[int, Interval(ge=0)]
-Seed = Annotated[int, Interval(ge=0, le=LARGEST_SEED)]
-Share = Annotated[float, Interval(ge=0, le=1)]
-Positive = Annotated[float, Interval(gt=0)]
-NotNegative = Annotated[float, Interval(ge=0)]
+Count = Annotated[int, Range(ge=1)]
+CountOrZero = Annotated[int, Range(ge=0)]
+Seed = Annotated[int, Range(ge=0, le=LARGEST_SEED)]
+Share = Annotated[float, Range(ge=0, le=1)]
+Positive = Annotated[float, Range(gt=0)]
+NotNegative = Annotated[float, Range(ge=0)]
 
 _TYPES: dict[type, tuple[str, tuple[type, ...]]] = {
     bool: ("True or False", (bool,)),
@@ -52,7 +65,7 @@ _ALIAS = "seed"  # of the choice `reference`, from older versions: accepted, and
 def check(name: str, value: object, hint: Any) -> None:
     """Raise SettingsError for a value of another type, not among the choices or out of range.
 
-    hint: a type of `_TYPES`, None, a Literal, Annotated with an Interval, or a union of these.
+    hint: a type of `_TYPES`, None, a Literal, Annotated with a Range, or a union of these.
     """
     hints = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     fitting = [one for one in hints if _is_a(value, one)]
@@ -67,7 +80,7 @@ def check(name: str, value: object, hint: Any) -> None:
 def range_in_words(hint: Any) -> str:
     """The range of a type, "1 or more" or "0 to 1"; empty where it has none."""
     for part in get_args(hint):
-        if isinstance(part, Interval):
+        if isinstance(part, Range):
             if part.le is None and part.lt is None:
                 return f"{part.ge} or more" if part.gt is None else f"more than {part.gt}"
             least = part.ge if part.gt is None else f"above {part.gt}"
@@ -88,7 +101,7 @@ def _is_a(value: object, hint: Any) -> bool:
 def _is_within(value: Any, hint: Any) -> bool:
     """Whether a value is in the range of its type; NaN is in none."""
     for part in get_args(hint) if get_origin(hint) is Annotated else ():
-        if isinstance(part, Interval):
+        if isinstance(part, Range):
             return (
                 (part.ge is None or value >= part.ge)
                 and (part.gt is None or value > part.gt)

@@ -1,10 +1,8 @@
-"""Settings of every command but training. Standard library and annotated-types only."""
+"""Settings of every command but training. Standard library only."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
-
-from annotated_types import Interval
 
 from vaeneer.errors import SettingsError
 from vaeneer.settings.base import (
@@ -16,6 +14,7 @@ from vaeneer.settings.base import (
     DeviceSettings,
     FolderSettings,
     NotNegative,
+    Range,
     ScanSettings,
     Seed,
     Share,
@@ -23,7 +22,7 @@ from vaeneer.settings.base import (
 )
 from vaeneer.text import is_utf8
 
-ScaleGap = Annotated[float, Interval(ge=0.05, le=1)]
+ScaleGap = Annotated[float, Range(ge=0.05, le=1)]
 
 
 @own_fields_first
@@ -31,7 +30,7 @@ ScaleGap = Annotated[float, Interval(ge=0.05, le=1)]
 class PrepareSettings(ScanSettings):
     """How a raw folder becomes a data set."""
 
-    valid_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.15
+    valid_fraction: Annotated[float, Range(gt=0, lt=1)] = 0.15
     """Share of the assets that is held out for validation, 0 to 1."""
 
     seed: Seed = SEED
@@ -40,7 +39,7 @@ class PrepareSettings(ScanSettings):
     min_side_px: Count = 64
     """Images with a shorter side than this are skipped."""
 
-    near_duplicate_bits: Annotated[int, Interval(ge=0, le=31)] = 6
+    near_duplicate_bits: Annotated[int, Range(ge=0, le=31)] = 6
     """Bits of 64 in which perceptual hashes of near duplicates may differ; where the light and
     dark of their thumbnails agree, twice as many."""
 
@@ -88,7 +87,7 @@ class SimilaritySettings(BatchSettings, FolderSettings):
     """Scale of the crops that ask over that of the crops that are asked, in the strict protocol's
     variants with a scale gap."""
 
-    max_images: Annotated[int, Interval(ge=2)] = 2000
+    max_images: Annotated[int, Range(ge=2)] = 2000
     """Images that take part; of a larger folder, a seeded sample."""
 
     different_pairs: Count | None = None
@@ -116,7 +115,7 @@ class ServeSettings(DeviceSettings):
     """Address to listen on; any other than this machine's own (127.0.0.1, ::1, localhost) needs a
     token."""
 
-    port: Annotated[int, Interval(ge=0, le=65535)] = 8765
+    port: Annotated[int, Range(ge=0, le=65535)] = 8765
     """TCP port; 0 takes a free one."""
 
     token_file: Path | None = None
@@ -125,13 +124,13 @@ class ServeSettings(DeviceSettings):
     allowed_hosts: str | None = None
     """Other names that the server is called by, divided by commas: surfaces.example.org."""
 
-    max_upload_bytes: Annotated[int, Interval(ge=1024)] = 32 * 2**20
+    max_upload_bytes: Annotated[int, Range(ge=1024)] = 32 * 2**20
     """Largest body of a request with pictures."""
 
-    max_megapixels: Annotated[float, Interval(ge=0.01)] = 100.0
+    max_megapixels: Annotated[float, Range(ge=0.01)] = 100.0
     """Pictures with more pixels are not decoded."""
 
-    timeout_seconds: Annotated[float, Interval(ge=0.1)] = 30.0
+    timeout_seconds: Annotated[float, Range(ge=0.1)] = 30.0
     """Longest that a request may take to arrive, and then to be answered."""
 
     queue_length: Count = 64
@@ -154,7 +153,7 @@ class IndexSettings(BatchSettings, ScanSettings):
     side, or of a quarter too (four times the work); none finds whole images only. auto is quarters
     for up to 2,000 images, else halves. A library keeps what it began with."""
 
-    min_side_px: Annotated[int, Interval(ge=16)] = 64
+    min_side_px: Annotated[int, Range(ge=16)] = 64
     """Images with a shorter side are skipped."""
 
 
@@ -217,7 +216,7 @@ class SearchOptions(TypedDict, total=False):
 class DuplicatesSettings(Checked):
     """Which pictures count as copies of each other."""
 
-    threshold: Annotated[float, Interval(gt=0, le=1)] | Literal["auto"] = "auto"
+    threshold: Annotated[float, Range(gt=0, le=1)] | Literal["auto"] = "auto"
     """Least likeness of a pair, 0 to 1; auto takes what was measured best (docs/library.md)."""
 
     page: Count = 1
@@ -231,7 +230,7 @@ class DuplicatesSettings(Checked):
 class MapSettings(Checked):
     """How a library is laid out on a plane."""
 
-    perplexity: Annotated[float, Interval(ge=1)] | None = None
+    perplexity: Annotated[float, Range(ge=1)] | None = None
     """About how many neighbours each item looks at, less in a small library; by default that of
     the layout which the library keeps, of a new one 15."""
 
@@ -272,7 +271,7 @@ class ReadoutSettings(Checked):
     centre: bool = True
     """Take away the mean latent."""
 
-    min_relative_std: Annotated[float, Interval(ge=0, lt=1)] = 1e-3
+    min_relative_std: Annotated[float, Range(ge=0, lt=1)] = 1e-3
     """Leave out latents that vary less than this share of the one that varies most; 0 is off."""
 
     whiten: bool = True
@@ -284,7 +283,7 @@ class ReadoutSettings(Checked):
     dimensions: CountOrZero = 128
     """Numbers in a vector, at most: the directions in which images differ most; 0 keeps all."""
 
-    discriminant_power: Annotated[float, Interval(ge=-2, le=2)] = 0.0
+    discriminant_power: Annotated[float, Range(ge=-2, le=2)] = 0.0
     """Multiply each direction by its variance between images over that within, to this power."""
 
     norm: bool = True
@@ -302,7 +301,7 @@ class CalibrateSettings(BatchSettings, FolderSettings, ReadoutSettings):
     color_jitter: bool = True
     """Change gamma, colour and brightness of each crop, for invariance to light."""
 
-    max_images: Annotated[int, Interval(ge=2)] = 2000
+    max_images: Annotated[int, Range(ge=2)] = 2000
     """Images of each side that take part; of a larger folder, a seeded sample."""
 
     different_pairs: Count = 100000

@@ -1,7 +1,7 @@
 """Settings of training, the named recipes, and settings read from TOML files.
 
 Flags, `--help`, docs/cli.md and config.toml are all made from these dataclasses; the text below a
-field is its help everywhere. Standard library and annotated-types only.
+field is its help everywhere. Standard library only.
 """
 
 import dataclasses
@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from annotated_types import Interval
 
 from vaeneer.errors import SettingsError
 from vaeneer.settings.base import (
@@ -23,6 +21,7 @@ from vaeneer.settings.base import (
     FolderSettings,
     NotNegative,
     Positive,
+    Range,
     Seed,
     Share,
     own_fields_first,
@@ -31,7 +30,7 @@ from vaeneer.settings.base import (
 SURFACES = 192
 """How many surfaces `synthesize` makes."""
 SURFACE_SIDE_PX = 384
-SidePx = Annotated[int, Interval(ge=64)]
+SidePx = Annotated[int, Range(ge=64)]
 """Of a surface that `synthesize` makes."""
 SAMPLES = 16
 """How many samples `sample` draws."""
@@ -40,7 +39,7 @@ RECONSTRUCTIONS = 8
 INVARIANCES = ("light", "turn", "scale")
 """What two crops of one surface may differ in, as `invariant_to` names it."""
 USUAL_LIGHT = 1.0
-ColorJitter = Annotated[float, Interval(ge=0, le=5)]
+ColorJitter = Annotated[float, Range(ge=0, le=5)]
 WIDE_SCALE_MIN = 0.1
 """With `scale`, crops go down to this share of an image: one side three times the other's."""
 ARCHITECTURES = {
@@ -148,11 +147,11 @@ class TrainSettings(DeviceSettings, FolderSettings):
     reconstruction_loss: Literal["bce", "mse"] = "bce"
     """Reconstruction loss: binary cross entropy, or the sum of squared errors."""
 
-    crop_scale_min: Annotated[float, Interval(gt=0, le=1)] | None = None
+    crop_scale_min: Annotated[float, Range(gt=0, le=1)] | None = None
     """Smallest share of an image's area that a training crop may cover (surface: 0.125,
     reference: 0.2)."""
 
-    crop_scale_max: Annotated[float, Interval(gt=0, le=1)] | None = None
+    crop_scale_max: Annotated[float, Range(gt=0, le=1)] | None = None
     """Largest share of an image's area that a training crop may cover (surface: 0.6,
     reference: 1)."""
 
