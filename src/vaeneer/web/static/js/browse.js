@@ -1,14 +1,14 @@
 // Browse: all items in a grid that scrolls through any number, with filters; one opens beside it.
 
-import { changed, go, goOver, leave, read } from "./address.js";
-import { button, choice, field, later, make, select } from "./dom.js";
-import { fillCell } from "./cells.js";
+import { get } from "./api.js";
+import { button, choice, field, icon, later, make, select } from "./dom.js";
+import { count, many, printable } from "./format.js";
 import { Grid } from "./grid.js";
 import { openItem } from "./item.js";
 import { Items } from "./items.js";
-import { openLeftOut } from "./left_out.js";
-import { empty, failed, loading, say, toast } from "./notices.js";
-import { count, many } from "./words.js";
+import { changed, go, goOver, leave, read } from "./router.js";
+import { fillCell } from "./thumbnails.js";
+import { empty, failed, loading, say, shown, toast } from "./toasts.js";
 
 const FILTERS = ["q", "category", "tag", "folder", "min_side", "where", "sort"];
 const SIDES = { S: 104, M: 168, L: 264 };
@@ -162,3 +162,59 @@ function filters(library, total, resize) {
   return { element, update };
 }
 
+// What is not in the library: how many files for each reason, and a list of them, a page at a time.
+
+const PAGE = 200;
+const listed = (number) => many(number, "file or folder", "files and folders");
+
+/** Show the list beside the view; closed() is called when the person closes it. */
+function openLeftOut(library, closed) {
+  const place = make("div", { class: "item" });
+  const dialog = make("dialog", { class: "beside", "aria-label": "Files and folders left out" }, place);
+  document.body.append(dialog);
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    if (dialog.returnValue !== "Back") closed();
+  });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.showModal();
+  const list = (reason) => shown(place, "Reading the list …", async () => {
+    const page = await get("left-out", { reason, limit: PAGE });
+    return make("article", {}, head(dialog), make("p", { class: "dim" },
+      `Files and folders in ${library.root_name} that are not in the library. Thumbnails, recycle bins and the like belong here; correct what you miss and run vaeneer index again.`),
+    reasons(page.counts, reason, list), files(page, reason));
+  });
+  list(null);
+  return dialog;
+}
+
+function head(dialog) {
+  return make("header", { class: "row" }, make("h2", {}, "Files and folders left out"),
+    button(icon("close"), () => dialog.close(), { class: "quiet", "aria-label": "Close" }));
+}
+
+/** Each reason with its number; a press lists those files alone, another one all. */
+function reasons(counts, chosen, list) {
+  return make("ul", { class: "plain reasons" }, Object.entries(counts).map(([reason, number]) => make("li", {},
+    button([make("span", {}, reason), make("span", { class: "total" }, count(number))],
+      () => list(reason === chosen ? null : reason), { "aria-pressed": String(reason === chosen) }))));
+}
+
+function files(first, reason) {
+  if (!first.total) return empty("No file is listed", "Run vaeneer index again to list them.");
+  const rows = make("ul", { class: "plain files" });
+  const more = button("Show more", () => add(), { class: "more-files" });
+  const line = make("p", { class: "total", role: "status" });
+  const put = (page) => {
+    rows.append(...page.files.map((file) => make("li", {}, make("span", {}, printable(file.path)), make("span", { class: "dim" }, file.reason))));
+    more.hidden = rows.children.length >= page.total;
+    line.textContent = more.hidden ? `${listed(page.total)} listed` : `${count(rows.children.length)} of ${listed(page.total)} listed`;
+  };
+  const next = make("div", {});
+  const add = () => shown(next, "Reading more …", async () => {
+    put(await get("left-out", { reason, limit: PAGE, offset: rows.children.length }));
+    return make("span", {});
+  });
+  put(first);
+  return make("section", { "aria-label": "Files" }, line, rows, next, more);
+}

@@ -1,13 +1,13 @@
 // Duplicates: groups side by side, what differs, which to keep; the list as CSV. Nothing is deleted.
 
-import { changed, go, goOver, leave, read } from "./address.js";
+import { changed, go, goOver, leave, read } from "./router.js";
 import { job, post, postForText, thumbnail } from "./api.js";
 import { button, choice, icon, make } from "./dom.js";
-import { placed } from "./cells.js";
+import { placed } from "./thumbnails.js";
 import { difference } from "./difference.js";
 import { openItem } from "./item.js";
-import { download, empty, failed, loading, say, shown, toast } from "./notices.js";
-import { bytes, count, fileOf, many, percent, pixels, printable, words } from "./words.js";
+import { download, empty, failed, loading, say, shown, toast } from "./toasts.js";
+import { bytes, count, fileOf, many, percent, pixels, printable, words } from "./format.js";
 
 const SIZE = 20;
 const KINDS = {

@@ -2,8 +2,8 @@
 
 import { get, pause, post } from "./api.js";
 import { button, byId, make } from "./dom.js";
-import { failed, loading, say, toast } from "./notices.js";
-import { count, pending, printable, timeLeft } from "./words.js";
+import { failed, loading, say, toast } from "./toasts.js";
+import { count, pending, printable, timeLeft } from "./format.js";
 
 const EVERY = 1500;
 const STAGES = { waiting: "Waiting for another folder", listing: "Listing the files", images: "Images", parts: "Small parts" };

@@ -1,13 +1,12 @@
 // One item, in a dialog beside whatever is shown: its picture, tiled; its facts; what to do with it.
 
-import { addressOf, read } from "./address.js";
 import { get, picture, url } from "./api.js";
 import { button, choice, icon, make } from "./dom.js";
-import { nameOf, thumb } from "./cells.js";
+import { bytes, fileOf, many, pixels, printable, words } from "./format.js";
 import { writing } from "./help.js";
-import { copy, shown } from "./notices.js";
-import { Tiles } from "./tiles.js";
-import { bytes, fileOf, many, pixels, printable, words } from "./words.js";
+import { addressOf, read } from "./router.js";
+import { nameOf, thumb, Tiles } from "./thumbnails.js";
+import { copy, shown } from "./toasts.js";
 
 /** Show an item. step(±1) goes to the next; closed() is called when the person closes it. */
 export function openItem(id, { step = null, closed = () => {}, box = null }) {

@@ -1,15 +1,14 @@
 // The frame of the page: which library, which view, which colours; each view is a module.
 
-import { addressOf, follow, go, read } from "./address.js";
-import { get, pause, use, whenUnknown } from "./api.js";
-import { byId, icon, make } from "./dom.js";
-import { acceptPictures } from "./drop.js";
+import { get, pause, post, use, whenUnknown } from "./api.js";
+import { button, byId, field, icon, make } from "./dom.js";
+import { count } from "./format.js";
 import { help } from "./help.js";
 import { band, offer } from "./indexing.js";
-import { login } from "./login.js";
-import { empty, failed, loading } from "./notices.js";
+import { addressOf, follow, go, read } from "./router.js";
 import { theme } from "./theme.js";
-import { count } from "./words.js";
+import { empty, failed, loading } from "./toasts.js";
+import { acceptPictures } from "./uploads.js";
 
 const VIEWS = { browse: "Browse", search: "Search", map: "Map", duplicates: "Duplicates", runs: "Runs", play: "Play" };
 const place = byId("view");
@@ -111,3 +110,27 @@ byId("home").addEventListener("click", (event) => {
 });
 addEventListener("vaeneer:again", () => { open = null; start(); });
 start();
+
+// The page's login: the server's token once, then a cookie that scripts cannot read.
+
+function login(place, done) {
+  if (place.querySelector("form.login")) return;
+  const token = make("input", { type: "password", autocomplete: "current-password", required: true });
+  const wrong = make("p", { class: "wrong", role: "alert" });
+  const form = make("form", { class: "login notice" },
+    make("h2", {}, "This library asks for a token"),
+    make("p", {}, "It is in the file that vaeneer serve was started with (--token-file); ask whoever runs the server."),
+    field("Token", token), wrong, button("Open", () => {}, { type: "submit", class: "strong" }));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      await post("login", { token: token.value.trim() });
+      done();
+    } catch (error) {
+      wrong.textContent = error.status === 401 ? "That is not the token." : error.message;
+      token.select();
+    }
+  });
+  place.replaceChildren(form);
+  token.focus();
+}

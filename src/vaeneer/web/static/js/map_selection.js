@@ -1,12 +1,11 @@
 // What the lasso caught: thumbnails, and what to do with them; and the card of the point under the mouse.
 
-import { addressOf, read } from "./address.js";
 import { get, thumbnail } from "./api.js";
 import { button, make } from "./dom.js";
-import { nameOf, thumb } from "./cells.js";
-import { copy, download, toast } from "./notices.js";
-import { table } from "./csv.js";
-import { many } from "./words.js";
+import { many } from "./format.js";
+import { addressOf, read } from "./router.js";
+import { nameOf, thumb } from "./thumbnails.js";
+import { copy, download, toast } from "./toasts.js";
 
 const SHOWN = 48, EXAMPLES = 8, AT_ONCE = 100;
 
@@ -70,4 +69,16 @@ export class HoverCard {
     const name = await this.name(id);
     if (this.#id === id) this.title.textContent = name;
   }
+}
+
+// Tables as CSV (RFC 4180). A cell that a spreadsheet would run as a formula is kept from that.
+
+function cell(value) {
+  const text = String(value ?? "");
+  const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+function table(columns, rows) {
+  return [columns, ...rows.map((row) => columns.map((name) => row[name]))].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
 }

@@ -1,13 +1,12 @@
 // The query of a search: examples (items and pictures), counter-examples, a box on the one example.
 
-import { changed, go, read } from "./address.js";
 import { get, picture, thumbnail } from "./api.js";
 import { BoxDrawing, parsed } from "./box.js";
-import { thumb, nameOf } from "./cells.js";
 import { button, field, icon, make } from "./dom.js";
-import { searchBy } from "./drop.js";
-import { copy } from "./notices.js";
-import { kept } from "./uploads.js";
+import { changed, go, read } from "./router.js";
+import { nameOf, thumb } from "./thumbnails.js";
+import { copy } from "./toasts.js";
+import { kept, searchBy } from "./uploads.js";
 
 /** The examples of a state, loaded: {id | upload, name, address, size, file}. Raises Problem or MissingPicture. */
 export async function examples(state, signal) {

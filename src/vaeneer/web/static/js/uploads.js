@@ -1,6 +1,10 @@
 // Pictures from the person's own disk that are asked by: named by their bytes, so that the same
 // picture has the same address, and kept in this browser, so that reloading and Back find them.
 
+import { make } from "./dom.js";
+import { go, read } from "./router.js";
+import { toast } from "./toasts.js";
+
 const STORE = "pictures", KEPT = 24;
 const here = new Map();  // name -> File
 
@@ -50,4 +54,35 @@ function hash(bytes) {
   a = Math.imul(a ^ (a >>> 16), 2246822507) ^ Math.imul(b ^ (b >>> 13), 3266489909);
   b = Math.imul(b ^ (b >>> 16), 2246822507) ^ Math.imul(a ^ (a >>> 13), 3266489909);
   return (4294967296 * (2097151 & b) + (a >>> 0)).toString(36);
+}
+
+// A picture dropped or pasted anywhere on the page is searched by.
+
+/** Search by a file of the person's own. */
+export async function searchBy(file) {
+  if (!file) return;
+  if (!file.type.startsWith("image/") && !/\.(tiff?|bmp|tga|webp|png|jpe?g)$/i.test(file.name)) {
+    return toast(`${file.name} is no picture; drop a PNG, JPEG, WebP or TIFF file.`);
+  }
+  const { k, min, category, tag, where, distinct, library } = read();
+  go({ view: "search", library, upload: await keep(file), k, min, category, tag, where, distinct });
+}
+
+export function acceptPictures() {
+  const veil = make("div", { class: "veil", hidden: true }, make("p", {}, "Drop the picture to search by it"));
+  document.body.append(veil);
+  const files = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  addEventListener("dragenter", (event) => { if (files(event)) veil.hidden = false; });
+  addEventListener("dragover", (event) => { if (files(event)) event.preventDefault(); });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) veil.hidden = true; });
+  addEventListener("drop", (event) => {
+    veil.hidden = true;
+    if (!files(event)) return;
+    event.preventDefault();
+    searchBy(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData?.files ?? [])][0];
+    if (file) searchBy(file);
+  });
 }

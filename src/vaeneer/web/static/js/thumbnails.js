@@ -1,7 +1,7 @@
 // The small picture of an item with its name: in grids, lists, trays.
 
 import { make } from "./dom.js";
-import { fileOf, percent, printable } from "./words.js";
+import { fileOf, percent, printable } from "./format.js";
 
 export const nameOf = (item) => printable(item.name || item.file || fileOf(item.path));
 
@@ -48,4 +48,37 @@ export function chance(hit) {
   if (hit.probability == null) return make("span", { class: "chance", title: "cosine" }, hit.score.toFixed(3));
   const level = hit.probability >= 0.9 ? "high" : hit.probability >= 0.5 ? "middle" : "low";
   return make("span", { class: `chance ${level}`, title: `Probability that both show one surface; cosine ${hit.score.toFixed(3)}` }, percent(hit.probability));
+}
+
+// A picture shown 1x1, 2x2 or 3x3, to see whether it repeats without a seam.
+
+export class Tiles {
+  #times = 1;
+
+  /** address: of the picture; words: what it shows; size, box: its pixels, and a place in it. */
+  constructor(address, words, { size = [1, 1], box = null } = {}) {
+    Object.assign(this, { address, words, size, box });
+    this.element = make("div", { class: "tiles" });
+    this.element.style.setProperty("--ratio", size[0] / size[1]);
+    this.show(1);
+  }
+
+  next() {
+    this.show(this.#times % 3 + 1);
+  }
+
+  picture(address) {
+    this.address = address;
+    for (const image of this.element.querySelectorAll("img")) image.src = address;
+  }
+
+  show(times) {
+    this.#times = times;
+    this.element.style.setProperty("--times", times);
+    this.element.dataset.times = times;
+    const [width_px, height_px] = this.size;
+    const box = times === 1 ? this.box : null;
+    this.element.replaceChildren(...Array.from({ length: times * times }, (_, number) =>
+      placed(this.address, number ? "" : this.words, { width_px, height_px, box })));
+  }
 }
